@@ -1,0 +1,1 @@
+"""Kedro datasets of the project: the only code that knows file formats."""

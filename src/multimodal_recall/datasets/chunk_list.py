@@ -1,0 +1,44 @@
+"""The record of the exact chunk versions that a training or an evaluation reads."""
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow.dataset as ds
+from kedro.io import DatasetError
+
+from multimodal_recall.datasets.whole import WholeDataset
+
+ChunkTables = dict[str, ds.Dataset]
+"""The tables of one chunk by kind (``products``, ``query_features``, ...), lazy."""
+
+
+class ChunkList(WholeDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
+    """Small JSON that names the files of every chunk of a split, by chunk and kind.
+
+    Paths are relative to the JSON, so that a moved ``data/`` stays whole. Loads as lazy tables again.
+    """
+
+    def _write(self, path: Path, data: dict[str, ChunkTables]) -> None:
+        listed = {
+            chunk: {kind: os.path.relpath(table.files[0], path.parent) for kind, table in tables.items()}
+            for chunk, tables in data.items()
+        }
+        path.write_text(json.dumps(listed, indent=2), encoding="utf-8")
+
+    def _read(self, path: Path) -> dict[str, ChunkTables]:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        files = {
+            chunk: {kind: (path.parent / file).resolve() for kind, file in kinds.items()}
+            for chunk, kinds in listed.items()
+        }
+        missing = [str(file) for kinds in files.values() for file in kinds.values() if not file.exists()]
+        if missing:
+            raise DatasetError(
+                f"{path} lists {len(missing)} files that are gone, first {missing[0]}. Restore them, or list the "
+                "present versions anew with: kedro run --nodes=<split>.list_examples"
+            )
+        return {
+            chunk: {kind: ds.dataset(file, format="parquet") for kind, file in kinds.items()}
+            for chunk, kinds in files.items()
+        }

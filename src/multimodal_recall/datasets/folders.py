@@ -1,0 +1,112 @@
+"""What holds weights: a transformers checkpoint, a trained ranker, the state of an unfinished training."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import AbstractDataset, DatasetError
+
+from multimodal_recall.datasets.whole import WholeDataset
+
+if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs none of it
+    from torch import Tensor
+
+    from multimodal_recall.models.ranker import TrainedRanker
+
+WEIGHTS, CARD = "model.safetensors", "card.json"
+
+
+class LanguageModelFolder(WholeDataset[tuple[Any, Any], Path]):
+    """An ordinary transformers folder: ``save`` takes (model, tokenizer), ``load`` gives the path."""
+
+    def _write(self, path: Path, data: tuple[Any, Any]) -> None:
+        for part in data:
+            part.save_pretrained(path)
+
+    def _read(self, path: Path) -> Path:
+        return path
+
+
+class RankerFolder(WholeDataset["TrainedRanker", "TrainedRanker"]):
+    """A trained ranker: ``model.safetensors`` and ``card.json`` with its options, sizes and history."""
+
+    def _write(self, path: Path, data: "TrainedRanker") -> None:
+        from safetensors.torch import save_file
+
+        path.mkdir()
+        save_file(data.weights, path / WEIGHTS)
+        (path / CARD).write_text(json.dumps(data.description(), indent=2), encoding="utf-8")
+
+    def _read(self, path: Path) -> "TrainedRanker":
+        return read_ranker(path)
+
+
+def read_ranker(folder: Path) -> "TrainedRanker":
+    """Read the folder of a trained ranker; ``read_ranker(folder).build()`` is the torch module.
+
+    Raises:
+        DatasetError: If the card does not fit this version of the code.
+    """
+    from safetensors.torch import load_file
+
+    from multimodal_recall.models.ranker import InputSizes, TrainedRanker
+    from multimodal_recall.options import RankerOptions
+
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    try:
+        options, sizes = RankerOptions(**card.pop("options")), InputSizes(**card.pop("sizes"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{folder / CARD} is from another version of the code: {error}. Train again.") from error
+    return TrainedRanker(options, sizes, load_file(folder / WEIGHTS), card)
+
+
+class CheckpointFile:
+    """The state of an unfinished training in one safetensors file, replaced whole at each write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
+        """The tensors and facts last written; ``None`` where there is no file."""
+        from safetensors import safe_open
+
+        if not self.path.exists():
+            return None
+        with safe_open(self.path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
+
+    def write(self, tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> None:
+        """Write beside the file, then rename."""
+        from safetensors.torch import save_file
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(f".{self.path.name}.unfinished")
+        save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
+        os.replace(unfinished, self.path)
+
+    def delete(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+
+
+class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):
+    """Gives the train node its checkpoint file; only the training writes to it, while it runs."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._path = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> CheckpointFile:
+        """A handle on the file, whether it exists or not."""
+        return CheckpointFile(self._path)
+
+    def save(self, data: Any) -> None:
+        """Refuse: training itself writes its checkpoints."""
+        raise DatasetError(f"{self._path} is written by the training, not by a node's output")
+
+    def _exists(self) -> bool:
+        return True  # a handle is always there
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._path)}

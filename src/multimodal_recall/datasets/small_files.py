@@ -1,0 +1,88 @@
+"""The small official files (answers, labels) and the small files that we write (JSON, CSV)."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from kedro.io import DatasetError
+from kedro_datasets._typing import JSONPreview, TablePreview
+
+from multimodal_recall.datasets.whole import WholeDataset
+
+RAW_ADVICE = " Put the official file there, or point `raw` in conf/<env>/globals.yml to its folder."
+
+
+class JsonFile(WholeDataset[Any, Any]):
+    """Any JSON value."""
+
+    def _write(self, path: Path, data: Any) -> None:
+        path.write_text(json.dumps(data, indent=2), encoding="utf-8")
+
+    def _read(self, path: Path) -> Any:
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    def preview(self) -> JSONPreview:
+        """The whole value, for kedro-viz."""
+        return JSONPreview(json.dumps(self.load()))
+
+
+class AnswersFile(JsonFile):
+    """``{split}_answer.json``: ``{query_id: [product_id, ...]}``, ids as whole numbers.
+
+    Raises:
+        DatasetError: If a key or an answer is no whole number, or a query has no answer.
+    """
+
+    def _read(self, path: Path) -> dict[int, list[int]]:
+        try:
+            answers = {int(query): [int(product) for product in right] for query, right in super()._read(path).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DatasetError(
+                f"{path}: {error}. Wanted {{query_id: [product_id, ...]}} with whole numbers"
+            ) from error
+        empty = [query for query, right in answers.items() if not right]
+        if empty:
+            raise DatasetError(f"{path}: {len(empty)} queries have no answer, first {empty[0]}. Leave them out.")
+        return answers
+
+    def _advice(self) -> str:
+        return RAW_ADVICE
+
+
+class LabelsFile(WholeDataset[list[str], list[str]]):
+    """``multimodal_labels.txt``: a header, then ``category_id<TAB>category_name``; loads the names in order of id.
+
+    Raises:
+        DatasetError: If a line has no tab, or the ids are not 0, 1, 2, ... in order.
+    """
+
+    def _write(self, path: Path, data: list[str]) -> None:
+        lines = ["category_id\tcategory_name", *(f"{number}\t{name}" for number, name in enumerate(data))]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def _read(self, path: Path) -> list[str]:
+        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        parts = [line.partition("\t") for line in lines if line.strip()]
+        found = [number.strip() for number, _, _ in parts]
+        if found != [str(number) for number in range(len(parts))] or not parts:
+            raise DatasetError(f"{path}: wanted ids 0, 1, 2, ... each with a tab and a name; found {found[:40]}")
+        return [name.strip() for _, _, name in parts]
+
+    def _advice(self) -> str:
+        return RAW_ADVICE
+
+
+class CsvFile(WholeDataset[pd.DataFrame, pd.DataFrame]):
+    """A pandas table as CSV without index and without quoting, as the official submission wants it."""
+
+    def _write(self, path: Path, data: pd.DataFrame) -> None:
+        data.to_csv(path, index=False, quoting=csv.QUOTE_NONE)
+
+    def _read(self, path: Path) -> pd.DataFrame:
+        return pd.read_csv(path)
+
+    def preview(self, rows: int = 10) -> TablePreview:
+        """The first rows, for kedro-viz."""
+        return TablePreview(self.load().head(rows).astype(str).to_dict(orient="split"))

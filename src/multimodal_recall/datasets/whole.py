@@ -1,0 +1,70 @@
+"""Base of every dataset that we write: a version is there whole, or not at all."""
+
+import os
+import shutil
+from abc import abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from kedro.io import AbstractVersionedDataset, DatasetError, Version
+
+Saved = TypeVar("Saved")
+Loaded = TypeVar("Loaded")
+
+
+class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
+    """A file or folder that gets its final name last, so that existence means completeness.
+
+    A subclass says how to ``_write`` to a path and ``_read`` from it. The path that ``_write`` gets is a temporary
+    name beside the final one: a killed run leaves it behind, and nothing reads it.
+    """
+
+    def __init__(
+        self, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Name the dataset's place.
+
+        Args:
+            filepath: File, or folder of versions where ``version`` is given.
+            version: Kedro's load and save version; ``None`` keeps a single, overwritten file.
+            metadata: Ignored here; read by kedro-viz.
+        """
+        super().__init__(PurePosixPath(filepath), version)
+        self.metadata = metadata
+
+    def load(self) -> Loaded:
+        """Read the pinned or newest version."""
+        path = Path(self._get_load_path())
+        if not path.exists():
+            raise DatasetError(f"{path} does not exist.{self._advice()}")
+        return self._read(path)
+
+    def save(self, data: Saved) -> None:
+        """Write under a temporary name beside the final place, then rename."""
+        path = Path(self._get_save_path())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+        try:
+            self._write(unfinished, data)
+            os.replace(unfinished, path)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True) if unfinished.is_dir() else unfinished.unlink(True)
+            raise
+
+    @abstractmethod
+    def _write(self, path: Path, data: Saved) -> None:
+        """Write ``data`` to ``path``, a file or a folder that does not exist yet."""
+
+    @abstractmethod
+    def _read(self, path: Path) -> Loaded:
+        """Read what ``_write`` wrote."""
+
+    def _advice(self) -> str:
+        """What a user can do where the file is missing; empty or a sentence with a leading space."""
+        return ""
+
+    def _exists(self) -> bool:
+        return Path(self._get_load_path()).exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath), "version": self._version}

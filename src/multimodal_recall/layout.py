@@ -1,0 +1,119 @@
+"""What this environment runs: which splits, in how many chunks, whether a shop is made, which rankers.
+
+Kedro 1.7 builds pipelines without telling them the environment. So the configuration loader, which every way of
+starting Kedro makes first (run, sessions, viz, server, ipython), remembers itself here.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kedro.config import OmegaConfigLoader
+from kedro.utils import find_kedro_project
+
+SPLITS = ("train", "valid", "testA", "testB")
+SHOP_SPLITS = ("train", "valid", "testA")
+REQUIRED_SPLITS = ("train", "valid")
+
+
+class LayoutError(Exception):
+    """The configuration's ``chunks`` or ``rankers`` cannot be turned into pipelines."""
+
+
+class RememberingConfigLoader(OmegaConfigLoader):
+    """Kedro's configuration loader; the newest one made is ``current``."""
+
+    current: ClassVar["RememberingConfigLoader | None"] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        RememberingConfigLoader.current = self
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Chunk ``number`` of the ``count`` byte ranges of a split's TSV."""
+
+    split: str
+    number: int
+    count: int
+
+    @property
+    def name(self) -> str:
+        """Name inside the split, ``chunk_007``."""
+        return f"chunk_{self.number:03d}"
+
+    @property
+    def namespace(self) -> str:
+        """Kedro namespace of the chunk's nodes and datasets, ``train.chunk_007``."""
+        return f"{self.split}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The shape of one environment's pipelines."""
+
+    chunks: dict[str, int]
+    """Number of chunks of each split that is run."""
+    answered: tuple[str, ...]
+    """Splits to be measured: those with an answer file."""
+    makes_shop: bool
+    """Whether the raw files are made by ``make_shop``."""
+    rankers: tuple[str, ...]
+    """Names of the rankers to train."""
+
+    def chunks_of(self, split: str) -> list[Chunk]:
+        """All chunks of a split, in file order."""
+        return [Chunk(split, number, self.chunks[split]) for number in range(self.chunks[split])]
+
+    @property
+    def candidate_splits(self) -> tuple[str, ...]:
+        """Splits whose candidates are ranked: all but ``train``."""
+        return tuple(split for split in self.chunks if split != "train")
+
+
+def _configuration() -> tuple[OmegaConfigLoader, Path]:
+    """The configuration in force and the project's folder; made anew where Kedro has made none yet."""
+    loader = RememberingConfigLoader.current
+    if loader is None:  # an empty loader is falsy, hence `is None`
+        from kedro.framework.project import settings
+
+        project = find_kedro_project(Path.cwd()) or Path.cwd()
+        loader = RememberingConfigLoader(
+            str(project / settings.CONF_SOURCE), os.getenv("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
+        )
+    return loader, find_kedro_project(Path(loader.conf_source)) or Path.cwd()
+
+
+def read_layout() -> Layout:
+    """Read the shape of the pipelines from the current environment's configuration.
+
+    Raises:
+        LayoutError: If ``chunks`` names an unknown split or a count below one, or ``rankers`` is empty or names a
+            ranker without options.
+    """
+    loader, project = _configuration()
+    parameters, catalog = loader["parameters"], loader["catalog"]
+    chunks, rankers = parameters.get("chunks") or {}, parameters.get("rankers") or []
+    problems = [f"chunks names {split!r}; a split is one of {SPLITS}" for split in chunks if split not in SPLITS]
+    problems += [
+        f"chunks.{split} is {count!r}, not a whole number of at least 1"
+        for split, count in chunks.items()
+        if not (isinstance(count, int) and count >= 1)
+    ]
+    problems += [f"chunks has no {split!r}" for split in REQUIRED_SPLITS if split not in chunks]
+    problems += [f"rankers names {ranker!r}, which has no options" for ranker in rankers if ranker not in parameters]
+    if not rankers:
+        problems.append("rankers is empty")
+    if problems:
+        raise LayoutError("The parameters do not fit: " + "; ".join(problems) + ". Mend conf/<env>/parameters*.yml.")
+
+    def exists(pattern: str, split: str) -> bool:
+        return (project / catalog[pattern]["filepath"].format(split=split)).exists()
+
+    makes_shop = parameters.get("make_shop") is not None
+    made = SHOP_SPLITS if makes_shop else ()
+    run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in made or exists("{split}_tsv", s))]
+    answered = [s for s in run if s != "train" and (s in made or s == "valid" or exists("{split}_answers", s))]
+    return Layout({split: chunks[split] for split in run}, tuple(answered), makes_shop, tuple(rankers))

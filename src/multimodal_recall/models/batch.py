@@ -1,0 +1,119 @@
+"""What a ranker reads: the arrays of a chunk, and a batch cut from them by row number."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Pairs(NamedTuple):
+    """(query, product) pairs of a chunk as row numbers, each array (n,)."""
+
+    query_rows: np.ndarray
+    product_rows: np.ndarray
+    relevance: np.ndarray
+    """1 right, 0 wrong; 0 throughout where it is to be found out."""
+
+    def take(self, rows: np.ndarray) -> "Pairs":
+        """The pairs of some rows, in their order."""
+        return Pairs(*(array[rows] for array in self))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some pairs, with each of their queries and products once.
+
+    Q queries of at most W words, P products of at most B boxes, N pairs. Masks are True on padding.
+    """
+
+    query_vectors: Tensor
+    """(Q, D) of the language model, float16."""
+    word_ids: Tensor
+    """(Q, W) rows of the word vectors."""
+    word_mask: Tensor
+    """(Q, W)."""
+    box_features: Tensor
+    """(P, B, F) float16."""
+    box_positions: Tensor
+    """(P, B, 5) top, left, bottom, right, area as fractions of the image."""
+    box_labels: Tensor
+    """(P, B) rows of the label vectors."""
+    box_mask: Tensor
+    """(P, B)."""
+    pair_queries: Tensor
+    """(N,) which of the Q."""
+    pair_products: Tensor
+    """(N,) which of the P."""
+    relevance: Tensor
+    """(N,) 1 right, 0 wrong."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class ChunkArrays:
+    """A chunk in memory: ragged arrays without padding, float16 features as on disk."""
+
+    features: np.ndarray
+    """(boxes, F) float16, product after product."""
+    positions: np.ndarray
+    """(boxes, 5) float32."""
+    labels: np.ndarray
+    """(boxes,) int64."""
+    box_counts: np.ndarray
+    """(products,) int64."""
+    query_vectors: np.ndarray
+    """(queries, D) float16."""
+    word_ids: np.ndarray
+    """(words,) int64, query after query."""
+    word_counts: np.ndarray
+    """(queries,) int64."""
+
+    def batch(self, pairs: Pairs) -> Batch:
+        """Gather what some pairs need, each distinct query and product once."""
+        queries, pair_queries = np.unique(pairs.query_rows, return_inverse=True)
+        products, pair_products = np.unique(pairs.product_rows, return_inverse=True)
+        words, word_mask = _padded_rows(self.word_counts, queries)
+        boxes, box_mask = _padded_rows(self.box_counts, products)
+        return Batch(
+            query_vectors=_gather(self.query_vectors, queries),
+            word_ids=_gather(self.word_ids, words),
+            word_mask=torch.from_numpy(word_mask),
+            box_features=_gather(self.features, boxes),
+            box_positions=_gather(self.positions, boxes),
+            box_labels=_gather(self.labels, boxes),
+            box_mask=torch.from_numpy(box_mask),
+            pair_queries=torch.from_numpy(pair_queries),
+            pair_products=torch.from_numpy(pair_products),
+            relevance=torch.from_numpy(pairs.relevance.astype(np.int64)),
+        )
+
+    def batches_by_product(self, pairs: Pairs, size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Cut all pairs into batches in order of product, so that a product of many queries is encoded once.
+
+        Yields:
+            The positions of the batch's pairs among all, and the batch.
+        """
+        order = np.argsort(pairs.product_rows, kind="stable")
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            yield rows, self.batch(pairs.take(rows))
+
+
+def _padded_rows(counts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers into a ragged array (rows, longest), and the mask that is True on padding."""
+    starts = np.cumsum(counts) - counts
+    place = np.arange(counts[rows].max())
+    mask = place >= counts[rows, None]
+    return np.where(mask, 0, starts[rows, None] + place), mask
+
+
+def _gather(array: np.ndarray, rows: np.ndarray) -> Tensor:
+    # torch copies float16 rows on all cores; numpy's take is on one.
+    tensor = torch.from_numpy(array)
+    return tensor.index_select(0, torch.from_numpy(rows.ravel())).reshape(*rows.shape, *array.shape[1:])

@@ -1,0 +1,184 @@
+"""The language model behind the query vectors: made, pre-trained, and read out."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    DataCollatorForLanguageModeling,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from multimodal_recall.models.hardware import best_device, half_precision
+from multimodal_recall.options import LanguageModelOptions
+
+logger = logging.getLogger(__name__)
+
+# Its reports of unused masked-word heads and its own progress bars drown ours.
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+
+
+def train_tokenizer(queries: list[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
+    """Learn a lower-case WordPiece vocabulary from the queries; a query is read as ``[CLS] ... [SEP]``."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk_token"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary_size, special_tokens=list(SPECIAL_TOKENS.values()), show_progress=False
+    )
+    tokenizer.train_from_iterator(queries, trainer)
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
+
+
+def new_albert(options: LanguageModelOptions, tokenizer: PreTrainedTokenizerFast) -> AlbertForMaskedLM:
+    """Build an untrained ALBERT of the options' sizes; the caller has set torch's seed."""
+    return AlbertForMaskedLM(
+        AlbertConfig(
+            vocab_size=len(tokenizer),
+            embedding_size=options.hidden_size,
+            hidden_size=options.hidden_size,
+            num_hidden_layers=options.layers,
+            num_attention_heads=options.heads,
+            intermediate_size=4 * options.hidden_size,
+            max_position_embeddings=128,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.cls_token_id,
+            eos_token_id=tokenizer.sep_token_id,
+        )
+    )
+
+
+def prepare(
+    queries: list[str], options: LanguageModelOptions, seed: int
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Fetch or make the language model, and train it on the queries with the masked-word loss.
+
+    Args:
+        queries: Distinct training queries.
+        options: Where to start and how long to train.
+        seed: Seed of the weights, the masks and the order.
+
+    Returns:
+        The model and its tokenizer, ready for ``save_pretrained``.
+    """
+    set_seed(seed)
+    if options.start_from is None:
+        tokenizer = train_tokenizer(queries, options.vocabulary_size)
+        model = new_albert(options, tokenizer)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(options.start_from)
+        model = AutoModelForMaskedLM.from_pretrained(options.start_from)
+    if options.pretrain_epochs:
+        _train_masked(model, tokenizer, queries, options, seed)
+    return model.cpu(), tokenizer
+
+
+def _train_masked(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    queries: list[str],
+    options: LanguageModelOptions,
+    seed: int,
+) -> None:
+    encoded = tokenizer(queries, truncation=True, max_length=64, return_attention_mask=False)["input_ids"]
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(
+            model,
+            TrainingArguments(
+                scratch,
+                num_train_epochs=options.pretrain_epochs,
+                per_device_train_batch_size=options.batch_size,
+                learning_rate=options.learning_rate,
+                warmup_steps=0.06,
+                seed=seed,
+                bf16=half_precision(best_device()) is not None,
+                disable_tqdm=True,
+                logging_strategy="epoch",
+                save_strategy="no",
+                report_to="none",
+                dataloader_pin_memory=False,
+            ),
+            data_collator=DataCollatorForLanguageModeling(tokenizer, seed=seed),
+            train_dataset=[{"input_ids": ids} for ids in encoded],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    logger.info("language model: masked-word loss by epoch %s", ", ".join(f"{loss:.2f}" for loss in losses))
+
+
+class QueryVectors:
+    """Reads a query's vector out of a language model: its second-to-last hidden layer, averaged over its tokens.
+
+    Only the layers up to that one are built, so the last is never run. Queries of one length make a batch, so there
+    is no padding and no mask. In bfloat16 where the hardware multiplies it natively.
+    """
+
+    def __init__(self, folder: Path, max_tokens: int, tokens_per_batch: int) -> None:
+        """Load a transformers folder.
+
+        Args:
+            folder: What ``save_pretrained`` wrote.
+            max_tokens: Longer queries are cut to so many tokens, special ones included.
+            tokens_per_batch: Tokens that one batch holds at most.
+        """
+        layers = AutoConfig.from_pretrained(folder).num_hidden_layers
+        self.device = best_device()
+        self.model = (
+            AutoModel.from_pretrained(
+                folder,
+                num_hidden_layers=layers - 1,
+                add_pooling_layer=False,
+                dtype=half_precision(self.device) or torch.float32,
+            )
+            .to(self.device)
+            .eval()
+        )
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.max_tokens, self.tokens_per_batch = max_tokens, tokens_per_batch
+
+    @torch.inference_mode()
+    def __call__(self, queries: list[str]) -> np.ndarray:
+        """Give the vectors (queries, hidden size) of distinct queries as float16."""
+        vectors = np.empty((len(queries), self.model.config.hidden_size), np.float16)
+        for rows, tokens in self._batches(queries):
+            hidden = self.model(torch.from_numpy(tokens).to(self.device)).last_hidden_state  # (batch, length, H)
+            vectors[rows] = hidden.float().mean(dim=1).half().cpu().numpy()
+        return vectors
+
+    def _batches(self, queries: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        encoded = self.tokenizer(
+            queries, truncation=True, max_length=self.max_tokens, return_attention_mask=False
+        )["input_ids"]
+        lengths = np.array([len(ids) for ids in encoded], np.int64)
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            for part in np.array_split(rows, -(-len(rows) * length // self.tokens_per_batch)):
+                yield part, np.array([encoded[row] for row in part], np.int64)

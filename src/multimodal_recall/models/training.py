@@ -1,0 +1,266 @@
+"""The one training loop: chunk after chunk, resumable after each, on one process or several."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.models.hardware import best_device, half_precision
+from multimodal_recall.models.ranker import LOSSES, SCHEDULES, Ranker
+from multimodal_recall.options import RankerOptions
+
+logger = logging.getLogger(__name__)
+
+LoadChunk = Callable[[str, int], tuple[ChunkArrays, Pairs]]
+"""Gives a chunk's arrays and an epoch's pairs; a right pair is followed by its wrong ones."""
+
+
+class Checkpoint(Protocol):
+    """Where the state of an unfinished training is kept; a write replaces the last one whole."""
+
+    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest tensors and facts; ``None`` where there are none."""
+
+    def write(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Replace what was kept."""
+
+    def delete(self) -> None:
+        """Forget it."""
+
+
+class Progress(Protocol):
+    """Shows how far training is."""
+
+    def advance(self, pairs: int, total: int, loss: float, epoch: int) -> None:
+        """So many pairs of the epoch's ``total`` are done."""
+
+
+class TrainingError(Exception):
+    """Training went wrong in a way that more training does not mend."""
+
+
+@dataclass
+class EpochLog:
+    """One row of the training log."""
+
+    epoch: int
+    loss: float
+    """Mean over the epoch's pairs."""
+    valid_ndcg_at_5: float
+    pairs: int
+    seconds: float
+
+
+@dataclass
+class State:
+    """What a killed training needs besides model and optimiser to go on to the same end.
+
+    There is no random state: torch is seeded anew for every chunk of every epoch from (seed, epoch, chunk).
+    """
+
+    epoch: int = 0
+    chunk: int = 0
+    """Chunks of the epoch that are done."""
+    loss_sum: float = 0.0
+    pairs: int = 0
+    seconds: float = 0.0
+    log: list[EpochLog] = field(default_factory=list)
+
+    @property
+    def best(self) -> EpochLog | None:
+        """The epoch with the highest nDCG@5 on valid; the earliest of equals."""
+        return max(self.log, key=lambda row: row.valid_ndcg_at_5, default=None)
+
+
+def stream(seed: int, epoch: int, name: str) -> np.random.Generator:
+    """The random stream of a chunk in an epoch, the same whatever ran before."""
+    return np.random.default_rng([seed, epoch, *name.encode()])
+
+
+def epoch_order(chunks: Sequence[str], seed: int, epoch: int) -> list[str]:
+    """The order in which an epoch visits the chunks; another one each epoch."""
+    return [chunks[place] for place in stream(seed, epoch, "order").permutation(len(chunks))]
+
+
+def shuffled_batches(pairs: Pairs, batch_size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """Cut a chunk's pairs into shuffled batches, each right pair together with its wrong ones.
+
+    Yields:
+        Row numbers, at most ``batch_size`` (at least one group); every row comes once.
+    """
+    starts = np.flatnonzero(pairs.relevance == 1)
+    group = len(pairs.relevance) // len(starts)
+    starts = random.permutation(starts)
+    size = max(1, batch_size // group)
+    for first in range(0, len(starts), size):
+        yield (starts[first : first + size, None] + np.arange(group)).ravel()
+
+
+class Trainer:
+    """Fits a ranker; ``fit`` is the whole story, the rest are its sentences."""
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        options: RankerOptions,
+        seed: int,
+        chunks: Sequence[str],
+        load_chunk: LoadChunk,
+        measure: Callable[[Ranker], float],
+        checkpoint: Checkpoint,
+        fingerprint: str,
+        progress: Progress,
+    ) -> None:
+        """Prepare for training.
+
+        Args:
+            ranker: The untrained module.
+            options: How to train.
+            seed: Seed of the shuffles and of dropout.
+            chunks: Names of the training chunks.
+            load_chunk: Reads one chunk; called in a thread while the chunk before trains.
+            measure: nDCG@5 of a ranker on valid.
+            checkpoint: Where the state is kept after each chunk.
+            fingerprint: Stands for data, options and code; a checkpoint with another one is not resumed.
+            progress: Shows how far it is.
+        """
+        precision = "bf16" if half_precision(best_device()) else "no"
+        self.accelerator = Accelerator(mixed_precision=precision)
+        optimiser = torch.optim.AdamW(
+            ranker.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        self.ranker, self.optimiser = self.accelerator.prepare(ranker, optimiser)
+        self.options, self.seed, self.chunks = options, seed, chunks
+        self.load_chunk, self.measure, self.progress = load_chunk, measure, progress
+        self.checkpoint, self.fingerprint = checkpoint, fingerprint
+        self.state, self.best_weights = State(), self._weights()
+        self.loss = LOSSES[options.loss]
+        self.schedule = SCHEDULES[options.schedule]
+
+    def fit(self) -> tuple[dict[str, Tensor], list[EpochLog]]:
+        """Train from the start, or from a checkpoint of the same training.
+
+        Returns:
+            The weights of the epoch with the best nDCG@5 on valid, and the log.
+
+        Raises:
+            TrainingError: If the loss stops being a number.
+        """
+        self._resume()
+        for epoch, place, name, (arrays, pairs) in self._chunks_ahead():
+            self._train_chunk(epoch, place, name, arrays, pairs)
+            self.state.chunk = place + 1
+            if self.state.chunk == len(self.chunks):
+                self._end_epoch()
+            self._save()
+        return self.best_weights, self.state.log
+
+    def _chunks_ahead(self) -> Iterator[tuple[int, int, str, tuple[ChunkArrays, Pairs]]]:
+        """What is left to train, each chunk read while the one before trains."""
+        todo = [
+            (epoch, place, name)
+            for epoch in range(self.state.epoch, self.options.epochs)
+            for place, name in enumerate(epoch_order(self.chunks, self.seed, epoch))
+            if (epoch, place) >= (self.state.epoch, self.state.chunk)
+        ]
+        with ThreadPoolExecutor(1) as reader:
+            ahead = [reader.submit(self.load_chunk, name, epoch) for epoch, _, name in todo[:1]]
+            for number, (epoch, place, name) in enumerate(todo):
+                ahead += [reader.submit(self.load_chunk, n, e) for e, _, n in todo[number + 1 : number + 2]]
+                yield epoch, place, name, ahead.pop(0).result()
+
+    def _train_chunk(self, epoch: int, place: int, name: str, arrays: ChunkArrays, pairs: Pairs) -> None:
+        random = stream(self.seed, epoch, name)
+        torch.manual_seed(int(random.integers(2**63)))  # dropout
+        batches = list(shuffled_batches(pairs, self.options.batch_size, random))
+        self.ranker.train()
+        for number, rows in enumerate(batches):
+            done = (epoch + (place + number / len(batches)) / len(self.chunks)) / self.options.epochs
+            start = time.perf_counter()
+            loss = self._step(arrays, pairs, rows, self.options.learning_rate * self.schedule(done))
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} in epoch {epoch}, {name}, batch {number}. Try a lower learning_rate"
+                )
+            self.state.loss_sum += loss * len(rows)
+            self.state.pairs += len(rows)
+            self.state.seconds += time.perf_counter() - start
+            total = len(pairs.relevance) * len(self.chunks)
+            self.progress.advance(self.state.pairs, total, self.state.loss_sum / self.state.pairs, epoch)
+
+    def _step(self, arrays: ChunkArrays, pairs: Pairs, rows: np.ndarray, learning_rate: float) -> float:
+        """One step of the optimiser on a batch that all processes share; the batch's mean loss."""
+        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
+        share = np.array_split(rows, processes)[rank]
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.zero_grad()
+        batch = arrays.batch(pairs.take(share)).to(self.accelerator.device)
+        with self.accelerator.autocast():
+            losses = self.loss(self.ranker(batch), batch.relevance)
+        # Gradients are averaged over processes: the share's sum times their number gives the batch's mean.
+        self.accelerator.backward(losses.sum() * processes / len(rows))
+        self.optimiser.step()
+        return float(self.accelerator.reduce(losses.detach().sum())) / len(rows)
+
+    def _end_epoch(self) -> None:
+        state = self.state
+        ndcg = self.measure(self.accelerator.unwrap_model(self.ranker))
+        state.log.append(EpochLog(state.epoch, state.loss_sum / state.pairs, ndcg, state.pairs, state.seconds))
+        if state.best is state.log[-1]:
+            self.best_weights = self._weights()
+        logger.info(
+            "epoch %d of %d: loss %.4f, valid nDCG@5 %.4f, %.0f pairs/s",
+            state.epoch + 1,
+            self.options.epochs,
+            state.log[-1].loss,
+            ndcg,
+            state.pairs / state.seconds,
+        )
+        self.state = State(epoch=state.epoch + 1, log=state.log)
+
+    def _weights(self) -> dict[str, Tensor]:
+        weights = self.accelerator.unwrap_model(self.ranker).state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"model.{name}": tensor for name, tensor in self._weights().items()}
+        if self.state.best:
+            tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
+        for number, entry in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{key}": value.cpu() for key, value in entry.items()}
+        self.checkpoint.write(tensors, {"fingerprint": self.fingerprint, "state": asdict(self.state)})
+
+    def _resume(self) -> None:
+        kept = self.checkpoint.read()
+        if kept is None:
+            return
+        tensors, facts = kept
+        if facts["fingerprint"] != self.fingerprint:
+            logger.info("the checkpoint found belongs to other data, options or code: training starts anew")
+            return
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
+        for name, tensor in tensors.items():
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
+        self.accelerator.unwrap_model(self.ranker).load_state_dict(parts["model"])
+        self.best_weights = parts["best"] or self.best_weights
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimiser"].items():
+            number, _, key = name.partition(".")
+            moments.setdefault(int(number), {})[key] = tensor
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        log = [EpochLog(**row) for row in facts["state"].pop("log")]
+        self.state = State(**facts["state"], log=log)
+        logger.info("resumed after %d epochs and %d chunks", self.state.epoch, self.state.chunk)

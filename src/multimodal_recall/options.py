@@ -1,0 +1,167 @@
+"""Every option of the project: one frozen dataclass for each group of ``parameters_*.yml``.
+
+Kedro builds each of them from ``params:`` before any node runs (it reads the type hints of the nodes), so a
+misspelt key or a value out of range is one error at the start, not a surprise after an hour.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ShopOptions:
+    """The made-up shop (``make_shop``)."""
+
+    seed: int = 0
+    """Seed of the whole shop; the same seed gives the same files."""
+    train_rows: Positive = 6000
+    """Rows of ``train.tsv``: (query, product) matches."""
+    valid_queries: Positive = 120
+    """Queries of ``valid.tsv``, about 30 candidates each."""
+    test_queries: Positive = 120
+    """Queries of ``testA.tsv``, about 30 candidates each."""
+    signal: Annotated[float, Field(gt=0)] = 0.5
+    """How strongly a box's feature shows an attribute, in standard deviations of its noise."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class IngestOptions:
+    """How TSV rows become chunks (``ingest``)."""
+
+    max_boxes: Positive = 12
+    """Boxes kept of an image (MAX_BOX of the seed system)."""
+    box_order: Literal["file", "largest_first"] = "file"
+    """Which boxes are kept: the first of the file (as published) or the largest."""
+    feature_size: Positive = 2048
+    """Numbers of a box's feature."""
+    max_rejected_share: Share = 0.01
+    """Share of malformed rows of a chunk above which the run fails."""
+    max_rows_per_chunk: Positive = 150_000
+    """Rows above which a chunk is refused, since memory is bounded by the chunk."""
+    strip_leading_tokens: bool = False
+    """First place's cleaning: drop a query's first token when it is a leftover such as ``'s`` or ``&``."""
+    drop_possessive_queries: bool = False
+    """Twelfth place's cleaning: drop training rows whose query starts with ``'s``."""
+    drop_crowded_images: bool = False
+    """Twelfth place's cleaning: drop training rows of images with more than 40 boxes."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class LanguageModelOptions:
+    """The model behind the query vectors (``language_model``): fetched, pre-trained further, or made anew."""
+
+    start_from: str | None = None
+    """Hub name or local folder of a transformers checkpoint; ``None`` makes a small ALBERT of the sizes below."""
+    pretrain_epochs: Count = 3
+    """Epochs of masked-word training on the training queries; 0 takes ``start_from`` as it is."""
+    batch_size: Positive = 64
+    """Queries a training step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak of a linear schedule with 6 % warm-up."""
+    vocabulary_size: Positive = 2000
+    """WordPiece entries of a new tokenizer."""
+    hidden_size: Positive = 128
+    """Width of a new ALBERT, and of the query vector."""
+    layers: Annotated[int, Field(ge=2)] = 3
+    """Layers of a new ALBERT; the query vector is read below the last."""
+    heads: Positive = 4
+    """Attention heads of a new ALBERT."""
+
+    def __post_init__(self) -> None:
+        if self.start_from is None and self.pretrain_epochs == 0:
+            raise ValueError(
+                "language_model.pretrain_epochs is 0 and start_from is null: an untrained model has nothing to "
+                "say. Name a checkpoint in start_from, or set pretrain_epochs to 1 or more"
+            )
+        if self.hidden_size % self.heads:
+            raise ValueError(
+                f"language_model.hidden_size ({self.hidden_size}) must be a multiple of heads ({self.heads})"
+            )
+
+
+@dataclass(frozen=True, config=STRICT)
+class QueryOptions:
+    """How a query becomes numbers (``featurize``)."""
+
+    max_query_words: Positive = 14
+    """Words of a query that get a word vector (MAX_QUERY_CHAR of the seed system); later ones are cut."""
+    max_query_tokens: Positive = 64
+    """Sub-word tokens of a query that the language model reads, special ones included."""
+    tokens_per_batch: Positive = 4096
+    """Tokens of one batch through the language model; all its queries have the same length."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class WordVectorOptions:
+    """The word vectors (``word_vectors``): read from a GloVe text file, or trained on the training queries."""
+
+    glove_file: str | None = None
+    """GloVe text file (``glove.840B.300d.txt``); ``None`` trains word2vec on queries and label names."""
+    size: Positive = 300
+    """Width of a word vector; a GloVe file must have just this one."""
+    epochs: Positive = 30
+    """Epochs of word2vec training."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class NegativeOptions:
+    """How wrong products are drawn for a query (``sample_negatives``)."""
+
+    negatives_per_positive: Positive = 1
+    """Wrong products for each right one."""
+    epochs: Positive = 10
+    """Draws made ahead, one an epoch; longer training starts over with the first draw."""
+    ignored_labels: tuple[str, ...] = ("others",)
+    """Labels that do not count as shared: 67 % of the official boxes are "others". Empty: the published way."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class RankerOptions:
+    """One ranker: its parts, their sizes, and how it is trained (``two_tower`` and its kin)."""
+
+    query_encoder: Literal["sentence_and_words"] = "sentence_and_words"
+    """Query tower: the language model's vector beside a BiLSTM over word vectors."""
+    image_encoder: Literal["box_lstm"] = "box_lstm"
+    """Image tower: a BiLSTM over the boxes."""
+    head: Literal["concat_mlp"] = "concat_mlp"
+    """What compares the two towers' vectors: an MLP on both."""
+    loss: Literal["cross_entropy"] = "cross_entropy"
+    """Training loss."""
+    schedule: Literal["constant", "linear_warmup"] = "constant"
+    """Learning rate over the training steps; linear_warmup rises over the first 10 % and falls to 0."""
+    word_state: Annotated[int, Field(gt=0, multiple_of=2)] = 128
+    """Width of the word BiLSTM's vector, both directions together."""
+    image_state: Annotated[int, Field(gt=0, multiple_of=2)] = 1024
+    """Width of the image vector, both directions together."""
+    head_state: Positive = 512
+    """Width of the head's hidden layer."""
+    dropout: Share = 0.1
+    """Dropout in the head."""
+    epochs: Positive = 10
+    """Passes over the training chunks."""
+    batch_size: Positive = 1000
+    """Pairs a step, right and wrong ones together, over all processes."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    """Adam's learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay; 0 is plain Adam."""
+    processes: Positive = 1
+    """Processes (one a GPU) that train together; each takes its share of every batch."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class EvaluateOptions:
+    """How rankings are measured (``evaluate``)."""
+
+    bootstrap_draws: Positive = 1000
+    """Resamplings of the queries behind each confidence interval."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Share of the bootstrap distribution between the interval's ends."""

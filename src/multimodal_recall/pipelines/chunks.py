@@ -1,0 +1,32 @@
+"""How one template of nodes becomes one namespace a chunk."""
+
+from collections.abc import Callable, Iterable
+
+from kedro.pipeline import Node, Pipeline
+
+from multimodal_recall.layout import Chunk
+
+
+def for_each_chunk(
+    chunks: Iterable[Chunk], template: Callable[[Chunk], list[Node]], shared: Iterable[str] = ()
+) -> Pipeline:
+    """Repeat a template for each chunk, under the chunk's namespace.
+
+    Args:
+        chunks: The chunks to cover.
+        template: Gives the nodes of one chunk, with dataset names as they are inside the namespace.
+        shared: Datasets and ``params:`` that all chunks share, so that they keep their names.
+    """
+    shared = set(shared)
+    return sum(
+        (
+            Pipeline(
+                template(chunk),
+                namespace=chunk.namespace,
+                inputs={name for name in shared if not name.startswith("params:")},
+                parameters={name for name in shared if name.startswith("params:")},
+            )
+            for chunk in chunks
+        ),
+        Pipeline([]),
+    )

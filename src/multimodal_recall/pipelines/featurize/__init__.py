@@ -1,0 +1,1 @@
+"""From query text to query vectors and word ids."""

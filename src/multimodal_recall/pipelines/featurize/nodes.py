@@ -1,0 +1,96 @@
+"""Turn queries and labels into vectors. torch and gensim are imported where they are used: they take seconds."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from multimodal_recall.datasets.official_tsv import OfficialTsv
+from multimodal_recall.options import IngestOptions, LanguageModelOptions, QueryOptions, WordVectorOptions
+from multimodal_recall.tables import TABLES
+from multimodal_recall.text import strip_leading_token, words_of
+
+logger = logging.getLogger(__name__)
+
+
+def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
+    """Count the distinct queries of the training file, in order of first appearance.
+
+    Reads the TSV and not the ingested pairs, so that a chunk can be ingested again without the language model, and
+    with it every other chunk, becoming stale. Only the query field is decoded.
+
+    Args:
+        tsv: Handle on ``train.tsv``.
+        options: Whether leading leftovers are stripped, as in ingest.
+
+    Returns:
+        ``queries``: query text, and the rows it stands on.
+    """
+    counts = Counter()
+    for _, line in tsv.lines():
+        query = line[line.rfind(b"\t", 0, line.rfind(b"\t")) + 1 : line.rfind(b"\t")].decode("utf-8", "ignore")
+        counts[strip_leading_token(query) if options.strip_leading_tokens else query] += 1
+    counts.pop("", None)
+    return pa.table([list(counts.keys()), list(counts.values())], TABLES["queries"])
+
+
+def prepare_language_model(queries: ds.Dataset, options: LanguageModelOptions, seed: int) -> tuple[Any, Any]:
+    """Fetch or make the language model; see ``models.language_model.prepare``."""
+    from multimodal_recall.models.language_model import prepare
+
+    return prepare(queries.to_table(columns=["query"])["query"].to_pylist(), options, seed)
+
+
+def make_word_vectors(
+    queries: ds.Dataset, labels: list[str], options: WordVectorOptions, seed: int
+) -> pa.Table:
+    """Give each word of the training queries and label names a vector; see ``word_vectors.make_word_vectors``."""
+    from multimodal_recall import word_vectors
+
+    texts = queries.to_table(columns=["query"])["query"].to_pylist()
+    words, vectors = word_vectors.make_word_vectors([*texts, *labels], options, seed)
+    return pa.table([words, list(vectors)], TABLES["word_vectors"])
+
+
+def average_label_words(labels: list[str], word_vectors: ds.Dataset) -> pa.Table:
+    """Give each label the mean of its name's word vectors; names without a known word get the unknown word's."""
+    table = word_vectors.to_table()
+    rows = {word: row for row, word in enumerate(table["word"].to_pylist())}
+    vectors = np.stack(table["vector"].to_numpy())
+    known = [[rows[word] for word in words_of(name) if word in rows] or [0] for name in labels]
+    return pa.table([labels, [vectors[row].mean(axis=0) for row in known]], TABLES["label_vectors"])
+
+
+def featurize_queries(
+    pairs: ds.Dataset, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions
+) -> pa.Table:
+    """Give each distinct query of a chunk its language-model vector and its word ids.
+
+    Args:
+        pairs: The chunk's pairs; ``query_row`` numbers the distinct queries.
+        language_model: A transformers folder.
+        word_vectors: The words, row 0 the unknown one.
+        options: How much of a query is read.
+
+    Returns:
+        ``query_features``: row i is the query with ``query_row`` i.
+    """
+    from multimodal_recall.models.language_model import QueryVectors
+
+    queries = distinct_queries(pairs.to_table(columns=["query", "query_row"]))
+    vectors = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch)(queries)
+    rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
+    word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
+    unknown, total = sum(ids.count(0) for ids in word_ids), sum(map(len, word_ids))
+    logger.info("%d distinct queries; %d of %d words have no vector of their own", len(queries), unknown, total)
+    return pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
+
+
+def distinct_queries(pairs: pa.Table) -> list[str]:
+    """The query texts of a chunk in order of ``query_row``."""
+    _, first = np.unique(pairs["query_row"].to_numpy(), return_index=True)
+    return pairs["query"].take(pa.array(first)).to_pylist()

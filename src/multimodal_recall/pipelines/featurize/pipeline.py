@@ -1,0 +1,68 @@
+"""Wiring of ``featurize``: the language model and the word vectors once, then one node a chunk."""
+
+from kedro.pipeline import Node, Pipeline
+
+from multimodal_recall.layout import Chunk, Layout
+from multimodal_recall.pipelines.chunks import for_each_chunk
+from multimodal_recall.pipelines.featurize.nodes import (
+    average_label_words,
+    collect_queries,
+    featurize_queries,
+    make_word_vectors,
+    prepare_language_model,
+)
+
+
+def create_pipeline(layout: Layout) -> Pipeline:
+    """Learn what words mean from the training queries, then turn every chunk's queries into vectors."""
+    once = Pipeline(
+        [
+            Node(
+                collect_queries,
+                inputs={"tsv": "train_tsv", "options": "params:ingest"},
+                outputs="queries",
+                name="collect_queries",
+            ),
+            Node(
+                prepare_language_model,
+                inputs={"queries": "queries", "options": "params:language_model", "seed": "params:seed"},
+                outputs="language_model",
+                name="prepare_language_model",
+            ),
+            Node(
+                make_word_vectors,
+                inputs={
+                    "queries": "queries",
+                    "labels": "labels",
+                    "options": "params:word_vectors",
+                    "seed": "params:seed",
+                },
+                outputs="word_vectors",
+                name="make_word_vectors",
+            ),
+            Node(
+                average_label_words,
+                inputs={"labels": "labels", "word_vectors": "word_vectors"},
+                outputs="label_vectors",
+                name="average_label_words",
+            ),
+        ]
+    )
+    chunks = [chunk for split in layout.chunks for chunk in layout.chunks_of(split)]
+    return once + for_each_chunk(chunks, _template, shared=["language_model", "word_vectors", "params:featurize"])
+
+
+def _template(_: Chunk) -> list[Node]:
+    return [
+        Node(
+            featurize_queries,
+            inputs={
+                "pairs": "pairs",
+                "language_model": "language_model",
+                "word_vectors": "word_vectors",
+                "options": "params:featurize",
+            },
+            outputs="query_features",
+            name="featurize",
+        )
+    ]

@@ -1,0 +1,1 @@
+"""From official TSVs to chunk tables."""

@@ -1,0 +1,1 @@
+"""From pairs to right and wrong examples."""

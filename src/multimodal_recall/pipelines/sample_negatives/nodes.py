@@ -1,0 +1,93 @@
+"""Draw wrong products for each pair of a chunk; list the chunk versions that a split's examples are made of."""
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from multimodal_recall.layout import Chunk
+from multimodal_recall.negatives import LabelSharing, NegativeError, RightAnswers, draw_others
+from multimodal_recall.options import NegativeOptions
+from multimodal_recall.tables import TABLES
+
+logger = logging.getLogger(__name__)
+
+
+def sample_chunk(
+    products: ds.Dataset, pairs: ds.Dataset, labels: list[str], options: NegativeOptions, seed: int, chunk: str
+) -> pa.Table:
+    """Draw, for every epoch, wrong products for each pair of a chunk.
+
+    Args:
+        products: The chunk's products.
+        pairs: The chunk's pairs.
+        labels: The label names.
+        options: How many, how often, and which labels do not count as shared.
+        seed: Seed of the run.
+        chunk: The chunk's namespace; with ``seed`` and the epoch it makes the random stream, so that the draw does not
+            depend on the order in which chunks run.
+
+    Returns:
+        ``samples``: for each epoch and pair the right product, then ``negatives_per_positive`` wrong ones.
+
+    Raises:
+        NegativeError: If an ignored label is no label, or a query has every product of the chunk as a right answer.
+    """
+    unknown = sorted(set(options.ignored_labels) - set(labels))
+    if unknown:
+        raise NegativeError(f"sample_negatives.ignored_labels names {unknown}, no label of {labels}")
+    table = pairs.to_table(columns=["query_row", "product_row"])
+    query_rows, product_rows = (table[name].to_numpy() for name in ("query_row", "product_row"))
+    right = RightAnswers(query_rows, product_rows, products.count_rows())
+    ignored = [labels.index(name) for name in options.ignored_labels]
+    drawer = LabelSharing(products.to_table(columns=["labels"])["labels"].combine_chunks(), len(labels), ignored)
+    k, replaced, epochs = options.negatives_per_positive, 0, []
+    for epoch in range(options.epochs):
+        random = np.random.default_rng([seed, epoch, *chunk.encode()])
+        queries = np.repeat(query_rows, k)
+        wrong = drawer.draw(queries, np.repeat(product_rows, k), right, random)
+        missing = np.flatnonzero(wrong < 0)
+        wrong[missing] = draw_others(queries[missing], right, random)
+        replaced += len(missing)
+        epochs.append(np.column_stack([product_rows, wrong.reshape(-1, k)]))
+    drawn = options.epochs * len(query_rows) * k
+    logger.info("%s: %d of %d wrong products share no label and are random", chunk, replaced, drawn)
+    width = options.epochs * len(query_rows)
+    columns = [
+        np.repeat(np.arange(options.epochs), len(query_rows) * (k + 1)),
+        np.tile(np.repeat(query_rows, k + 1), options.epochs),
+        np.concatenate(epochs).ravel() if epochs else np.empty(0),
+        np.tile([1] + [0] * k, width),
+    ]
+    kinds = [field.type for field in TABLES["samples"]]
+    return pa.table(
+        [pa.array(column.astype(kind.to_pandas_dtype())) for column, kind in zip(columns, kinds, strict=True)],
+        TABLES["samples"],
+    )
+
+
+def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
+    """Bind ``sample_chunk`` to its chunk; the type hints stay, from which Kedro builds the options."""
+
+    def sample_negatives(
+        products: ds.Dataset, pairs: ds.Dataset, labels: list[str], options: NegativeOptions, seed: int
+    ) -> pa.Table:
+        return sample_chunk(products, pairs, labels, options, seed, chunk.namespace)
+
+    return sample_negatives
+
+
+def list_examples_of(chunks: list[Chunk], kinds: tuple[str, ...]) -> Callable[..., dict[str, dict[str, ds.Dataset]]]:
+    """Bind the list of a split to its chunks and kinds of table, in the order in which the node gets them."""
+
+    def list_examples(*tables: ds.Dataset) -> dict[str, dict[str, ds.Dataset]]:
+        """Group the split's lazy tables by chunk; saving the result records their versions."""
+        by_chunk = zip(*[iter(tables)] * len(kinds), strict=True)
+        return {
+            chunk.name: dict(zip(kinds, of_chunk, strict=True))
+            for chunk, of_chunk in zip(chunks, by_chunk, strict=True)
+        }
+
+    return list_examples

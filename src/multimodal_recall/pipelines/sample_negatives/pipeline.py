@@ -1,0 +1,50 @@
+"""Wiring of ``sample_negatives``: one draw a training chunk, one list of chunk versions a split."""
+
+from kedro.pipeline import Node, Pipeline
+
+from multimodal_recall.layout import Chunk, Layout
+from multimodal_recall.pipelines.chunks import for_each_chunk
+from multimodal_recall.pipelines.sample_negatives.nodes import list_examples_of, sample_negatives_of
+
+TRAINING_KINDS = ("products", "query_features", "samples")
+CANDIDATE_KINDS = ("products", "query_features", "pairs")
+
+
+def create_pipeline(layout: Layout) -> Pipeline:
+    """Draw wrong products for the training chunks, and list the examples of every split."""
+    draws = for_each_chunk(
+        layout.chunks_of("train"), _template, shared=["labels", "params:sample_negatives", "params:seed"]
+    )
+    lists = [
+        _list_split(layout.chunks_of(split), TRAINING_KINDS if split == "train" else CANDIDATE_KINDS)
+        for split in layout.chunks
+    ]
+    return draws + Pipeline(lists)
+
+
+def _template(chunk: Chunk) -> list[Node]:
+    return [
+        Node(
+            sample_negatives_of(chunk),
+            inputs={
+                "products": "products",
+                "pairs": "pairs",
+                "labels": "labels",
+                "options": "params:sample_negatives",
+                "seed": "params:seed",
+            },
+            outputs="samples",
+            name="sample_negatives",
+        )
+    ]
+
+
+def _list_split(chunks: list[Chunk], kinds: tuple[str, ...]) -> Node:
+    split = chunks[0].split
+    return Node(
+        list_examples_of(chunks, kinds),
+        inputs=[f"{chunk.namespace}.{kind}" for chunk in chunks for kind in kinds],
+        outputs=f"{split}_examples",
+        name="list_examples",
+        namespace=split,
+    )

@@ -1,0 +1,132 @@
+"""Train one ranker. torch is imported where it is used: it takes seconds."""
+
+import hashlib
+import json
+import logging
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+import multimodal_recall
+from multimodal_recall.datasets.chunk_list import ChunkTables
+from multimodal_recall.datasets.folders import CheckpointFile
+from multimodal_recall.options import RankerOptions
+from multimodal_recall.tables import TABLES
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "kedro")
+
+
+def train_ranker(
+    train_examples: dict[str, ChunkTables],
+    valid_examples: dict[str, ChunkTables],
+    valid_answers: dict[int, list[int]],
+    word_vectors: ds.Dataset,
+    label_vectors: ds.Dataset,
+    checkpoint: CheckpointFile,
+    options: RankerOptions,
+    seed: int,
+) -> dict[str, Any]:
+    """Train a ranker on the examples of all chunks, and keep the epoch that is best on valid.
+
+    A killed training goes on from its checkpoint, to the same weights, if data, options, seed and code are the same.
+
+    Args:
+        train_examples: Lazy tables of each training chunk.
+        valid_examples: Lazy tables of each valid chunk.
+        valid_answers: Right products of each valid query.
+        word_vectors: The words and their vectors.
+        label_vectors: The labels and their vectors.
+        checkpoint: Where the state is kept until training ends.
+        options: The ranker and how it is trained.
+        seed: Seed of the weights, the shuffles and dropout.
+
+    Returns:
+        ``model``, the trained ranker, and ``training_log``, one row an epoch.
+    """
+    import torch
+
+    from multimodal_recall.examples import read_chunk, read_samples
+    from multimodal_recall.models.ranker import InputSizes, Ranker, TrainedRanker
+    from multimodal_recall.models.training import Trainer
+    from multimodal_recall.progress import training_progress
+
+    words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
+    some_chunk = read_chunk(next(iter(valid_examples.values())))
+    sizes = InputSizes(
+        some_chunk.query_vectors.shape[1], some_chunk.features.shape[1], *words.shape, len(labels)
+    )
+    torch.manual_seed(seed)  # the weights; the streams of the chunks are seeded by the training loop
+    ranker = Ranker(options, sizes)
+    ranker.query_encoder.word_vectors.copy_(torch.from_numpy(words))
+    ranker.image_encoder.label_vectors.copy_(torch.from_numpy(labels))
+    versions = _versions(train_examples)
+    with training_progress() as progress:
+        weights, log = Trainer(
+            ranker,
+            options,
+            seed,
+            list(train_examples),
+            lambda name, epoch: (read_chunk(train_examples[name]), read_samples(train_examples[name], epoch)),
+            lambda module: _valid_ndcg(module, valid_examples, valid_answers),
+            checkpoint,
+            _fingerprint(options, seed, versions),
+            progress,
+        ).fit()
+    checkpoint.delete()
+    best = max(log, key=lambda row: row.valid_ndcg_at_5)
+    logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
+    card = {
+        "seed": seed,
+        "epoch": best.epoch,
+        "valid_ndcg_at_5": best.valid_ndcg_at_5,
+        "parameters": sum(parameter.numel() for parameter in ranker.parameters()),
+        "inputs": versions,
+        "packages": {name: version(name) for name in PACKAGES},
+        "git_commit": _git_commit(),
+    }
+    table = pa.Table.from_pandas(
+        pd.DataFrame([asdict(row) for row in log]), TABLES["training_log"], preserve_index=False
+    )
+    return {"model": TrainedRanker(options, sizes, weights, card), "training_log": table}
+
+
+def _valid_ndcg(module: Any, examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> float:
+    from multimodal_recall.metrics import measure_queries
+    from multimodal_recall.pipelines.evaluate.nodes import score_examples
+
+    return float(measure_queries(score_examples(module, examples).to_pandas(), answers)["ndcg_at_5"].mean())
+
+
+def _versions(examples: dict[str, ChunkTables]) -> dict[str, dict[str, str]]:
+    """The version (Kedro's time stamp) of each table of each chunk."""
+    return {
+        chunk: {kind: Path(table.files[0]).parent.name for kind, table in tables.items()}
+        for chunk, tables in examples.items()
+    }
+
+
+def _fingerprint(options: RankerOptions, seed: int, versions: dict[str, Any]) -> str:
+    """Stand for all that decides the weights: options, seed, data, and the source of the models."""
+    digest = hashlib.sha256(json.dumps([asdict(options), seed, versions], sort_keys=True).encode())
+    for source in sorted((Path(multimodal_recall.__file__).parent / "models").glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that trains; ``None`` outside a git checkout."""
+    folder = Path(multimodal_recall.__file__).parent
+    try:
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return answer.stdout.strip() or None

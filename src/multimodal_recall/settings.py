@@ -1,0 +1,18 @@
+"""Kedro's settings of this project: the configuration loader tells the pipeline registry the environment."""
+
+import warnings
+
+from multimodal_recall.layout import RememberingConfigLoader
+
+CONFIG_LOADER_CLASS = RememberingConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # "soft" merges an environment's parameters into the base's key by key instead of replacing whole groups.
+    "merge_strategy": {"parameters": "soft"},
+}
+
+# Kedro 1.7 calls what OmegaConf 2.4 deprecates, three times a run.
+warnings.filterwarnings("ignore", message=r"\s*register_new_resolver")
+# The comparison reads the metrics of every ranker's namespace, and so names them with a dot.
+warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")

@@ -1,0 +1,128 @@
+"""The columns of every table between two stages; the catalog checks them on save and on load."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+TABLES: Mapping[str, pa.Schema] = {
+    # One row a distinct product of the chunk, in order of first appearance.
+    "products": pa.schema(
+        {
+            "product_id": pa.int64(),
+            "image_h": pa.int32(),  # pixels
+            "image_w": pa.int32(),
+            "top": pa.list_(pa.float32()),  # of each kept box, pixels
+            "left": pa.list_(pa.float32()),
+            "bottom": pa.list_(pa.float32()),
+            "right": pa.list_(pa.float32()),
+            "labels": pa.list_(pa.int16()),
+            "features": pa.large_binary(),  # (kept boxes, F) little-endian float16
+        }
+    ),
+    # One row a row of the TSV that was kept, in file order.
+    "pairs": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "query": pa.string(),
+            "query_row": pa.int32(),  # row of the query's text among the chunk's distinct ones
+            "product_id": pa.int64(),
+            "product_row": pa.int32(),  # row in `products`
+        }
+    ),
+    # One row a row of the TSV that was not kept.
+    "rejected": pa.schema(
+        {
+            "file": pa.string(),
+            "row": pa.int64(),  # 1 is the first line after the header
+            "byte": pa.int64(),  # where the row starts in the file
+            "kind": pa.string(),  # malformed, or cleaned away by an option
+            "reason": pa.string(),
+            "text": pa.string(),  # the row's first 200 characters
+        }
+    ),
+    # One row a distinct query text of the training split.
+    "queries": pa.schema({"query": pa.string(), "rows": pa.int64()}),
+    # Row 0 is the unknown word.
+    "word_vectors": pa.schema({"word": pa.string(), "vector": pa.list_(pa.float32())}),
+    # Row i is label i.
+    "label_vectors": pa.schema({"name": pa.string(), "vector": pa.list_(pa.float32())}),
+    # One row a distinct query text of the chunk, in order of first appearance.
+    "query_features": pa.schema(
+        {
+            "query": pa.string(),
+            "vector": pa.list_(pa.float16()),  # of the language model
+            "word_ids": pa.list_(pa.int32()),  # rows of `word_vectors`
+        }
+    ),
+    # For each epoch and pair: the right product, then the wrong ones.
+    "samples": pa.schema(
+        {
+            "epoch": pa.int16(),
+            "query_row": pa.int32(),
+            "product_row": pa.int32(),
+            "relevance": pa.int8(),  # 1 right, 0 wrong
+        }
+    ),
+    "scores": pa.schema({"query_id": pa.int64(), "product_id": pa.int64(), "score": pa.float32()}),
+    "reference_scores": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "random": pa.float32(),
+            "noun_alone": pa.float32(),
+            "truth": pa.float32(),
+        }
+    ),
+    "query_metrics": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "query": pa.string(),
+            "candidates": pa.int64(),
+            "answers": pa.int64(),
+            "ndcg_at_5": pa.float64(),
+            "reciprocal_rank": pa.float64(),
+            "recall_at_5": pa.float64(),
+            "top_5": pa.list_(pa.int64()),  # best product first
+        }
+    ),
+    "training_log": pa.schema(
+        {
+            "epoch": pa.int64(),
+            "loss": pa.float64(),
+            "valid_ndcg_at_5": pa.float64(),
+            "pairs": pa.int64(),
+            "seconds": pa.float64(),
+        }
+    ),
+}
+
+
+class TableError(ValueError):
+    """A table does not have the columns its name promises."""
+
+
+class TableValidator:
+    """Kedro validator: the table has just the columns and types of ``TABLES[table]``, in that order."""
+
+    def __init__(self, table: str) -> None:
+        self.schema = TABLES[table]
+
+    def validate(self, data: pa.Table | ds.Dataset) -> pa.Table | ds.Dataset:
+        """Return ``data`` unchanged.
+
+        Raises:
+            TableError: With the columns found and the columns wanted.
+        """
+        if not data.schema.equals(self.schema):
+            found, wanted = (
+                {field.name: str(field.type) for field in schema} for schema in (data.schema, self.schema)
+            )
+            differing = sorted(
+                name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
+            )
+            raise TableError(
+                f"columns {differing or 'in another order'}: found {found}, wanted {wanted}. "
+                "Run the stage that makes this table again"
+            )
+        return data
