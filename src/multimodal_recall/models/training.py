@@ -94,14 +94,14 @@ def shuffled_batches(pairs: Pairs, batch_size: int, random: np.random.Generator)
     """Cut a chunk's pairs into shuffled batches, each right pair together with its wrong ones.
 
     Yields:
-        Row numbers, at most ``batch_size`` (at least one group); every row comes once.
+        Row numbers, at most ``batch_size`` (at least one group), batches of equal size but for one group; every row
+        comes once.
     """
     starts = np.flatnonzero(pairs.relevance == 1)
     group = len(pairs.relevance) // len(starts)
-    starts = random.permutation(starts)
-    size = max(1, batch_size // group)
-    for first in range(0, len(starts), size):
-        yield (starts[first : first + size, None] + np.arange(group)).ravel()
+    batches = -(-len(starts) // max(1, batch_size // group))
+    for part in np.array_split(random.permutation(starts), batches):
+        yield (part[:, None] + np.arange(group)).ravel()
 
 
 class Trainer:

@@ -69,14 +69,25 @@ class ProductMaker:
         self.random = random
         self.ids = iter(FIRST_PRODUCT_ID[split] + random.permutation(count))
 
-    def make(self, wanted: tuple[int, ...]) -> Product:
-        """Make a product that has what is wanted, the rest at random."""
+    def values(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
+        """Draw what is not wanted."""
         free = (len(NOUNS), *VALUE_COUNTS)
-        values = [
+        return tuple(
             int(self.random.integers(size)) if wish == ANY else wish
             for wish, size in zip(wanted, free, strict=True)
-        ]
-        return Product(int(next(self.ids)), tuple(values))
+        )
+
+    def make(self, wanted: tuple[int, ...]) -> Product:
+        """Make a product that has what is wanted, the rest at random."""
+        return Product(int(next(self.ids)), self.values(wanted))
+
+    def make_wrong(self, query: Query) -> Product:
+        """Make a product that the query does not accept; 30 % of them have another noun."""
+        noun = query.wanted[0] if self.random.random() < 0.7 else ANY
+        while True:
+            values = self.values((noun, *[ANY] * len(ATTRIBUTES)))
+            if not query.accepts(Product(0, values)):
+                return Product(int(next(self.ids)), values)
 
 
 def make_query(query_id: int, random: np.random.Generator) -> Query:
@@ -112,12 +123,10 @@ def plan_candidates(split: str, queries: int, seed: int) -> list[tuple[Query, Pr
     candidates: list[tuple[Query, Product]] = []
     for query_id in range(FIRST_QUERY_ID[split], FIRST_QUERY_ID[split] + queries):
         query = make_query(query_id, random)
-        noun = query.wanted[0]
         chosen = [maker.make(query.wanted) for _ in range(ANSWERS)]
-        chosen += [pools[noun][place] for place in random.permutation(POOL)[:SHARED_WRONG]]
-        for _ in range(OWN_WRONG):
-            other = int(random.integers(len(NOUNS))) if random.random() < 0.3 else noun
-            chosen.append(maker.make((other, *[ANY] * len(ATTRIBUTES))))
+        pool = pools[query.wanted[0]]
+        shared = [pool[place] for place in random.permutation(POOL) if not query.accepts(pool[place])]
+        chosen += [*shared[:SHARED_WRONG], *(maker.make_wrong(query) for _ in range(OWN_WRONG))]
         candidates += [(query, product) for product in chosen]
     return [candidates[place] for place in random.permutation(len(candidates))]
 

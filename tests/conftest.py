@@ -1,0 +1,77 @@
+"""Data small enough to check by eye, and a project small enough to run whole."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+
+from multimodal_recall.datasets.official_tsv import OfficialRow
+
+PROJECT = Path(__file__).parents[1]
+SHARED = PROJECT.parent / "shared"
+
+# A shop of seconds: whole runs check the wiring, not the score.
+SMALL = {
+    "make_shop": {"train_rows": 120, "valid_queries": 8, "test_queries": 8},
+    "chunks": {"train": 2},
+    "language_model": {"pretrain_epochs": 1, "hidden_size": 16, "layers": 2, "heads": 2, "vocabulary_size": 200},
+    "word_vectors": {"size": 8, "epochs": 1},
+    "sample_negatives": {"epochs": 2},
+    "two_tower": {"image_state": 16, "word_state": 8, "head_state": 16, "epochs": 2, "batch_size": 50},
+    "evaluate": {"bootstrap_draws": 50},
+}
+
+
+def make_row(product_id: int = 1, boxes: int = 2, query: str = "red shirt", **changes: object) -> OfficialRow:
+    """A sound row of a 100 x 200 image, features 8 wide."""
+    random = np.random.default_rng(product_id)
+    corner = random.integers(0, 50, (boxes, 2))
+    fields = {
+        "product_id": product_id,
+        "image_h": 100,
+        "image_w": 200,
+        "num_boxes": boxes,
+        "boxes": np.column_stack([corner, corner + random.integers(1, 50, (boxes, 2))]).astype(np.float32),
+        "features": random.random((boxes, 8), np.float32),
+        "labels": random.integers(0, 33, boxes),
+        "query": query,
+        "query_id": 7,
+    }
+    return OfficialRow(**{**fields, **changes})
+
+
+def copy_project(target: Path) -> Path:
+    """Copy configuration and code, without data."""
+    for name in ("conf", "src"):
+        shutil.copytree(PROJECT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(PROJECT / "pyproject.toml", target)
+    return target
+
+
+def run_project(project: Path, env: str | None = None, parameters: dict | None = None, **how: object) -> None:
+    """What ``kedro run`` does, in this process."""
+    bootstrap_project(project)
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    with KedroSession.create(project, env=env, runtime_params=parameters or SMALL) as session:
+        session.run(**how)
+
+
+@pytest.fixture(scope="session")
+def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose whole default run is done, on the small shop; tests that change it copy it first."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    run_project(project)
+    return project
+
+
+@pytest.fixture
+def run_copy(finished_project: Path, tmp_path: Path) -> tuple[Path, Callable[..., None]]:
+    """A copy of the finished project, and a function that runs it."""
+    project = tmp_path / "project"
+    shutil.copytree(finished_project, project)
+    return project, lambda **how: run_project(project, **how)

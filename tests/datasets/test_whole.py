@@ -1,0 +1,126 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from kedro.io import DatasetError, Version
+
+from multimodal_recall.datasets.chunk_list import ChunkList
+from multimodal_recall.datasets.chunk_parquet import ChunkParquet
+from multimodal_recall.datasets.small_files import AnswersFile, CsvFile, JsonFile, LabelsFile
+
+TABLE = pa.table({"query_id": [1, 2], "features": pa.array([b"ab", b"cdef"], pa.large_binary())})
+VALUES = {
+    ChunkParquet: TABLE,
+    JsonFile: {"a": [1, 2]},
+    CsvFile: pd.DataFrame({"query-id": [1], "product1": [2]}),
+    LabelsFile: ["shoes, boots", "others"],
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_a_saved_version_comes_back(tmp_path: Path, kind: type) -> None:
+    dataset = kind(str(tmp_path / "thing"), Version(None, None))
+    assert not dataset.exists()
+    dataset.save(VALUES[kind])
+    loaded = dataset.load()
+    if kind is ChunkParquet:
+        loaded = loaded.to_table()
+    wanted = VALUES[kind]
+    assert loaded.equals(wanted) if hasattr(wanted, "equals") else loaded == wanted
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_a_save_that_breaks_off_leaves_nothing_that_exists(
+    tmp_path: Path, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = kind._write
+
+    def write_and_break(self: object, path: Path, data: object) -> None:
+        write(self, path, data)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(kind, "_write", write_and_break)
+    dataset = kind(str(tmp_path / "thing"), Version(None, None))
+    with pytest.raises(DatasetError, match="disk full"):
+        dataset.save(VALUES[kind])
+    dataset.release()
+    assert not dataset.exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_the_pinned_version_is_loaded_and_the_newest_by_default(tmp_path: Path) -> None:
+    for version, value in (("2026-01-01T00.00.00.000Z", 1), ("2026-01-02T00.00.00.000Z", 2)):
+        JsonFile(str(tmp_path / "value.json"), Version(None, version)).save(value)
+    assert JsonFile(str(tmp_path / "value.json"), Version(None, None)).load() == 2
+    assert JsonFile(str(tmp_path / "value.json"), Version("2026-01-01T00.00.00.000Z", None)).load() == 1
+
+
+def test_a_parquet_preview_shows_binary_columns_by_size(tmp_path: Path) -> None:
+    dataset = ChunkParquet(str(tmp_path / "table.parquet"))
+    dataset.save(TABLE)
+    assert dataset.preview()["data"] == [["1", "2 bytes"], ["2", "4 bytes"]]
+
+
+def test_parquet_is_lazy(tmp_path: Path) -> None:
+    dataset = ChunkParquet(str(tmp_path / "table.parquet"))
+    dataset.save(pa.table({"number": np.arange(50_000)}))
+    before = pa.total_allocated_bytes()
+    handle = dataset.load()
+    assert handle.count_rows() == 50_000
+    assert pa.total_allocated_bytes() - before < 50_000
+
+
+def test_a_chunk_list_loads_the_versions_it_names(tmp_path: Path) -> None:
+    # Given a list that was saved before a newer version of its chunk
+    table = ChunkParquet(str(tmp_path / "a" / "pairs.parquet"), Version(None, "2026-01-01T00.00.00.000Z"))
+    table.save(TABLE)
+    listed = ChunkList(str(tmp_path / "b" / "examples.json"), Version(None, None))
+    listed.save({"chunk_000": {"pairs": table.load()}})
+    newer = ChunkParquet(str(tmp_path / "a" / "pairs.parquet"), Version(None, "2026-01-02T00.00.00.000Z"))
+    newer.save(TABLE.slice(0, 1))
+    # Then the listed version is loaded, also after the folder was moved
+    assert listed.load()["chunk_000"]["pairs"].count_rows() == 2
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    again = ChunkList(str(moved / "b" / "examples.json"), Version(None, None))
+    assert again.load()["chunk_000"]["pairs"].to_table().equals(TABLE)
+
+
+def test_a_chunk_list_names_what_is_gone(tmp_path: Path) -> None:
+    table = ChunkParquet(str(tmp_path / "pairs.parquet"))
+    table.save(TABLE)
+    listed = ChunkList(str(tmp_path / "examples.json"))
+    listed.save({"chunk_000": {"pairs": table.load()}})
+    (tmp_path / "pairs.parquet").unlink()
+    with pytest.raises(DatasetError, match=r"lists 1 files that are gone, first .*pairs\.parquet\. Restore them"):
+        listed.load()
+
+
+def test_answers_keep_all_six(tmp_path: Path) -> None:
+    (tmp_path / "valid_answer.json").write_text('{"7": [1, 2, 3, 4, 5, 6]}')
+    assert AnswersFile(str(tmp_path / "valid_answer.json")).load() == {7: [1, 2, 3, 4, 5, 6]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"x": [1]}', "Wanted {query_id"), ("[1]", "Wanted {query_id"), ('{"1": []}', "1 queries have no answer, first 1")],
+)
+def test_bad_answers_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "valid_answer.json").write_text(content)
+    with pytest.raises(DatasetError, match=message):
+        AnswersFile(str(tmp_path / "valid_answer.json")).load()
+
+
+@pytest.mark.parametrize("content", ["category_id\tcategory_name\n0\ta\n2\tb\n", "category_id\tcategory_name\n", ""])
+def test_labels_must_be_numbered_from_zero(tmp_path: Path, content: str) -> None:
+    (tmp_path / "labels.txt").write_text(content)
+    with pytest.raises(DatasetError, match="wanted ids 0, 1, 2"):
+        LabelsFile(str(tmp_path / "labels.txt")).load()
+
+
+@pytest.mark.parametrize("make", [AnswersFile, LabelsFile])
+def test_missing_raw_files_say_where_they_go(tmp_path: Path, make: Callable) -> None:
+    with pytest.raises(DatasetError, match="does not exist. Put the official file there, or point `raw`"):
+        make(str(tmp_path / "file")).load()

@@ -1,0 +1,132 @@
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from multimodal_recall.datasets.official_tsv import COLUMNS, OfficialRow, OfficialTsv, encode_row
+from multimodal_recall.layout import Chunk
+from multimodal_recall.options import IngestOptions
+from multimodal_recall.pipelines.ingest.nodes import IngestError, ingest_chunk, merge_rejected
+from multimodal_recall.tables import TABLES, TableValidator
+from tests.conftest import make_row
+
+LABELS = [f"label {number}" for number in range(33)]
+OPTIONS = IngestOptions(feature_size=8, max_rejected_share=0.5)
+WHOLE = Chunk("train", 0, 1)
+
+
+def tsv_of(path: Path, *lines: OfficialRow | bytes) -> OfficialTsv:
+    encoded = [line if isinstance(line, bytes) else encode_row(line) for line in lines]
+    path.write_bytes(b"\n".join(["\t".join(COLUMNS).encode(), *encoded, b""]))
+    return OfficialTsv(path)
+
+
+def test_tables_hold_what_the_rows_held(tmp_path: Path) -> None:
+    rows = [make_row(1, boxes=2), make_row(2, boxes=14, query="blue hat"), make_row(1, boxes=2, query="blue hat")]
+    made = ingest_chunk(tsv_of(tmp_path / "t.tsv", *rows), LABELS, OPTIONS, WHOLE)
+    for name, table in made.items():
+        TableValidator(name).validate(table)
+    products, pairs = made["products"].to_pylist(), made["pairs"].to_pylist()
+    assert [product["product_id"] for product in products] == [1, 2]
+    for product, row in zip(products, rows[:2], strict=True):
+        boxes = np.column_stack([product[side] for side in ("top", "left", "bottom", "right")])
+        np.testing.assert_array_equal(boxes, row.boxes[:12])
+        assert product["labels"] == row.labels[:12].tolist()
+        features = np.frombuffer(product["features"], np.float16).reshape(-1, 8)
+        np.testing.assert_array_equal(features, row.features[:12].astype(np.float16))
+    assert [(pair["query"], pair["query_row"], pair["product_row"]) for pair in pairs] == [
+        ("red shirt", 0, 0),
+        ("blue hat", 1, 1),
+        ("blue hat", 1, 0),
+    ]
+    assert made["rejected"].num_rows == 0
+
+
+def test_chunked_equals_whole(tmp_path: Path) -> None:
+    tsv = tsv_of(tmp_path / "t.tsv", *(make_row(product, 1 + product % 5) for product in range(2500)))
+    whole = ingest_chunk(tsv, LABELS, OPTIONS, WHOLE)
+    parts = [ingest_chunk(tsv, LABELS, OPTIONS, Chunk("train", number, 7)) for number in range(7)]
+    assert pa.concat_tables([part["products"] for part in parts]).equals(whole["products"])
+    ids = pa.concat_tables([part["pairs"] for part in parts])["product_id"]
+    assert ids.equals(whole["pairs"]["product_id"])
+
+
+def test_queries_that_csv_readers_break_on(tmp_path: Path) -> None:
+    queries = ['"sale books', "null", "NA", "nan", '6" pipe', "'s shirt", " two  spaces "]
+    rows = [make_row(number, query=query) for number, query in enumerate(queries)]
+    made = ingest_chunk(tsv_of(tmp_path / "t.tsv", *rows), LABELS, OPTIONS, WHOLE)
+    assert made["pairs"]["query"].to_pylist() == queries
+
+
+def test_bad_rows_are_told_and_the_rest_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "multimodal_recall")
+    tsv = tsv_of(tmp_path / "t.tsv", make_row(1), b"broken\tline", make_row(2), b"x" * 500)
+    made = ingest_chunk(tsv, LABELS, OPTIONS, WHOLE)
+    assert made["pairs"].num_rows == 2
+    first, second = made["rejected"].to_pylist()
+    assert (first["file"], first["row"], first["kind"]) == ("t.tsv", 2, "malformed")
+    assert first["reason"] == "2 fields, wanted 9"
+    assert first["text"] == "broken\tline"
+    assert tsv.path.read_bytes()[first["byte"] :].startswith(b"broken")
+    assert second["text"] == "x" * 200
+    assert "train.chunk_000: 2 of 4 rows left out: 1 x 2 fields, wanted 9; 1 x 1 fields, wanted 9" in caplog.text
+
+
+def test_a_product_that_changes_its_looks_is_rejected(tmp_path: Path) -> None:
+    tsv = tsv_of(tmp_path / "t.tsv", make_row(1), replace(make_row(1), image_w=201))
+    made = ingest_chunk(tsv, LABELS, OPTIONS, WHOLE)
+    assert "product 1 stands in this chunk with another size, boxes or labels" in made["rejected"]["reason"][0].as_py()
+
+
+def test_too_many_bad_rows_stop_the_run(tmp_path: Path) -> None:
+    tsv = tsv_of(tmp_path / "t.tsv", make_row(1), b"broken")
+    with pytest.raises(
+        IngestError, match=r"1 of 2 rows of chunk_000 are malformed, more than ingest.max_rejected_share \(1.00%\)"
+    ):
+        ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), WHOLE)
+
+
+def test_too_many_rows_name_the_count_to_set(tmp_path: Path) -> None:
+    tsv = tsv_of(tmp_path / "t.tsv", *(make_row(product) for product in range(100)))
+    options = replace(OPTIONS, max_rows_per_chunk=30)
+    with pytest.raises(IngestError, match=r"holds more than 30 rows .* Set chunks.train to at least 4"):
+        ingest_chunk(tsv, LABELS, options, WHOLE)
+    assert ingest_chunk(tsv, LABELS, options, Chunk("train", 0, 4))["pairs"].num_rows <= 30
+
+
+def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IngestError, match="has a header and no rows"):
+        ingest_chunk(tsv_of(tmp_path / "t.tsv"), LABELS, OPTIONS, WHOLE)
+
+
+def test_cleaning_is_off_by_default_and_counted_when_on(tmp_path: Path) -> None:
+    rows = [make_row(1, query="'s shirt"), make_row(2, boxes=41), make_row(3, query="& red hat")]
+    tsv = tsv_of(tmp_path / "t.tsv", *rows)
+    assert ingest_chunk(tsv, LABELS, OPTIONS, WHOLE)["rejected"].num_rows == 0
+    twelfth = IngestOptions(
+        feature_size=8, max_rejected_share=0, drop_possessive_queries=True, drop_crowded_images=True
+    )
+    made = ingest_chunk(tsv, LABELS, twelfth, WHOLE)
+    assert made["pairs"]["query"].to_pylist() == ["& red hat"]
+    assert made["rejected"]["kind"].to_pylist() == ["cleaned", "cleaned"]
+    assert made["rejected"]["reason"].to_pylist() == ["query starts with 's", "image has more than 40 boxes"]
+    # Candidates are never dropped: a valid query without them could not be ranked
+    assert ingest_chunk(tsv, LABELS, twelfth, Chunk("valid", 0, 1))["pairs"].num_rows == 3
+    first = ingest_chunk(tsv, LABELS, replace(OPTIONS, strip_leading_tokens=True), WHOLE)
+    assert first["pairs"]["query"].to_pylist() == ["shirt", "red shirt", "red hat"]
+
+
+def test_row_numbers_of_rejected_rows_count_from_the_start_of_the_file(tmp_path: Path) -> None:
+    lines = [b"broken" if number in (3, 40, 77) else make_row(number, 1) for number in range(1, 81)]
+    tsv = tsv_of(tmp_path / "t.tsv", *lines)
+    tables = []
+    for number in range(5):
+        made = ingest_chunk(tsv, LABELS, OPTIONS, Chunk("train", number, 5))
+        tables += [ds.dataset(made["rejected"]), ds.dataset(made["pairs"])]
+    merged = merge_rejected(*tables)
+    assert merged.schema.equals(TABLES["rejected"])
+    assert merged["row"].to_pylist() == [3, 40, 77]

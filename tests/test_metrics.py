@@ -1,0 +1,97 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import ndcg_score
+
+from multimodal_recall.metrics import MetricError, bootstrap_interval, measure_queries, rank_candidates
+from tests.conftest import SHARED
+
+LEADERBOARD = SHARED / "leaderboard"
+
+
+def official_ndcg(products: list[int], answers: list[int], k: int = 5) -> float:
+    """The contest's own evaluation, one query: rank 1 counts whole, rank i by log2(i + 1)."""
+    gains = [float(product in answers) for product in products[:k]]
+    ideal = sorted([1.0] * len(answers) + [0.0] * k, reverse=True)[:k]
+    dcg, best = (
+        row[0] + sum(gain / math.log2(rank + 1) for rank, gain in enumerate(row[1:], start=2)) for row in (gains, ideal)
+    )
+    return dcg / best
+
+
+def table(*rows: tuple[int, int, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["query_id", "product_id", "score"])
+
+
+def test_equal_to_the_official_evaluation_and_to_sklearn() -> None:
+    random = np.random.default_rng(0)
+    answers, frames, expected, by_sklearn = {}, [], [], []
+    for query in range(300):
+        products = random.permutation(1000)[: random.integers(5, 30)]
+        scores = random.permutation(len(products)).astype(float)
+        right = products[: random.integers(1, 7)].tolist()
+        answers[query] = right
+        frames.append(pd.DataFrame({"query_id": query, "product_id": products, "score": scores}))
+        expected.append(official_ndcg(products[np.argsort(-scores)].tolist(), right))
+        by_sklearn.append(ndcg_score([np.isin(products, right)], [scores], k=5))
+    measured = measure_queries(pd.concat(frames).sample(frac=1, random_state=0), answers)
+    np.testing.assert_allclose(measured["ndcg_at_5"], expected, atol=1e-12)
+    np.testing.assert_allclose(measured["ndcg_at_5"], by_sklearn, atol=1e-12)
+
+
+def test_edge_cases_by_hand() -> None:
+    # Given a query with its one answer on rank 2, one without scores, one whose answer is no candidate
+    scores = table((1, 10, 0.9), (1, 11, 0.8), (3, 30, 0.5))
+    measured = measure_queries(scores, {1: [11], 2: [20], 3: [31]}).set_index("query_id")
+    assert measured.loc[1, "ndcg_at_5"] == pytest.approx(1 / math.log2(3))
+    assert measured.loc[1, "reciprocal_rank"] == 0.5
+    assert measured.loc[1, "recall_at_5"] == 1.0
+    assert measured.loc[1, "top_5"] == [10, 11]
+    assert (measured.loc[[2, 3], ["ndcg_at_5", "reciprocal_rank", "recall_at_5"]] == 0).all(axis=None)
+    assert measured.loc[2, "candidates"] == 0
+
+
+def test_six_answers_are_never_cut_to_five() -> None:
+    # Given six right products of which the sixth alone is ranked first
+    scores = table(*((1, product, float(product)) for product in range(1, 12)))
+    measured = measure_queries(scores, {1: [1, 2, 3, 4, 5, 11]})
+    assert measured.loc[0, "answers"] == 6
+    assert measured.loc[0, "recall_at_5"] == pytest.approx(1 / 6)
+    assert measured.loc[0, "reciprocal_rank"] == 1.0
+
+
+def test_ties_go_by_product_id_and_not_by_file_order() -> None:
+    one = rank_candidates(table((1, 30, 0.5), (1, 10, 0.5), (1, 20, 0.5)))
+    assert one["product_id"].tolist() == [10, 20, 30]
+
+
+def test_bad_scores_are_refused() -> None:
+    with pytest.raises(MetricError, match="1 scores are NaN, first of query 1, product 10"):
+        measure_queries(table((1, 10, np.nan)), {1: [10]})
+    with pytest.raises(MetricError, match="1 candidates stand twice, first query 1, product 10"):
+        measure_queries(table((1, 10, 0.1), (1, 10, 0.2)), {1: [10]})
+    with pytest.raises(MetricError, match="1 scored queries have no answer, first 2"):
+        measure_queries(table((1, 10, 0.1), (2, 10, 0.2)), {1: [10]})
+
+
+def test_the_interval_is_seeded_and_as_wide_as_theory_says() -> None:
+    values = np.random.default_rng(1).random(400)
+    low, high = bootstrap_interval(values, 4000, 0.95, np.random.default_rng(0))
+    assert (low, high) == bootstrap_interval(values, 4000, 0.95, np.random.default_rng(0))
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert [low, high] == pytest.approx([values.mean() - half, values.mean() + half], abs=0.1 * half)
+
+
+@pytest.mark.skipif(not LEADERBOARD.exists(), reason=f"{LEADERBOARD} with the real scores is not here")
+@pytest.mark.parametrize(
+    ("model", "ndcg"),
+    [("imagebert", 0.709813), ("lxmert_b1", 0.689490), ("lxmert_b2", 0.686212), ("lxmert_b3", 0.673890)],
+)
+def test_real_scores_of_published_models(model: str, ndcg: float) -> None:
+    scores = pd.read_parquet(LEADERBOARD / "valid_scores.parquet")
+    answers = {int(query): right for query, right in json.loads((LEADERBOARD / "valid_answer.json").read_text()).items()}
+    measured = measure_queries(scores.rename(columns={model: "score"}), answers)
+    assert measured["ndcg_at_5"].mean() == pytest.approx(ndcg, abs=1e-6)

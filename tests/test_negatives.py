@@ -1,0 +1,65 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from multimodal_recall.negatives import LabelSharing, NegativeError, RightAnswers, draw_others
+
+# Products 0-4 with these box labels; 9 is ignored. Product 4 shares label 1 with 0 and label 2 with 1.
+LABELS = pa.array([[1, 9], [2, 2], [1, 2], [9], [1, 2, 9]], pa.list_(pa.int16()))
+
+
+def drawer() -> LabelSharing:
+    return LabelSharing(LABELS, label_count=10, ignored=[9])
+
+
+def draws(query: int, product: int, right: RightAnswers, count: int = 6000) -> np.ndarray:
+    random = np.random.default_rng(0)
+    return drawer().draw(np.full(count, query), np.full(count, product), right, random)
+
+
+def test_every_sharing_product_is_drawn_as_often() -> None:
+    # Given the pair (query 0, product 2), which shares both labels with 4 and one with 0 and 1
+    drawn = draws(0, 2, RightAnswers(np.array([0]), np.array([2]), 5))
+    # Then 0, 1 and 4 come up a third of the time each: 5 standard errors are 0.03
+    shares = np.bincount(drawn, minlength=5) / len(drawn)
+    assert shares == pytest.approx([1 / 3, 1 / 3, 0, 0, 1 / 3], abs=0.03)
+
+
+def test_no_right_answer_of_the_same_query_text_is_drawn() -> None:
+    # Given that 0, 1 and 2 are all right for query 0, only 4 is left
+    drawn = draws(0, 2, RightAnswers(np.array([0, 0, 0, 1]), np.array([0, 1, 2, 4]), 5))
+    assert set(drawn) == {4}
+
+
+def test_nothing_is_drawn_where_nothing_qualifies() -> None:
+    # Given a product that holds only ignored labels, and one whose sharing products are all right
+    assert set(draws(0, 3, RightAnswers(np.array([0]), np.array([3]), 5))) == {-1}
+    assert set(draws(0, 1, RightAnswers(np.array([0, 0, 0]), np.array([1, 2, 4]), 5), 50)) == {-1}
+
+
+def test_equal_to_a_loop_on_random_products() -> None:
+    random = np.random.default_rng(3)
+    labels = [random.integers(0, 6, random.integers(1, 4)).tolist() for _ in range(40)]
+    queries, products = random.integers(0, 10, 60), random.integers(0, 40, 60)
+    right = RightAnswers(queries, products, 40)
+    tool = LabelSharing(pa.array(labels, pa.list_(pa.int16())), 6, ignored=[0])
+    seen = np.stack([tool.draw(queries, products, right, np.random.default_rng(seed)) for seed in range(400)])
+    for place, (query, product) in enumerate(zip(queries, products, strict=True)):
+        answers = set(products[queries == query])
+        allowed = {
+            other
+            for other in range(40)
+            if other not in answers and (set(labels[other]) & set(labels[product])) - {0}
+        }
+        assert set(seen[:, place]) == (allowed or {-1})
+
+
+def test_others_are_never_right() -> None:
+    right = RightAnswers(np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3]), 5)
+    assert set(draw_others(np.zeros(500, int), right, np.random.default_rng(0))) == {4}
+
+
+def test_a_chunk_of_right_answers_only_is_refused() -> None:
+    right = RightAnswers(np.zeros(5, int), np.arange(5), 5)
+    with pytest.raises(NegativeError, match="all 5 products of the chunk are right answers of its query 0"):
+        draw_others(np.zeros(3, int), right, np.random.default_rng(0))
