@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
@@ -133,7 +133,11 @@ class Trainer:
             progress: Shows how far it is.
         """
         precision = "bf16" if half_precision(best_device()) else "no"
-        self.accelerator = Accelerator(mixed_precision=precision)
+        # The word and label vectors are buffers that never change: no need to send them round before each step.
+        unchanged = DistributedDataParallelKwargs(broadcast_buffers=False)
+        self.accelerator = Accelerator(
+            mixed_precision=precision, cpu=best_device().type == "cpu", kwargs_handlers=[unchanged]
+        )
         optimiser = torch.optim.AdamW(
             ranker.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )

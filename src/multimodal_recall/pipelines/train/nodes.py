@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,10 @@ from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.datasets.folders import CheckpointFile
 from multimodal_recall.options import RankerOptions
 from multimodal_recall.tables import TABLES
+
+if TYPE_CHECKING:
+    from multimodal_recall.models.ranker import TrainedRanker
+    from multimodal_recall.models.training import EpochLog
 
 logger = logging.getLogger(__name__)
 
@@ -52,35 +56,23 @@ def train_ranker(
     Returns:
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
     """
-    import torch
-
-    from multimodal_recall.examples import read_chunk, read_samples
-    from multimodal_recall.models.ranker import InputSizes, Ranker, TrainedRanker
-    from multimodal_recall.models.training import Trainer
-    from multimodal_recall.progress import training_progress
+    from multimodal_recall.models.processes import run_in_processes
+    from multimodal_recall.models.ranker import TrainedRanker
 
     words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
-    some_chunk = read_chunk(next(iter(valid_examples.values())))
-    sizes = InputSizes(
-        some_chunk.query_vectors.shape[1], some_chunk.features.shape[1], *words.shape, len(labels)
-    )
-    torch.manual_seed(seed)  # the weights; the streams of the chunks are seeded by the training loop
-    ranker = Ranker(options, sizes)
-    ranker.query_encoder.word_vectors.copy_(torch.from_numpy(words))
-    ranker.image_encoder.label_vectors.copy_(torch.from_numpy(labels))
     versions = _versions(train_examples)
-    with training_progress() as progress:
-        weights, log = Trainer(
-            ranker,
-            options,
-            seed,
-            list(train_examples),
-            lambda name, epoch: (read_chunk(train_examples[name]), read_samples(train_examples[name], epoch)),
-            lambda module: _valid_ndcg(module, valid_examples, valid_answers),
-            checkpoint,
-            _fingerprint(options, seed, versions),
-            progress,
-        ).fit()
+    fingerprint = _fingerprint(options, seed, versions)
+    ranker, log = run_in_processes(
+        options.processes,
+        fit,
+        (train_examples, valid_examples),
+        valid_answers,
+        (words, labels),
+        checkpoint,
+        options,
+        seed,
+        fingerprint,
+    )
     checkpoint.delete()
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
@@ -88,7 +80,7 @@ def train_ranker(
         "seed": seed,
         "epoch": best.epoch,
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
-        "parameters": sum(parameter.numel() for parameter in ranker.parameters()),
+        "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
         "inputs": versions,
         "packages": {name: version(name) for name in PACKAGES},
         "git_commit": _git_commit(),
@@ -96,7 +88,60 @@ def train_ranker(
     table = pa.Table.from_pandas(
         pd.DataFrame([asdict(row) for row in log]), TABLES["training_log"], preserve_index=False
     )
-    return {"model": TrainedRanker(options, sizes, weights, card), "training_log": table}
+    return {"model": TrainedRanker(options, ranker.sizes, ranker.weights, card), "training_log": table}
+
+
+def fit(
+    examples: tuple[dict[str, ChunkTables], dict[str, ChunkTables]],
+    valid_answers: dict[int, list[int]],
+    vectors: tuple[np.ndarray, np.ndarray],
+    checkpoint: CheckpointFile,
+    options: RankerOptions,
+    seed: int,
+    fingerprint: str,
+) -> "tuple[TrainedRanker, list[EpochLog]]":
+    """Train in this process, which may be one of several.
+
+    Args:
+        examples: Lazy tables of the training and of the valid chunks.
+        valid_answers: Right products of each valid query.
+        vectors: Word vectors (words, 300) and label vectors (labels, 300).
+        checkpoint: Where the state is kept.
+        options: The ranker and how it is trained.
+        seed: Seed of the weights, the shuffles and dropout.
+        fingerprint: Stands for all that decides the weights.
+
+    Returns:
+        The ranker with its best weights and an empty card, and the log.
+    """
+    import torch
+
+    from multimodal_recall.examples import read_chunk, read_samples
+    from multimodal_recall.models.ranker import InputSizes, Ranker, TrainedRanker
+    from multimodal_recall.models.training import Trainer
+    from multimodal_recall.progress import training_progress
+
+    (training, valid), (words, labels) = examples, vectors
+    some_chunk = read_chunk(next(iter(valid.values())))
+    query_size, feature_size = some_chunk.query_vectors.shape[1], some_chunk.features.shape[1]
+    sizes = InputSizes(query_size, feature_size, *words.shape, len(labels))
+    torch.manual_seed(seed)  # the weights; the streams of the chunks are seeded by the training loop
+    ranker = Ranker(options, sizes)
+    ranker.query_encoder.word_vectors.copy_(torch.from_numpy(words))
+    ranker.image_encoder.label_vectors.copy_(torch.from_numpy(labels))
+    with training_progress() as progress:
+        weights, log = Trainer(
+            ranker,
+            options,
+            seed,
+            list(training),
+            lambda name, epoch: (read_chunk(training[name]), read_samples(training[name], epoch)),
+            lambda module: _valid_ndcg(module, valid, valid_answers),
+            checkpoint,
+            fingerprint,
+            progress,
+        ).fit()
+    return TrainedRanker(options, sizes, weights, {}), log
 
 
 def _valid_ndcg(module: Any, examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> float:

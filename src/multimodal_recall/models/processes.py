@@ -1,0 +1,41 @@
+"""Run a function in one process, or in several that train together."""
+
+import uuid
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def run_in_processes(
+    count: int, function: Callable[Arguments, Result], *arguments: Arguments.args
+) -> Result:
+    """Call a function here, or in ``count`` new processes of one torch process group (what ``torchrun`` does).
+
+    Args:
+        count: Number of processes; with GPUs, one each.
+        function: A module-level function; in several processes it and its arguments are pickled.
+        arguments: Its arguments.
+
+    Returns:
+        What the first process returns.
+
+    Raises:
+        torch.distributed.elastic.multiprocessing.errors.ChildFailedError: If a process fails.
+    """
+    if count == 1:
+        return function(*arguments)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    return elastic_launch(config, function)(*arguments)[0]

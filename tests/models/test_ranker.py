@@ -1,0 +1,108 @@
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
+from multimodal_recall.models.encoders import BiLstm, packing
+from multimodal_recall.models.heads import ConcatMlp
+from multimodal_recall.models.ranker import Ranker, TrainedRanker
+from tests.models.conftest import OPTIONS, SIZES
+
+
+def padded(batch: Batch, extra: int) -> Batch:
+    """The same batch with more padding, filled with rubbish."""
+
+    def widen(tensor: torch.Tensor, value: float) -> torch.Tensor:
+        rubbish = torch.full((len(tensor), extra, *tensor.shape[2:]), value).to(tensor.dtype)
+        return torch.cat([tensor, rubbish], dim=1)
+
+    return replace(
+        batch,
+        word_ids=widen(batch.word_ids, 3),
+        word_mask=widen(batch.word_mask, True),
+        box_features=widen(batch.box_features, 99.0),
+        box_positions=widen(batch.box_positions, 99.0),
+        box_labels=widen(batch.box_labels, 2),
+        box_mask=widen(batch.box_mask, True),
+    )
+
+
+def test_padding_never_changes_a_score_in_training_or_evaluation(
+    ranker: Ranker, arrays: ChunkArrays, pairs: Pairs
+) -> None:
+    batch = arrays.batch(pairs)
+    for mode in (ranker.train, ranker.eval):
+        mode()
+        torch.testing.assert_close(ranker(padded(batch, 4)), ranker(batch), rtol=0, atol=1e-6)
+
+
+def test_a_score_does_not_depend_on_the_rest_of_its_batch(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+    whole = ranker.score(arrays, pairs)
+    alone = [ranker.score(arrays, pairs.take(np.array([row])))[0] for row in range(len(whole))]
+    np.testing.assert_allclose(alone, whole, atol=1e-5)
+
+
+def test_the_summary_of_a_bilstm_is_the_last_state_of_each_direction() -> None:
+    # Given two sequences of lengths 3 and 1, equal to torch run on each without padding
+    torch.manual_seed(0)
+    encoder, data = BiLstm(4, 6), torch.randn(2, 3, 4)
+    places, packed = packing(torch.tensor([[False, False, False], [False, True, True]]))
+    vectors = encoder(data.flatten(0, 1)[places], packed)
+    for sequence, vector in zip([data[0], data[1, :1]], vectors, strict=True):
+        outputs, _ = encoder.lstm(sequence[:, None])
+        expected = torch.cat([outputs[-1, 0, :3], outputs[0, 0, 3:]])
+        torch.testing.assert_close(vector, expected)
+    # and not the first position's output, whose forward half has seen one box
+    outputs, _ = encoder.lstm(data[0][:, None])
+    assert not torch.allclose(vectors[0], outputs[0, 0])
+
+
+def test_every_box_moves_the_image_vector(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+    batch = arrays.batch(pairs)
+    before = ranker.image_encoder(batch)
+    for product, box in (~batch.box_mask).nonzero().tolist():
+        features = batch.box_features.clone()
+        features[product, box] = features[product, box].flip(0)
+        after = ranker.image_encoder(replace(batch, box_features=features))
+        changed = (after - before).abs().amax(dim=1) > 1e-6
+        assert changed.nonzero().flatten().tolist() == [product]
+
+
+def test_the_split_first_layer_equals_one_on_both_vectors() -> None:
+    torch.manual_seed(0)
+    head = ConcatMlp(3, 5, 7, dropout=0.0)
+    queries, products = torch.randn(4, 3), torch.randn(6, 5)
+    first, second = torch.tensor([0, 3, 3, 1]), torch.tensor([5, 0, 1, 1])
+    whole = nn.Linear(8, 7)
+    whole.weight.data = torch.cat([head.query_part.weight, head.product_part.weight], dim=1)
+    whole.bias.data = head.query_part.bias
+    expected = head.rest(whole(torch.cat([queries[first], products[second]], dim=1)))
+    torch.testing.assert_close(head(queries, products, first, second), expected)
+
+
+def test_scores_are_the_log_odds_of_the_right_class() -> None:
+    logits = torch.tensor([[0.3, 1.1], [2.0, -1.0]])
+    torch.testing.assert_close(ConcatMlp.scores(logits).sigmoid(), logits.softmax(dim=1)[:, 1])
+
+
+def test_scoring_leaves_the_mode_as_it_was(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+    ranker.train()
+    ranker.score(arrays, pairs)
+    assert ranker.training
+
+
+def test_weights_alone_rebuild_the_ranker(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+    # the word and label vectors are among them, so a model needs no other file
+    rebuilt = TrainedRanker(OPTIONS, SIZES, ranker.state_dict(), {}).build()
+    np.testing.assert_array_equal(rebuilt.score(arrays, pairs), ranker.score(arrays, pairs))
+
+
+def test_published_sizes() -> None:
+    # systems.md section 0: query 768 + 128 = 896, image 1024, together 1920
+    published = replace(OPTIONS, image_state=1024, word_state=128)
+    ranker = Ranker(published, replace(SIZES, query_vector=768, box_feature=2048, word_vector=300))
+    assert (ranker.query_encoder.size, ranker.image_encoder.size) == (896, 1024)
+    assert ranker.image_encoder.boxes.lstm.input_size == 300 + 2048 + 5
+    assert ranker.query_encoder.words.lstm.hidden_size == 64

@@ -1,0 +1,183 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from multimodal_recall.models import schedules
+from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.models.losses import cross_entropy
+from multimodal_recall.models.ranker import Ranker
+from multimodal_recall.models.training import Trainer, TrainingError, epoch_order, shuffled_batches, stream
+from multimodal_recall.options import RankerOptions
+from tests.models.conftest import OPTIONS, make_arrays, make_pairs, make_ranker
+
+CHUNKS = {"chunk_000": 0, "chunk_001": 1, "chunk_002": 2}
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL right after a checkpoint."""
+
+
+class MemoryCheckpoint:
+    """Keeps what the training writes; can kill it after some writes."""
+
+    def __init__(self, kill_after: int | None = None) -> None:
+        self.kept, self.writes, self.kill_after = None, 0, kill_after
+
+    def read(self) -> tuple[dict[str, Tensor], dict] | None:
+        return self.kept
+
+    def write(self, tensors: dict[str, Tensor], facts: dict) -> None:
+        self.kept = {name: tensor.clone() for name, tensor in tensors.items()}, facts
+        self.writes += 1
+        if self.writes == self.kill_after:
+            raise Killed
+
+
+class NoProgress:
+    def advance(self, pairs: int, total: int, loss: float, epoch: int) -> None:
+        pass
+
+
+def load_chunk(name: str, epoch: int) -> tuple[ChunkArrays, Pairs]:
+    return make_arrays(seed=CHUNKS[name]), make_pairs(seed=100 * CHUNKS[name] + epoch)
+
+
+def trainer(
+    checkpoint: MemoryCheckpoint | None = None, options: RankerOptions = OPTIONS, seed: int = 0, **changes: object
+) -> Trainer:
+    def measure(ranker: Ranker) -> float:
+        arrays, pairs = make_arrays(seed=9), make_pairs(seed=9)
+        scores = ranker.score(arrays, pairs)
+        return float((scores[::2] > scores[1::2]).mean())
+
+    how = {
+        "ranker": make_ranker(seed, options),
+        "options": options,
+        "seed": seed,
+        "chunks": list(CHUNKS),
+        "load_chunk": load_chunk,
+        "measure": measure,
+        "checkpoint": checkpoint or MemoryCheckpoint(),
+        "fingerprint": "same",
+        "progress": NoProgress(),
+    }
+    return Trainer(**{**how, **changes})
+
+
+def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.mark.parametrize("kill_after", range(1, 9))
+def test_a_killed_training_ends_with_the_same_bits(kill_after: int) -> None:
+    # Given dropout and three chunks, killed after any of the nine checkpoints
+    options = replace(OPTIONS, dropout=0.3)
+    whole = trainer(options=options)
+    best, log = whole.fit()
+    checkpoint = MemoryCheckpoint(kill_after)
+    with pytest.raises(Killed):
+        trainer(checkpoint, options).fit()
+    # When a new process, with other weights to begin with, goes on
+    torch.manual_seed(12345)
+    resumed = trainer(checkpoint, options, ranker=make_ranker(99, options))
+    best_again, log_again = resumed.fit()
+    # Then the last and the best weights and the log are the same
+    assert_equal(resumed._weights(), whole._weights())
+    assert_equal(best_again, best)
+    assert [(row.epoch, row.loss, row.valid_ndcg_at_5, row.pairs) for row in log_again] == [
+        (row.epoch, row.loss, row.valid_ndcg_at_5, row.pairs) for row in log
+    ]
+
+
+def test_another_fingerprint_starts_anew() -> None:
+    checkpoint = MemoryCheckpoint(4)
+    with pytest.raises(Killed):
+        trainer(checkpoint).fit()
+    best, _ = trainer(checkpoint, fingerprint="other data").fit()
+    assert_equal(best, trainer().fit()[0])
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    assert_equal(trainer(seed=3).fit()[0], trainer(seed=3).fit()[0])
+    one, other = trainer(seed=3).fit()[0], trainer(seed=4).fit()[0]
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+def test_ten_pairs_are_learnt_by_heart() -> None:
+    options = replace(OPTIONS, epochs=60, batch_size=20)
+    whole = trainer(
+        options=options,
+        chunks=["chunk_000"],
+        load_chunk=lambda name, epoch: (make_arrays(), make_pairs()),
+        measure=lambda ranker: 0.0,
+    )
+    whole.fit()
+    scores = whole.ranker.score(make_arrays(), make_pairs())
+    assert (scores[::2] > 0).all()
+    assert (scores[1::2] < 0).all()
+
+
+def test_every_pair_is_seen_every_epoch_in_another_order() -> None:
+    # Given 50 right pairs with two wrong ones each, in batches of 20
+    pairs = Pairs(np.repeat(np.arange(50), 3), np.arange(150), np.tile([1, 0, 0], 50))
+    epochs = [list(shuffled_batches(pairs, 20, stream(0, epoch, "chunk_000"))) for epoch in range(2)]
+    for batches in epochs:
+        assert sorted(np.concatenate(batches)) == list(range(150))
+        assert max(map(len, batches)) <= 20
+        assert max(map(len, batches)) - min(map(len, batches)) <= 3
+        for rows in batches:  # a right pair and its wrong ones stay together
+            groups = rows.reshape(-1, 3)
+            assert (groups == groups[:, :1] + np.arange(3)).all()
+            assert (pairs.relevance[groups[:, 0]] == 1).all()
+    assert not np.array_equal(np.concatenate(epochs[0]), np.concatenate(epochs[1]))
+
+
+def test_chunks_come_in_another_order_each_epoch_and_the_same_again() -> None:
+    names = [f"chunk_{number:03d}" for number in range(10)]
+    orders = [epoch_order(names, 0, epoch) for epoch in range(3)]
+    assert all(sorted(order) == names for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+    assert orders == [epoch_order(names, 0, epoch) for epoch in range(3)]
+
+
+def test_the_best_epoch_is_kept_and_not_the_last() -> None:
+    # Given a measure that is best after the second of three epochs
+    measured = iter([0.1, 0.9, 0.5])
+    seen = []
+    whole = trainer(measure=lambda ranker: seen.append(ranker.state_dict()["head.query_part.bias"].clone()) or next(measured))
+    best, log = whole.fit()
+    assert [row.valid_ndcg_at_5 for row in log] == [0.1, 0.9, 0.5]
+    assert torch.equal(best["head.query_part.bias"], seen[1])
+    assert not torch.equal(seen[1], seen[2])
+
+
+def test_a_loss_that_is_no_number_stops_with_advice() -> None:
+    ranker = make_ranker()
+    ranker.head.query_part.weight.data.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 0, chunk_00., batch 0. Try a lower learning_rate"):
+        trainer(ranker=ranker).fit()
+
+
+def test_word_and_label_vectors_stay_frozen() -> None:
+    best, _ = trainer().fit()
+    start = make_ranker().state_dict()
+    for name in ("query_encoder.word_vectors", "image_encoder.label_vectors"):
+        assert torch.equal(best[name], start[name])
+    assert not torch.equal(best["head.query_part.weight"], start["head.query_part.weight"])
+
+
+def test_cross_entropy_of_each_pair() -> None:
+    logits, relevance = torch.tensor([[0.0, 2.0], [1.0, 1.0]]), torch.tensor([1, 0])
+    expected = [np.log1p(np.exp(-2.0)), np.log(2.0)]
+    np.testing.assert_allclose(cross_entropy(logits, relevance).numpy(), expected, rtol=1e-6)
+
+
+def test_schedules() -> None:
+    assert [schedules.constant(progress) for progress in (0, 0.5, 1)] == [1, 1, 1]
+    factors = [schedules.linear_warmup(progress) for progress in (0, 0.05, 0.1, 0.55, 1)]
+    assert factors == pytest.approx([0, 0.5, 1, 0.5, 0])
