@@ -67,7 +67,7 @@ class LanguageModelOptions:
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak of a linear schedule with 6 % warm-up."""
     vocabulary_size: Positive = 2000
-    """WordPiece entries of a new tokenizer."""
+    """Sub-words of a new tokenizer."""
     hidden_size: Positive = 128
     """Width of a new ALBERT, and of the query vector."""
     layers: Annotated[int, Field(ge=2)] = 3

@@ -44,11 +44,14 @@ SPECIAL_TOKENS = {
 
 
 def train_tokenizer(queries: list[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
-    """Learn a lower-case WordPiece vocabulary from the queries; a query is read as ``[CLS] ... [SEP]``."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL_TOKENS["unk_token"]))
+    """Learn lower-case sub-words from the queries; a query is read as ``[CLS] ... [SEP]``.
+
+    Byte-pair encoding and not WordPiece, whose training numbers its pieces in a random order.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size, special_tokens=list(SPECIAL_TOKENS.values()), show_progress=False
     )
     tokenizer.train_from_iterator(queries, trainer)

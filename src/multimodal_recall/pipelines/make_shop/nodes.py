@@ -204,7 +204,7 @@ def _labels(random: np.random.Generator, shows_noun: np.ndarray, label: int) -> 
     """Labels (n,): 59 % of the images all "others"; else the noun's label where it shows, some faces, some others."""
     labels = np.full(len(shows_noun), OTHERS)
     if random.random() > 0.59:
-        named = shows_noun | (random.random(len(labels)) < 0.7)
+        named = shows_noun | (random.random(len(labels)) < 0.45)
         labels[named] = label
         labels[~named & (random.random(len(labels)) < 0.5)] = FACE
     return labels

@@ -64,7 +64,7 @@ NOUNS = {
 """Product nouns and the label of a box that shows one."""
 
 ATTRIBUTES = {
-    "audience": ("men", "women", "women's", "children", "baby"),
+    "audience": ("men", "women", "women's", "children", "baby", "girls"),
     "season": ("spring", "summer", "autumn", "winter"),
     "colour": ("black", "white", "red", "blue", "green", "yellow", "pink", "brown"),
     "pattern": ("plain", "striped", "floral", "checked", "polka-dot"),
@@ -72,7 +72,7 @@ ATTRIBUTES = {
 }
 """Values of each attribute, in the order in which a query names them."""
 
-FILLERS = ("new", "fashion", "original", "professional", "classic", "high-quality", "popular", "creative")
+FILLERS = ("new", "fashion", "original", "professional", "classic", "quality", "popular", "creative")
 """Words that say nothing about the product."""
 
 QUERY_WORDS = {2: 0.18, 3: 0.28, 4: 0.25, 5: 0.16, 6: 0.07, 7: 0.03, 9: 0.02, 14: 0.007, 21: 0.003}

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from multimodal_recall.models import language_model
+from multimodal_recall.models.language_model import QueryVectors, prepare, train_tokenizer
+from multimodal_recall.options import LanguageModelOptions
+
+QUERIES = [f"{colour} {noun}{end}" for colour in ("red", "blue", "light green") for noun in ("shirt", "shoe", "hat") for end in ("", " for women's day", " a b c d e f g")]
+SMALL = LanguageModelOptions(hidden_size=32, layers=3, heads=2, vocabulary_size=120, pretrain_epochs=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("language_model")
+    for part in prepare(QUERIES, SMALL, seed=0):
+        part.save_pretrained(path)
+    return path
+
+
+def reference(folder: Path, query: str) -> np.ndarray:
+    """transformers' own answer: all layers, the hidden states of the second to last, averaged over the tokens."""
+    model = AutoModel.from_pretrained(folder, output_hidden_states=True).eval()
+    tokens = AutoTokenizer.from_pretrained(folder)(query, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        return model(tokens).hidden_states[-2][0].mean(dim=0).numpy()
+
+
+def test_the_second_to_last_layer_averaged_over_the_real_tokens(folder: Path) -> None:
+    vectors = QueryVectors(folder, max_tokens=64, tokens_per_batch=40)(QUERIES)
+    assert (vectors.shape, vectors.dtype) == ((len(QUERIES), 32), np.float16)
+    for query, vector in zip(QUERIES, vectors, strict=True):
+        np.testing.assert_allclose(vector, reference(folder, query), atol=2e-3)
+
+
+def test_the_last_layer_is_not_built(folder: Path) -> None:
+    assert QueryVectors(folder, 64, 40).model.config.num_hidden_layers == 2
+
+
+def test_a_vector_does_not_depend_on_the_other_queries(folder: Path) -> None:
+    encode = QueryVectors(folder, 64, 40)
+    np.testing.assert_allclose(encode(QUERIES[::-1])[::-1], encode(QUERIES), atol=2e-3)
+
+
+def test_long_queries_are_cut(folder: Path) -> None:
+    encode = QueryVectors(folder, max_tokens=4, tokens_per_batch=40)
+    np.testing.assert_array_equal(encode(["red shirt a b c"]), encode(["red shirt d e f"]))
+
+
+def test_bfloat16_agrees_with_float32(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = QueryVectors(folder, 64, 4096)(QUERIES).astype(np.float32)
+    monkeypatch.setattr(language_model, "half_precision", lambda device: torch.bfloat16)
+    encode = QueryVectors(folder, 64, 4096)
+    assert next(encode.model.parameters()).dtype == torch.bfloat16
+    rounded = encode(QUERIES).astype(np.float32)
+    cosine = (exact * rounded).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
+    assert cosine.min() >= 0.9999
+
+
+def test_one_cls_and_one_sep_and_unknown_letters_survive() -> None:
+    tokenizer = train_tokenizer(QUERIES, 120)
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer("Red shirt ☂")["input_ids"])
+    assert tokens[0] == "[CLS]"
+    assert (tokens.count("[CLS]"), tokens.count("[SEP]"), tokens[-1]) == (1, 1, "[SEP]")
+    assert "[UNK]" in tokens
+
+
+def test_the_same_seed_makes_the_same_model() -> None:
+    one, other, third = (prepare(QUERIES, SMALL, seed)[0].state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert any(not torch.equal(one[name], third[name]) for name in one)
+
+
+def test_pre_training_goes_on_from_a_folder(folder: Path) -> None:
+    start = AutoModel.from_pretrained(folder).state_dict()
+    as_it_is = LanguageModelOptions(start_from=str(folder), pretrain_epochs=0)
+    model, _ = prepare(QUERIES, as_it_is, seed=0)
+    assert torch.equal(model.albert.state_dict()["embeddings.word_embeddings.weight"], start["embeddings.word_embeddings.weight"])
+    model, _ = prepare(QUERIES, LanguageModelOptions(start_from=str(folder), pretrain_epochs=2, batch_size=8), seed=0)
+    moved = model.albert.state_dict()["embeddings.word_embeddings.weight"]
+    assert not torch.equal(moved, start["embeddings.word_embeddings.weight"])
+    torch.testing.assert_close(moved, start["embeddings.word_embeddings.weight"], rtol=0, atol=0.1)

@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from multimodal_recall.options import IngestOptions, LanguageModelOptions, QueryOptions
+from multimodal_recall.pipelines.featurize.nodes import (
+    average_label_words,
+    collect_queries,
+    distinct_queries,
+    featurize_queries,
+    prepare_language_model,
+)
+from multimodal_recall.tables import TABLES
+from tests.conftest import make_row
+from tests.pipelines.test_ingest import tsv_of
+
+WORDS = ds.dataset(
+    pa.table(
+        [["<unknown>", "red", "shirt", "shoes"], [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [4.0, 4.0]]],
+        TABLES["word_vectors"],
+    )
+)
+
+
+def test_queries_are_counted_in_order_of_appearance(tmp_path: Path) -> None:
+    queries = ["red shirt", "blue hat", "red shirt", "& blue hat"]
+    tsv = tsv_of(tmp_path / "t.tsv", *(make_row(number, query=query) for number, query in enumerate(queries)))
+    plain = collect_queries(tsv, IngestOptions())
+    assert plain.to_pydict() == {"query": ["red shirt", "blue hat", "& blue hat"], "rows": [2, 1, 1]}
+    cleaned = collect_queries(tsv, IngestOptions(strip_leading_tokens=True))
+    assert cleaned.to_pydict() == {"query": ["red shirt", "blue hat"], "rows": [2, 2]}
+
+
+def test_a_label_is_the_mean_of_its_known_words() -> None:
+    table = average_label_words(["red shirt", "shoes (boots, etc.)", "furniture"], WORDS)
+    assert table["vector"].to_pylist() == [[0.5, 1.0], [4.0, 4.0], [0.0, 0.0]]
+
+
+def test_distinct_queries_follow_query_row() -> None:
+    pairs = pa.table({"query": ["b", "a", "b", "c"], "query_row": pa.array([0, 1, 0, 2], pa.int32())})
+    assert distinct_queries(pairs) == ["b", "a", "c"]
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("language_model")
+    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1)
+    queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
+    for part in prepare_language_model(queries, options, 0):
+        part.save_pretrained(path)
+    return path
+
+
+def test_each_distinct_query_gets_a_vector_and_word_ids(language_model: Path) -> None:
+    rows = [(1, "red shirt", 0, 5, 0), (2, "green shirt red shoes", 1, 6, 1), (1, "red shirt", 0, 7, 2), (3, "...", 2, 8, 3)]
+    pairs = pa.table([list(column) for column in zip(*rows, strict=True)], TABLES["pairs"])
+    made = featurize_queries(ds.dataset(pairs), language_model, WORDS, QueryOptions(max_query_words=3))
+    assert made.schema.equals(TABLES["query_features"])
+    assert made["query"].to_pylist() == ["red shirt", "green shirt red shoes", "..."]
+    # unknown words are row 0, words beyond the third are cut, a query without words is one unknown word
+    assert made["word_ids"].to_pylist() == [[1, 2], [0, 2, 1], [0]]
+    vectors = np.stack(made["vector"].to_numpy())
+    assert vectors.shape == (3, 16)
+    assert not np.array_equal(vectors[0], vectors[1])
