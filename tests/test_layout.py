@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from kedro.framework.project import pipelines, settings
+from kedro.framework.startup import bootstrap_project
+
+from multimodal_recall.layout import Chunk, LayoutError, RememberingConfigLoader, read_layout
+from tests.conftest import copy_project
+
+
+def load(project: Path, env: str, **parameters: object) -> None:
+    """Make the configuration loader, as every way of starting Kedro does."""
+    bootstrap_project(project)
+    RememberingConfigLoader(str(project / "conf"), env, parameters, **settings.CONFIG_LOADER_ARGS)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return copy_project(tmp_path)
+
+
+def test_the_shop_is_the_default(project: Path) -> None:
+    load(project, "local")
+    layout = read_layout()
+    assert layout.makes_shop
+    assert layout.chunks == {"train": 4, "valid": 1, "testA": 1}
+    assert layout.answered == ("valid", "testA")
+    assert layout.rankers == ("two_tower",)
+
+
+def test_only_splits_whose_files_exist_are_run(project: Path) -> None:
+    load(project, "kddcup")
+    assert read_layout().chunks == {"train": 30, "valid": 1}
+    for split in ("train", "valid", "testB"):
+        (project / "data" / "01_raw" / split).mkdir(parents=True)
+        (project / "data" / "01_raw" / split / f"{split}.tsv").touch()
+    layout = read_layout()
+    assert not layout.makes_shop
+    assert layout.chunks == {"train": 30, "valid": 1, "testB": 1}
+    assert layout.candidate_splits == ("valid", "testB")
+    assert layout.answered == ("valid",)  # testB has no public answers
+
+
+def test_the_registry_follows_the_environment(project: Path) -> None:
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    load(project, "local")
+    assert "make_shop" in pipelines
+    assert "train.chunk_003.ingest" in {node.name for node in pipelines["ingest"].nodes}
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    load(project, "kddcup")
+    assert "make_shop" not in pipelines
+    assert "train.chunk_029.ingest" in {node.name for node in pipelines["ingest"].nodes}
+    assert len(pipelines["__default__"].nodes) > 90
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"chunks": {"tset": 1}}, "chunks names 'tset'; a split is one of"),
+        ({"chunks": {"train": 0}}, "chunks.train is 0, not a whole number of at least 1"),
+        ({"chunks": {"train": "four"}}, "chunks.train is 'four'"),
+        ({"rankers": ["two_towers"]}, "rankers names 'two_towers', which has no options"),
+        ({"rankers": []}, "rankers is empty"),
+    ],
+)
+def test_faults_are_named(project: Path, parameters: dict, message: str) -> None:
+    load(project, "local", **parameters)
+    with pytest.raises(LayoutError, match=message):
+        read_layout()
+
+
+def test_chunk_names() -> None:
+    chunk = Chunk("train", 7, 30)
+    assert (chunk.name, chunk.namespace) == ("chunk_007", "train.chunk_007")
+
+
+def test_without_a_loader_the_environment_comes_from_the_shell(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `kedro registry list` reads the pipelines before Kedro has made a configuration loader
+    bootstrap_project(project)
+    monkeypatch.setattr(RememberingConfigLoader, "current", None)
+    monkeypatch.setenv("KEDRO_ENV", "kddcup")
+    monkeypatch.chdir(project)
+    assert read_layout().chunks["train"] == 30
+
+
+def test_kddcup_keeps_what_it_does_not_change(project: Path) -> None:
+    load(project, "kddcup")
+    options = RememberingConfigLoader.current["parameters"]
+    published = yaml.safe_load((project / "conf" / "kddcup" / "parameters.yml").read_text())
+    assert options["two_tower"]["batch_size"] == published["two_tower"]["batch_size"] == 1000
+    assert options["two_tower"]["word_state"] == 128

@@ -1,0 +1,79 @@
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.validation import ParameterValidationError
+from pydantic import ValidationError
+
+from multimodal_recall import options as module
+from multimodal_recall.options import (
+    EvaluateOptions,
+    IngestOptions,
+    LanguageModelOptions,
+    NegativeOptions,
+    QueryOptions,
+    RankerOptions,
+    ShopOptions,
+    WordVectorOptions,
+)
+from tests.conftest import PROJECT, SMALL, copy_project, run_project
+
+GROUPS = {
+    "make_shop": ShopOptions,
+    "ingest": IngestOptions,
+    "language_model": LanguageModelOptions,
+    "word_vectors": WordVectorOptions,
+    "featurize": QueryOptions,
+    "sample_negatives": NegativeOptions,
+    "two_tower": RankerOptions,
+    "evaluate": EvaluateOptions,
+}
+STRUCTURE = {"seed", "chunks", "rankers"}
+
+
+@pytest.mark.parametrize("env", ["base", "kddcup", "photos"])
+def test_every_parameter_of_every_environment_is_an_option(env: str) -> None:
+    loader = OmegaConfigLoader(
+        str(PROJECT / "conf"), env, base_env="base", default_run_env="local", merge_strategy={"parameters": "soft"}
+    )
+    parameters = loader["parameters"]
+    assert set(parameters) == set(GROUPS) | STRUCTURE
+    for group, options in GROUPS.items():
+        if parameters[group] is not None:
+            options(**parameters[group])
+
+
+def test_every_option_has_a_sentence() -> None:
+    source = Path(module.__file__).read_text()
+    for options in GROUPS.values():
+        for field in fields(options):
+            assert f"    {field.name}: " in source
+            after = source.split(f"class {options.__name__}:")[1].split(f"    {field.name}: ")[1]
+            assert after.split("\n", 1)[1].lstrip().startswith('"""'), f"{options.__name__}.{field.name}"
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "message"),
+    [
+        (IngestOptions, {"max_box": 12}, "max_box"),
+        (IngestOptions, {"max_boxes": 0}, "greater than 0"),
+        (IngestOptions, {"box_order": "smallest"}, "file"),
+        (RankerOptions, {"image_state": 7}, "multiple of 2"),
+        (RankerOptions, {"loss": "hinge"}, "cross_entropy"),
+        (RankerOptions, {"epochs": "many"}, "valid integer"),
+        (LanguageModelOptions, {"pretrain_epochs": 0}, "Name a checkpoint in start_from"),
+        (LanguageModelOptions, {"heads": 3}, "must be a multiple of heads"),
+        (EvaluateOptions, {"confidence": 1.0}, "less than 1"),
+    ],
+)
+def test_bad_options_are_refused(options: type, values: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        options(**values)
+
+
+def test_a_misspelt_option_stops_the_run_before_any_node(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    with pytest.raises(ParameterValidationError, match=r"ingest.*\n?.*max_box"):
+        run_project(project, parameters={**SMALL, "ingest": {"max_box": 3}})
+    assert not (project / "data").exists()

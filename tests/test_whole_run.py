@@ -1,0 +1,183 @@
+"""The whole project on a shop of seconds, and the commands of the README's chunk table on its saved data."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from kedro.framework.project import pipelines
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.io import DatasetError, MemoryDataset
+from kedro.io.core import is_parameter
+from kedro.runner import ThreadRunner
+
+from multimodal_recall.datasets.folders import read_ranker
+from multimodal_recall.examples import read_candidates, read_chunk
+from multimodal_recall.ranking import check_submission
+from tests.conftest import PROJECT, SMALL, copy_project, run_project
+
+Run = tuple[Path, Callable[..., None]]
+STAGES = {"products": "02_intermediate", "query_features": "04_feature", "samples": "05_model_input"}
+
+
+def versions(project: Path, name: str, split: str = "train", chunk: str = "chunk_001") -> list[str]:
+    """Versions of a chunk's table, oldest first."""
+    folder = project / "data" / STAGES[name] / "shop" / split / chunk / f"{name}.parquet"
+    return sorted(path.name for path in folder.iterdir())
+
+
+def load(project: Path, name: str) -> object:
+    """What ``catalog.load`` gives in a notebook."""
+    bootstrap_project(project)
+    with KedroSession.create(project) as session:
+        return session.load_context().catalog.load(name)
+
+
+def scores_of(project: Path) -> pd.DataFrame:
+    return load(project, "two_tower.valid_scores").to_table().to_pandas()
+
+
+def test_the_run_ends_with_a_comparison_and_a_submission(finished_project: Path) -> None:
+    comparison = load(finished_project, "valid_comparison").set_index("ranking")
+    assert set(comparison.index) == {"random order", "noun alone", "two_tower", "generator's truth"}
+    assert comparison.loc["generator's truth", "nDCG@5"] == 1.0
+    assert comparison["queries"].unique().tolist() == [8]
+    metrics = load(finished_project, "two_tower.valid_metrics")
+    assert 0 <= metrics["ndcg_at_5"]["low"] <= metrics["ndcg_at_5"]["mean"] <= metrics["ndcg_at_5"]["high"] <= 1
+    queries = load(finished_project, "two_tower.valid_query_metrics").to_table().to_pandas()
+    assert queries["ndcg_at_5"].mean() == pytest.approx(metrics["ndcg_at_5"]["mean"])
+    assert queries["query"].str.len().min() > 0
+    check_submission(load(finished_project, "two_tower.testA_submission"), load(finished_project, "two_tower.testA_scores").to_table().to_pandas())
+
+
+def test_the_model_card_says_how_it_came_about(finished_project: Path) -> None:
+    model, log = load(finished_project, "two_tower.model"), load(finished_project, "two_tower.training_log").to_table()
+    assert model.options.image_state == SMALL["two_tower"]["image_state"]
+    assert set(model.card) == {"seed", "epoch", "valid_ndcg_at_5", "parameters", "inputs", "packages", "git_commit"}
+    assert set(model.card["inputs"]) == {"chunk_000", "chunk_001"}
+    assert model.card["valid_ndcg_at_5"] == max(log["valid_ndcg_at_5"].to_pylist())
+    metrics = load(finished_project, "two_tower.valid_metrics")
+    assert metrics["ndcg_at_5"]["mean"] == pytest.approx(model.card["valid_ndcg_at_5"])
+
+
+def test_a_model_works_from_plain_python(finished_project: Path) -> None:
+    folder = next((finished_project / "data/06_models/shop/two_tower/model").iterdir()) / "model"
+    examples = load(finished_project, "valid_examples")
+    ranker = read_ranker(folder).build()
+    candidates, pairs = read_candidates(examples["chunk_000"])
+    scores = ranker.score(read_chunk(examples["chunk_000"]), pairs)
+    assert candidates.num_rows == len(scores)
+    assert scores == pytest.approx(scores_of(finished_project)["score"].to_numpy(), abs=1e-6)
+
+
+def test_no_rows_are_lost(finished_project: Path) -> None:
+    pairs = [load(finished_project, f"train.chunk_00{number}.pairs").count_rows() for number in range(2)]
+    assert sum(pairs) == SMALL["make_shop"]["train_rows"]
+    assert load(finished_project, "train_rejected").count_rows() == 0
+
+
+def test_the_checkpoint_is_gone_and_nothing_unfinished_is_left(finished_project: Path) -> None:
+    left = [path for path in finished_project.rglob("*") if "unfinished" in path.name or "checkpoint" in path.name]
+    assert [path for path in left if path.is_relative_to(finished_project / "data")] == []
+
+
+def test_threads_in_any_order_give_the_same_scores(finished_project: Path, tmp_path: Path) -> None:
+    run_project(copy_project(tmp_path), runner=ThreadRunner(max_workers=2))
+    pd.testing.assert_frame_equal(scores_of(tmp_path), scores_of(finished_project))
+
+
+def test_one_chunk_all_stages(run_copy: Run) -> None:
+    project, run = run_copy
+    run(namespaces=["train.chunk_001"])
+    assert [len(versions(project, name)) for name in STAGES] == [2, 2, 2]
+    assert [len(versions(project, name, chunk="chunk_000")) for name in STAGES] == [1, 1, 1]
+
+
+def test_one_stage_of_one_chunk(run_copy: Run) -> None:
+    project, run = run_copy
+    run(pipeline_names=["featurize"], namespaces=["train.chunk_001"])
+    assert [len(versions(project, name)) for name in STAGES] == [1, 2, 1]
+
+
+def test_a_chunk_and_what_follows_from_it(run_copy: Run) -> None:
+    project, run = run_copy
+    run(from_nodes=["train.chunk_001.featurize"])
+    assert [len(versions(project, name)) for name in STAGES] == [1, 2, 1]
+    listed = load(project, "train_examples")["chunk_001"]
+    assert Path(listed["query_features"].files[0]).parent.name == versions(project, "query_features")[-1]
+    assert len(list((project / "data/06_models/shop/two_tower/model").iterdir())) == 2
+
+
+def test_resume_makes_what_is_missing_and_what_follows_nothing_else(run_copy: Run) -> None:
+    project, run = run_copy
+    before = scores_of(project)
+    shutil.rmtree(project / "data/04_feature/shop/train/chunk_001/query_features.parquet")
+    shutil.rmtree(project / "data/07_model_output/shop/two_tower/valid_scores.parquet")
+    run(only_missing_outputs=True)
+    assert [len(versions(project, name)) for name in STAGES] == [1, 1, 1]
+    pd.testing.assert_frame_equal(scores_of(project), before)
+
+
+def test_pinning_a_chunk_and_a_training_set(run_copy: Run) -> None:
+    project, run = run_copy
+    first = versions(project, "query_features")[0]
+    lists = project / "data/05_model_input/shop/train/examples.json"
+    first_list = next(lists.iterdir()).name
+    run(from_nodes=["train.chunk_001.featurize"], to_nodes=["train.list_examples"])
+    pinned = {"train.chunk_001.query_features": first}
+    run(node_names=["train.list_examples"], load_versions=pinned)
+    newest = load(project, "train_examples")["chunk_001"]["query_features"]
+    assert Path(newest.files[0]).parent.name == first
+    run(node_names=["two_tower.train"], load_versions={"train_examples": first_list})
+    model = load(project, "two_tower.model")
+    assert model.card["inputs"]["chunk_001"]["query_features"] == first
+
+
+def test_another_seed_trains_another_model(run_copy: Run) -> None:
+    project, run = run_copy
+    before = scores_of(project)
+    run(pipeline_names=["sample_negatives", "train", "evaluate"], parameters={**SMALL, "seed": 1})
+    assert not scores_of(project)["score"].equals(before["score"])
+
+
+@pytest.mark.parametrize("env", [None, "kddcup", "photos"])
+def test_every_dataset_of_every_pipeline_is_in_the_catalog(env: str | None, tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    bootstrap_project(project)
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    with KedroSession.create(project, env=env) as session:
+        catalog = session.load_context().catalog
+        names = {name for pipeline in pipelines.values() for name in pipeline.datasets()}
+        assert len(names) > 30
+        for name in names:
+            assert is_parameter(name) or not isinstance(catalog.get(name), MemoryDataset | None), name
+
+
+def test_a_missing_train_file_says_where_to_put_it(tmp_path: Path) -> None:
+    project = copy_project(tmp_path)
+    with pytest.raises(DatasetError, match=r"does not exist\. Put the official file there, or point `raw`"):
+        run_project(project, env="photos", parameters={}, pipeline_names=["ingest"])
+
+
+def test_the_shell_command_runs_one_node(run_copy: Run) -> None:
+    project, _ = run_copy
+    (project / "conf/local").mkdir(exist_ok=True)
+    (project / "conf/local/parameters.yml").write_text(json.dumps(SMALL))
+    command = [sys.executable, "-m", "kedro", "run", "--pipelines=ingest", "--namespaces=train.chunk_001"]
+    finished = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=120)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "Completed 1 out of 1 tasks" in finished.stdout
+    assert len(versions(project, "products")) == 2
+    assert pq.read_table(project / "data/02_intermediate/shop/train/chunk_001/products.parquet" / versions(project, "products")[1] / "products.parquet").num_rows > 0
+
+
+def test_an_ingest_node_needs_neither_torch_nor_transformers() -> None:
+    code = "import sys, multimodal_recall.pipeline_registry; print({'torch', 'transformers', 'gensim'} & set(sys.modules))"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert finished.stdout.strip() == "set()"
