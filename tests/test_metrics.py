@@ -92,6 +92,8 @@ def test_the_interval_is_seeded_and_as_wide_as_theory_says() -> None:
 )
 def test_real_scores_of_published_models(model: str, ndcg: float) -> None:
     scores = pd.read_parquet(LEADERBOARD / "valid_scores.parquet")
-    answers = {int(query): right for query, right in json.loads((LEADERBOARD / "valid_answer.json").read_text()).items()}
+    answers = {
+        int(query): right for query, right in json.loads((LEADERBOARD / "valid_answer.json").read_text()).items()
+    }
     measured = measure_queries(scores.rename(columns={model: "score"}), answers)
     assert measured["ndcg_at_5"].mean() == pytest.approx(ndcg, abs=1e-6)

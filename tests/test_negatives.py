@@ -47,9 +47,7 @@ def test_equal_to_a_loop_on_random_products() -> None:
     for place, (query, product) in enumerate(zip(queries, products, strict=True)):
         answers = set(products[queries == query])
         allowed = {
-            other
-            for other in range(40)
-            if other not in answers and (set(labels[other]) & set(labels[product])) - {0}
+            other for other in range(40) if other not in answers and (set(labels[other]) & set(labels[product])) - {0}
         }
         assert set(seen[:, place]) == (allowed or {-1})
 

@@ -47,4 +47,8 @@ def test_real_rows_come_back_equal(tmp_path: Path) -> None:
         assert [list(box) for box in zip(*sides, strict=True)] == row["boxes"]
         assert product["labels"] == row["class_labels"]
         assert (product["image_h"], product["image_w"]) == (row["image_h"], row["image_w"])
-        assert (pair["product_id"], pair["query"], pair["query_id"]) == (row["product_id"], row["query"], row["query_id"])
+        assert (pair["product_id"], pair["query"], pair["query_id"]) == (
+            row["product_id"],
+            row["query"],
+            row["query_id"],
+        )

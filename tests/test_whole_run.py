@@ -32,10 +32,10 @@ def versions(project: Path, name: str, split: str = "train", chunk: str = "chunk
     return sorted(path.name for path in folder.iterdir())
 
 
-def load(project: Path, name: str) -> object:
+def load(project: Path, name: str, env: str | None = None) -> object:
     """What ``catalog.load`` gives in a notebook."""
     bootstrap_project(project)
-    with KedroSession.create(project) as session:
+    with KedroSession.create(project, env=env) as session:
         return session.load_context().catalog.load(name)
 
 
@@ -53,7 +53,10 @@ def test_the_run_ends_with_a_comparison_and_a_submission(finished_project: Path)
     queries = load(finished_project, "two_tower.valid_query_metrics").to_table().to_pandas()
     assert queries["ndcg_at_5"].mean() == pytest.approx(metrics["ndcg_at_5"]["mean"])
     assert queries["query"].str.len().min() > 0
-    check_submission(load(finished_project, "two_tower.testA_submission"), load(finished_project, "two_tower.testA_scores").to_table().to_pandas())
+    check_submission(
+        load(finished_project, "two_tower.testA_submission"),
+        load(finished_project, "two_tower.testA_scores").to_table().to_pandas(),
+    )
 
 
 def test_the_model_card_says_how_it_came_about(finished_project: Path) -> None:
@@ -174,10 +177,20 @@ def test_the_shell_command_runs_one_node(run_copy: Run) -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "Completed 1 out of 1 tasks" in finished.stdout
     assert len(versions(project, "products")) == 2
-    assert pq.read_table(project / "data/02_intermediate/shop/train/chunk_001/products.parquet" / versions(project, "products")[1] / "products.parquet").num_rows > 0
+    assert (
+        pq.read_table(
+            project
+            / "data/02_intermediate/shop/train/chunk_001/products.parquet"
+            / versions(project, "products")[1]
+            / "products.parquet"
+        ).num_rows
+        > 0
+    )
 
 
 def test_an_ingest_node_needs_neither_torch_nor_transformers() -> None:
-    code = "import sys, multimodal_recall.pipeline_registry; print({'torch', 'transformers', 'gensim'} & set(sys.modules))"
+    code = (
+        "import sys, multimodal_recall.pipeline_registry; print({'torch', 'transformers', 'gensim'} & set(sys.modules))"
+    )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert finished.stdout.strip() == "set()"

@@ -36,7 +36,9 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, lines: list[str], m
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     options = WordVectorOptions(glove_file=str(tmp_path / "none.txt"))
-    with pytest.raises(WordVectorError, match=r"none\.txt does not exist\. Put a GloVe text file there, or set it to null"):
+    with pytest.raises(
+        WordVectorError, match=r"none\.txt does not exist\. Put a GloVe text file there, or set it to null"
+    ):
         make_word_vectors(TEXTS, options, seed=0)
 
 

@@ -28,7 +28,7 @@ class ShopOptions:
     """Queries of ``valid.tsv``, about 30 candidates each."""
     test_queries: Positive = 120
     """Queries of ``testA.tsv``, about 30 candidates each."""
-    signal: Annotated[float, Field(gt=0)] = 0.5
+    signal: Annotated[float, Field(gt=0)] = 2.0
     """How strongly a box's feature shows an attribute, in standard deviations of its noise."""
 
 

@@ -115,12 +115,8 @@ class TableValidator:
             TableError: With the columns found and the columns wanted.
         """
         if not data.schema.equals(self.schema):
-            found, wanted = (
-                {field.name: str(field.type) for field in schema} for schema in (data.schema, self.schema)
-            )
-            differing = sorted(
-                name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)
-            )
+            found, wanted = ({field.name: str(field.type) for field in schema} for schema in (data.schema, self.schema))
+            differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
             raise TableError(
                 f"columns {differing or 'in another order'}: found {found}, wanted {wanted}. "
                 "Run the stage that makes this table again"

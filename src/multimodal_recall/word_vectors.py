@@ -19,9 +19,7 @@ class WordVectorError(Exception):
     """A word vector file does not fit."""
 
 
-def make_word_vectors(
-    texts: list[str], options: WordVectorOptions, seed: int
-) -> tuple[list[str], np.ndarray]:
+def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -> tuple[list[str], np.ndarray]:
     """Give every word of the texts a vector.
 
     Args:

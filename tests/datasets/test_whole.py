@@ -105,7 +105,11 @@ def test_answers_keep_all_six(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('{"x": [1]}', "Wanted {query_id"), ("[1]", "Wanted {query_id"), ('{"1": []}', "1 queries have no answer, first 1")],
+    [
+        ('{"x": [1]}', "Wanted {query_id"),
+        ("[1]", "Wanted {query_id"),
+        ('{"1": []}', "1 queries have no answer, first 1"),
+    ],
 )
 def test_bad_answers_are_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "valid_answer.json").write_text(content)

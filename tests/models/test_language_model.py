@@ -9,7 +9,12 @@ from multimodal_recall.models import language_model
 from multimodal_recall.models.language_model import QueryVectors, prepare, train_tokenizer
 from multimodal_recall.options import LanguageModelOptions
 
-QUERIES = [f"{colour} {noun}{end}" for colour in ("red", "blue", "light green") for noun in ("shirt", "shoe", "hat") for end in ("", " for women's day", " a b c d e f g")]
+QUERIES = [
+    f"{colour} {noun}{end}"
+    for colour in ("red", "blue", "light green")
+    for noun in ("shirt", "shoe", "hat")
+    for end in ("", " for women's day", " a b c d e f g")
+]
 SMALL = LanguageModelOptions(hidden_size=32, layers=3, heads=2, vocabulary_size=120, pretrain_epochs=2)
 
 
@@ -78,7 +83,9 @@ def test_pre_training_goes_on_from_a_folder(folder: Path) -> None:
     start = AutoModel.from_pretrained(folder).state_dict()
     as_it_is = LanguageModelOptions(start_from=str(folder), pretrain_epochs=0)
     model, _ = prepare(QUERIES, as_it_is, seed=0)
-    assert torch.equal(model.albert.state_dict()["embeddings.word_embeddings.weight"], start["embeddings.word_embeddings.weight"])
+    assert torch.equal(
+        model.albert.state_dict()["embeddings.word_embeddings.weight"], start["embeddings.word_embeddings.weight"]
+    )
     model, _ = prepare(QUERIES, LanguageModelOptions(start_from=str(folder), pretrain_epochs=2, batch_size=8), seed=0)
     moved = model.albert.state_dict()["embeddings.word_embeddings.weight"]
     assert not torch.equal(moved, start["embeddings.word_embeddings.weight"])

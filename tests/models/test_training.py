@@ -149,7 +149,9 @@ def test_the_best_epoch_is_kept_and_not_the_last() -> None:
     # Given a measure that is best after the second of three epochs
     measured = iter([0.1, 0.9, 0.5])
     seen = []
-    whole = trainer(measure=lambda ranker: seen.append(ranker.state_dict()["head.query_part.bias"].clone()) or next(measured))
+    whole = trainer(
+        measure=lambda ranker: seen.append(ranker.state_dict()["head.query_part.bias"].clone()) or next(measured)
+    )
     best, log = whole.fit()
     assert [row.valid_ndcg_at_5 for row in log] == [0.1, 0.9, 0.5]
     assert torch.equal(best["head.query_part.bias"], seen[1])
@@ -159,7 +161,9 @@ def test_the_best_epoch_is_kept_and_not_the_last() -> None:
 def test_a_loss_that_is_no_number_stops_with_advice() -> None:
     ranker = make_ranker()
     ranker.head.query_part.weight.data.fill_(float("nan"))
-    with pytest.raises(TrainingError, match="the loss is nan in epoch 0, chunk_00., batch 0. Try a lower learning_rate"):
+    with pytest.raises(
+        TrainingError, match="the loss is nan in epoch 0, chunk_00., batch 0. Try a lower learning_rate"
+    ):
         trainer(ranker=ranker).fit()
 
 

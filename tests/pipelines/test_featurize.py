@@ -55,7 +55,12 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_distinct_query_gets_a_vector_and_word_ids(language_model: Path) -> None:
-    rows = [(1, "red shirt", 0, 5, 0), (2, "green shirt red shoes", 1, 6, 1), (1, "red shirt", 0, 7, 2), (3, "...", 2, 8, 3)]
+    rows = [
+        (1, "red shirt", 0, 5, 0),
+        (2, "green shirt red shoes", 1, 6, 1),
+        (1, "red shirt", 0, 7, 2),
+        (3, "...", 2, 8, 3),
+    ]
     pairs = pa.table([list(column) for column in zip(*rows, strict=True)], TABLES["pairs"])
     made = featurize_queries(ds.dataset(pairs), language_model, WORDS, QueryOptions(max_query_words=3))
     assert made.schema.equals(TABLES["query_features"])

@@ -33,7 +33,9 @@ def test_boxes_and_sizes(rows: list) -> None:
     assert counts.mean() == pytest.approx(3.77, abs=0.4)
     assert np.percentile(counts, [25, 50, 75]).tolist() == [2, 3, 5]
     assert (counts == 1).mean() == pytest.approx(0.242, abs=0.04)
-    areas = np.concatenate([(row.boxes[:, 2:] - row.boxes[:, :2]).prod(axis=1) / row.image_h / row.image_w for row in rows])
+    areas = np.concatenate(
+        [(row.boxes[:, 2:] - row.boxes[:, :2]).prod(axis=1) / row.image_h / row.image_w for row in rows]
+    )
     assert np.percentile(areas, [25, 50, 75]) == pytest.approx([0.05, 0.14, 0.37], abs=0.04)
     assert np.mean([row.image_h == row.image_w for row in rows]) == pytest.approx(0.58, abs=0.04)
     assert np.mean([(row.image_h, row.image_w) == (800, 800) for row in rows]) == pytest.approx(0.30, abs=0.04)

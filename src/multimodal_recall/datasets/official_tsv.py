@@ -141,9 +141,7 @@ def _inside(boxes: np.ndarray, image_h: int, image_w: int) -> bool:
     return bool((low >= 0).all() and (low <= high).all() and (high <= (image_h, image_w)).all())
 
 
-def _decode(
-    name: str, field: bytes, kind: str, rows: int, columns: int, readable: int | None = None
-) -> np.ndarray:
+def _decode(name: str, field: bytes, kind: str, rows: int, columns: int, readable: int | None = None) -> np.ndarray:
     """Decode base64 into (readable, columns); only the needed prefix of the text is read.
 
     Raises:

@@ -39,9 +39,7 @@ class AnswersFile(JsonFile):
         try:
             answers = {int(query): [int(product) for product in right] for query, right in super()._read(path).items()}
         except (AttributeError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f"{path}: {error}. Wanted {{query_id: [product_id, ...]}} with whole numbers"
-            ) from error
+            raise DatasetError(f"{path}: {error}. Wanted {{query_id: [product_id, ...]}} with whole numbers") from error
         empty = [query for query, right in answers.items() if not right]
         if empty:
             raise DatasetError(f"{path}: {len(empty)} queries have no answer, first {empty[0]}. Leave them out.")

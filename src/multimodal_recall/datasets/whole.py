@@ -19,9 +19,7 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
     name beside the final one: a killed run leaves it behind, and nothing reads it.
     """
 
-    def __init__(
-        self, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None) -> None:
         """Name the dataset's place.
 
         Args:

@@ -1,5 +1,6 @@
 """What a ranker reads: the arrays of a chunk, and a batch cut from them by row number."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -7,6 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+# A chunk's arrays are views on read-only parquet buffers; batches only read them.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
 class Pairs(NamedTuple):

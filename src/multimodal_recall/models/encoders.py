@@ -60,9 +60,7 @@ class SentenceAndWords(nn.Module):
         """Encode the batch's queries."""
         places, packed = packing(batch.word_mask)
         words = self.word_norm(self.word_vectors[batch.word_ids.flatten()[places]])  # (entries, 300)
-        return torch.cat(
-            [self.sentence_norm(batch.query_vectors.float()), self.words(words, packed).float()], dim=1
-        )
+        return torch.cat([self.sentence_norm(batch.query_vectors.float()), self.words(words, packed).float()], dim=1)
 
 
 class BoxLstm(nn.Module):

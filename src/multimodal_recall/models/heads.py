@@ -1,6 +1,5 @@
 """What compares a query's vector with a product's."""
 
-import torch
 from torch import Tensor, nn
 
 

@@ -177,9 +177,9 @@ class QueryVectors:
         return vectors
 
     def _batches(self, queries: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        encoded = self.tokenizer(
-            queries, truncation=True, max_length=self.max_tokens, return_attention_mask=False
-        )["input_ids"]
+        encoded = self.tokenizer(queries, truncation=True, max_length=self.max_tokens, return_attention_mask=False)[
+            "input_ids"
+        ]
         lengths = np.array([len(ids) for ids in encoded], np.int64)
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)

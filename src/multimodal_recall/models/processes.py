@@ -10,9 +10,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def run_in_processes(
-    count: int, function: Callable[Arguments, Result], *arguments: Arguments.args
-) -> Result:
+def run_in_processes(count: int, function: Callable[Arguments, Result], *arguments: Arguments.args) -> Result:
     """Call a function here, or in ``count`` new processes of one torch process group (what ``torchrun`` does).
 
     Args:

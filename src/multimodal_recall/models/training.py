@@ -138,9 +138,7 @@ class Trainer:
         self.accelerator = Accelerator(
             mixed_precision=precision, cpu=best_device().type == "cpu", kwargs_handlers=[unchanged]
         )
-        optimiser = torch.optim.AdamW(
-            ranker.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
+        optimiser = torch.optim.AdamW(ranker.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
         self.ranker, self.optimiser = self.accelerator.prepare(ranker, optimiser)
         self.options, self.seed, self.chunks = options, seed, chunks
         self.load_chunk, self.measure, self.progress = load_chunk, measure, progress

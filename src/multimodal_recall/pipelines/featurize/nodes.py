@@ -45,9 +45,7 @@ def prepare_language_model(queries: ds.Dataset, options: LanguageModelOptions, s
     return prepare(queries.to_table(columns=["query"])["query"].to_pylist(), options, seed)
 
 
-def make_word_vectors(
-    queries: ds.Dataset, labels: list[str], options: WordVectorOptions, seed: int
-) -> pa.Table:
+def make_word_vectors(queries: ds.Dataset, labels: list[str], options: WordVectorOptions, seed: int) -> pa.Table:
     """Give each word of the training queries and label names a vector; see ``word_vectors.make_word_vectors``."""
     from multimodal_recall import word_vectors
 

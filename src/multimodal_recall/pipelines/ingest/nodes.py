@@ -79,9 +79,7 @@ class ProductColumns:
         return pa.Table.from_batches(self.batches, TABLES["products"])
 
 
-def ingest_chunk(
-    tsv: OfficialTsv, labels: list[str], options: IngestOptions, chunk: Chunk
-) -> dict[str, pa.Table]:
+def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, chunk: Chunk) -> dict[str, pa.Table]:
     """Decode one byte range of a TSV.
 
     Args:
@@ -189,9 +187,7 @@ def _too_many_rows(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, offse
     )
 
 
-def _report(
-    tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, rejected: list[tuple]
-) -> None:
+def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, rejected: list[tuple]) -> None:
     """Log what was left out of the chunk, and refuse a chunk with too much of it."""
     if lines == 0 and chunk.count == 1:
         raise IngestError(f"{tsv.path} has a header and no rows. Put a whole file there.")

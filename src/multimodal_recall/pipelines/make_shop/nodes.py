@@ -73,8 +73,7 @@ class ProductMaker:
         """Draw what is not wanted."""
         free = (len(NOUNS), *VALUE_COUNTS)
         return tuple(
-            int(self.random.integers(size)) if wish == ANY else wish
-            for wish, size in zip(wanted, free, strict=True)
+            int(self.random.integers(size)) if wish == ANY else wish for wish, size in zip(wanted, free, strict=True)
         )
 
     def make(self, wanted: tuple[int, ...]) -> Product:
@@ -93,7 +92,7 @@ class ProductMaker:
 def make_query(query_id: int, random: np.random.Generator) -> Query:
     """Make up a query: values of some attributes, sometimes fillers, and the noun last."""
     words = int(random.choice(list(QUERY_WORDS), p=list(QUERY_WORDS.values())))
-    named = random.permutation(len(ATTRIBUTES))[: min(words - 1, int(random.integers(1, len(ATTRIBUTES))))]
+    named = random.permutation(len(ATTRIBUTES))[: words - 1]
     noun = int(random.integers(len(NOUNS)))
     values = [int(random.integers(size)) if place in named else ANY for place, size in enumerate(VALUE_COUNTS)]
     spoken = [names[value] for names, value in zip(ATTRIBUTES.values(), values, strict=True) if value != ANY]
