@@ -1,4 +1,4 @@
-"""A short training on real product photos and titles; the figure of the README is `benchmarks/seeds.py --env=photos`."""
+"""A short training on real product photos; the README's figure is that of ``benchmarks/seeds.py --env=photos``."""
 
 import shutil
 from pathlib import Path

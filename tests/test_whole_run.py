@@ -44,7 +44,9 @@ def scores_of(project: Path) -> pd.DataFrame:
 
 
 def test_the_run_ends_with_a_comparison_and_a_submission(finished_project: Path) -> None:
-    comparison = load(finished_project, "valid_comparison").set_index("ranking")
+    comparison = load(finished_project, "comparison")
+    assert comparison["split"].value_counts().to_dict() == {"valid": 4, "testA": 4}
+    comparison = comparison[comparison["split"] == "valid"].set_index("ranking")
     assert set(comparison.index) == {"random order", "noun alone", "two_tower", "generator's truth"}
     assert comparison.loc["generator's truth", "nDCG@5"] == 1.0
     assert comparison["queries"].unique().tolist() == [8]

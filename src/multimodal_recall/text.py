@@ -5,7 +5,7 @@ import re
 # Leftovers of a machine translation that the first place drops when a query starts with one.
 LEADING_TOKENS = frozenset(["!", "$", "'ll", "'s", ",", "&", ":", "and", "cut", "is", "are", "was"])
 
-# Letters and digits of any script, hyphens inside a word kept (GloVe has "t-shirt"), the clitic 's apart as GloVe has it.
+# Letters and digits of any script; hyphens inside a word are kept (GloVe has "t-shirt"), the clitic 's stands apart.
 WORD = re.compile(r"'s\b|\w+(?:-\w+)*")
 
 

@@ -162,7 +162,7 @@ def test_a_loss_that_is_no_number_stops_with_advice() -> None:
     ranker = make_ranker()
     ranker.head.query_part.weight.data.fill_(float("nan"))
     with pytest.raises(
-        TrainingError, match="the loss is nan in epoch 0, chunk_00., batch 0. Try a lower learning_rate"
+        TrainingError, match=r"the loss is nan in epoch 0, chunk_00., batch 0. Try a lower learning_rate"
     ):
         trainer(ranker=ranker).fit()
 

@@ -103,7 +103,7 @@ class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):
 
     def save(self, data: Any) -> None:
         """Refuse: training itself writes its checkpoints."""
-        raise DatasetError(f"{self._path} is written by the training, not by a node's output")
+        raise DatasetError(f"{self._path} is written by the training, not from a node's {type(data).__name__}")
 
     def _exists(self) -> bool:
         return True  # a handle is always there

@@ -50,33 +50,27 @@ def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Tab
     return pa.concat_tables(scored).cast(TABLES["scores"])
 
 
-def measure_scores(
-    scores: ds.Dataset,
-    examples: dict[str, ChunkTables],
-    answers: dict[int, list[int]],
-    options: EvaluateOptions,
-    seed: int,
-) -> dict[str, Any]:
-    """Measure a ranking by the answers.
+def measure_scores(scores: ds.Dataset, examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> pa.Table:
+    """Measure each query's ranking by the answers.
 
     Args:
         scores: One row a candidate.
         examples: The split's chunks, for the text of the queries.
         answers: Right products of each query.
-        options: How the intervals are drawn.
-        seed: Seed of the intervals.
 
     Returns:
-        ``metrics``: each measure's mean and interval over the queries; ``query_metrics``: one row a query.
+        ``query_metrics``: one row a query of the answers.
     """
     queries = measure_queries(scores.to_table().to_pandas(), answers)
     pairs = pa.concat_tables(t["pairs"].to_table(columns=["query_id", "query"]) for t in examples.values())
     texts = pairs.to_pandas().drop_duplicates("query_id")
     table = queries.merge(texts, how="left", on="query_id")[TABLES["query_metrics"].names]
-    return {
-        "metrics": summarise(queries, options, seed),
-        "query_metrics": pa.Table.from_pandas(table, TABLES["query_metrics"], preserve_index=False),
-    }
+    return pa.Table.from_pandas(table, TABLES["query_metrics"], preserve_index=False)
+
+
+def summarise_metrics(query_metrics: ds.Dataset, options: EvaluateOptions, seed: int) -> dict[str, Any]:
+    """Give each measure's mean over the queries and its bootstrap interval; see ``summarise``."""
+    return summarise(query_metrics.to_table().to_pandas(), options, seed)
 
 
 def summarise(queries: pd.DataFrame, options: EvaluateOptions, seed: int) -> dict[str, Any]:
@@ -90,15 +84,30 @@ def summarise(queries: pd.DataFrame, options: EvaluateOptions, seed: int) -> dic
     return summary
 
 
-def measure_references(
-    scores: ds.Dataset, answers: dict[int, list[int]], options: EvaluateOptions, seed: int
-) -> dict[str, Any]:
-    """Measure the rankings that the made-up shop knows: by chance, by the product noun alone, by its own truth."""
-    table = scores.to_table().to_pandas()
-    return {
-        name: summarise(measure_queries(table.rename(columns={column: "score"}), answers), options, seed)
-        for column, name in REFERENCES.items()
-    }
+def measure_references_of(splits: tuple[str, ...]) -> Callable[..., dict[str, Any]]:
+    """Bind the reference rankings to the splits of the node's inputs."""
+
+    def measure_references(options: EvaluateOptions, seed: int, *inputs: Any) -> dict[str, Any]:
+        """Measure the rankings that the made-up shop knows: by chance, by the noun alone, by its own truth.
+
+        Args:
+            options: How the intervals are drawn.
+            seed: Seed of the intervals.
+            inputs: ``reference_scores`` and answers of each split in turn.
+
+        Returns:
+            Metrics by split and name of the ranking.
+        """
+        measured = {}
+        for split, scores, answers in zip(splits, inputs[::2], inputs[1::2], strict=True):
+            table = scores.to_table().to_pandas()
+            measured[split] = {
+                name: summarise(measure_queries(table.rename(columns={column: "score"}), answers), options, seed)
+                for column, name in REFERENCES.items()
+            }
+        return measured
+
+    return measure_references
 
 
 def make_submission(scores: ds.Dataset) -> pd.DataFrame:
@@ -106,20 +115,21 @@ def make_submission(scores: ds.Dataset) -> pd.DataFrame:
     return ranking.make_submission(scores.to_table().to_pandas())
 
 
-def compare_rankings_of(split: str) -> Callable[..., pd.DataFrame]:
-    """Bind the comparison to its split, which the log names."""
+def compare_rankings_of(rankings: list[tuple[str, str]]) -> Callable[..., pd.DataFrame]:
+    """Bind the comparison to the (split, ranker) of each of its inputs."""
 
-    def compare_rankings(
-        references: dict[str, dict[str, Any]] | None = None, **metrics: dict[str, Any]
-    ) -> pd.DataFrame:
-        """Put the metrics of all rankings of a split into a table, worst first, and log it.
+    def compare_rankings(*metrics: dict[str, Any]) -> pd.DataFrame:
+        """Put the metrics of all rankings into a table, worst of a split first, and log it.
 
         Args:
-            references: Metrics of the reference rankings by name; only the made-up shop has them.
-            metrics: Metrics of each ranker.
+            metrics: Of each ranker; then, where a shop is made, of the reference rankings by split and name.
         """
+        named = [(split, ranker, found) for (split, ranker), found in zip(rankings, metrics, strict=False)]
+        for references in metrics[len(rankings) :]:
+            named += [(split, name, found) for split, group in references.items() for name, found in group.items()]
         rows = [
             {
+                "split": split,
                 "ranking": name,
                 "nDCG@5": found["ndcg_at_5"]["mean"],
                 "low": found["ndcg_at_5"]["low"],
@@ -128,10 +138,10 @@ def compare_rankings_of(split: str) -> Callable[..., pd.DataFrame]:
                 "recall@5": found["recall_at_5"]["mean"],
                 "queries": found["queries"],
             }
-            for name, found in ((references or {}) | metrics).items()
+            for split, name, found in named
         ]
-        table = pd.DataFrame(rows).sort_values("nDCG@5", ignore_index=True).round(4)
-        logger.info("rankings of %s:\n%s", split, table.to_string(index=False))
-        return table
+        table = pd.DataFrame(rows).sort_values(["split", "nDCG@5"], ascending=[False, True], ignore_index=True)
+        logger.info("comparison of rankings:\n%s", table.round(3).to_string(index=False))
+        return table.round(6)
 
     return compare_rankings

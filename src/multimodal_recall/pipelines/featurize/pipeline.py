@@ -22,12 +22,14 @@ def create_pipeline(layout: Layout) -> Pipeline:
                 inputs={"tsv": "train_tsv", "options": "params:ingest"},
                 outputs="queries",
                 name="collect_queries",
+                namespace="language",
             ),
             Node(
                 prepare_language_model,
                 inputs={"queries": "queries", "options": "params:language_model", "seed": "params:seed"},
                 outputs="language_model",
                 name="prepare_language_model",
+                namespace="language",
             ),
             Node(
                 make_word_vectors,
@@ -39,12 +41,14 @@ def create_pipeline(layout: Layout) -> Pipeline:
                 },
                 outputs="word_vectors",
                 name="make_word_vectors",
+                namespace="language",
             ),
             Node(
                 average_label_words,
                 inputs={"labels": "labels", "word_vectors": "word_vectors"},
                 outputs="label_vectors",
                 name="average_label_words",
+                namespace="language",
             ),
         ]
     )

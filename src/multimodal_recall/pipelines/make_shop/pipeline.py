@@ -1,4 +1,4 @@
-"""Wiring of ``make_shop``: one node a file of the made-up shop."""
+"""Wiring of ``make_shop``: one node a split of the made-up shop."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -11,20 +11,21 @@ from multimodal_recall.pipelines.make_shop.nodes import (
 
 def create_pipeline() -> Pipeline:
     """Write the shop's raw files."""
+    options = {"options": "params:make_shop"}
     candidates = [
         Node(
             make_candidate_files_of(split),
-            inputs={"options": "params:make_shop"},
+            inputs=options,
             outputs={
                 "tsv": f"{split}_tsv",
                 "answers": f"{split}_answers",
                 "reference_scores": f"{split}_reference_scores",
             },
             name=f"make_{split}_files",
+            namespace="shop",
         )
         for split in ("valid", "testA")
     ]
-    training = Node(
-        make_training_file, inputs={"options": "params:make_shop"}, outputs="train_tsv", name="make_train_file"
-    )
-    return Pipeline([Node(make_labels, inputs=None, outputs="labels", name="make_labels"), training, *candidates])
+    training = Node(make_training_file, inputs=options, outputs="train_tsv", name="make_train_file", namespace="shop")
+    labels = Node(make_labels, inputs=None, outputs="labels", name="make_labels", namespace="shop")
+    return Pipeline([labels, training, *candidates])
