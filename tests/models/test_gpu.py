@@ -1,0 +1,27 @@
+"""What only a GPU can show; skipped where there is none."""
+
+import numpy as np
+import pytest
+import torch
+
+from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.models.ranker import Ranker
+from tests.models.conftest import make_ranker
+from tests.models.test_training import trainer
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU on this machine"),
+]
+
+
+def test_scores_agree_with_the_cpu(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+    on_cpu = ranker.score(arrays, pairs)
+    np.testing.assert_allclose(make_ranker().cuda().score(arrays, pairs), on_cpu, atol=1e-3)
+
+
+def test_training_runs_on_the_gpu_and_learns() -> None:
+    trained = trainer()
+    _, log = trained.fit()
+    assert next(trained.ranker.parameters()).device.type == "cuda"
+    assert log[-1].loss < log[0].loss
