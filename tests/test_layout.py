@@ -61,6 +61,8 @@ def test_the_registry_follows_the_environment(project: Path) -> None:
         ({"chunks": {"train": 0}}, "chunks.train is 0, not a whole number of at least 1"),
         ({"chunks": {"train": "four"}}, "chunks.train is 'four'"),
         ({"rankers": ["two_towers"]}, "rankers names 'two_towers', which has no options"),
+        ({"chunks": {"train": True}}, "chunks.train is True"),
+        ({"sample_negativs": {"epochs": 9}}, "'sample_negativs' is no group of options"),
         ({"rankers": []}, "rankers is empty"),
     ],
 )

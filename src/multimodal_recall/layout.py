@@ -14,6 +14,19 @@ from kedro.utils import find_kedro_project
 
 SPLITS = ("train", "valid", "testA", "testB")
 SHOP_SPLITS = ("train", "valid", "testA")
+GROUPS = (
+    "seed",
+    "chunks",
+    "rankers",
+    "make_shop",
+    "ingest",
+    "language_model",
+    "word_vectors",
+    "featurize",
+    "sample_negatives",
+    "evaluate",
+)
+SHIPPED_RANKERS = ("two_tower",)
 REQUIRED_SPLITS = ("train", "valid")
 
 
@@ -100,10 +113,12 @@ def read_layout() -> Layout:
     problems += [
         f"chunks.{split} is {count!r}, not a whole number of at least 1"
         for split, count in chunks.items()
-        if not (isinstance(count, int) and count >= 1)
+        if not (type(count) is int and count >= 1)
     ]
     problems += [f"chunks has no {split!r}" for split in REQUIRED_SPLITS if split not in chunks]
     problems += [f"rankers names {ranker!r}, which has no options" for ranker in rankers if ranker not in parameters]
+    unknown = sorted(set(parameters) - set(GROUPS) - set(SHIPPED_RANKERS) - set(rankers))
+    problems += [f"{name!r} is no group of options; wanted one of {GROUPS}, or a name in rankers" for name in unknown]
     if not rankers:
         problems.append("rankers is empty")
     if problems:

@@ -1,5 +1,6 @@
 """Progress bars on the console that Kedro logs to, so that they do not tear the log."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,7 +43,7 @@ class SpeedColumn(ProgressColumn):
 
 @contextmanager
 def training_progress() -> Iterator[TrainingBar]:
-    """Show a bar while the block runs; nothing where the output is no terminal."""
+    """Show a bar while the block runs; nothing where the output is no terminal, or in a second process."""
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
@@ -52,5 +53,6 @@ def training_progress() -> Iterator[TrainingBar]:
         TimeRemainingColumn(),
     ]
     console = get_console()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    hidden = not console.is_terminal or int(os.environ.get("RANK", 0)) > 0
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         yield TrainingBar(bar)

@@ -65,6 +65,11 @@ def test_bfloat16_agrees_with_float32(folder: Path, monkeypatch: pytest.MonkeyPa
     assert cosine.min() >= 0.9999
 
 
+def test_a_query_longer_than_a_batch_or_than_the_model_is_read(folder: Path) -> None:
+    words = " ".join(["red"] * 300)
+    assert np.isfinite(QueryVectors(folder, max_tokens=1000, tokens_per_batch=3)(["red shirt", words])).all()
+
+
 def test_one_cls_and_one_sep_and_unknown_letters_survive() -> None:
     tokenizer = train_tokenizer(QUERIES, 120)
     tokens = tokenizer.convert_ids_to_tokens(tokenizer("Red shirt ☂")["input_ids"])

@@ -28,6 +28,7 @@ WORDS = ds.dataset(
 def test_queries_are_counted_in_order_of_appearance(tmp_path: Path) -> None:
     queries = ["red shirt", "blue hat", "red shirt", "& blue hat"]
     tsv = tsv_of(tmp_path / "t.tsv", *(make_row(number, query=query) for number, query in enumerate(queries)))
+    tsv.path.write_bytes(tsv.path.read_bytes() + b"a\tb\tcut row\n" + b"\t" * 7 + b"caf\xe9\t1\n")
     plain = collect_queries(tsv, IngestOptions())
     assert plain.to_pydict() == {"query": ["red shirt", "blue hat", "& blue hat"], "rows": [2, 1, 1]}
     cleaned = collect_queries(tsv, IngestOptions(strip_leading_tokens=True))

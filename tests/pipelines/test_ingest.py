@@ -99,11 +99,30 @@ def test_too_many_rows_name_the_count_to_set(tmp_path: Path) -> None:
 
 
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(IngestError, match="has a header and no rows"):
+    with pytest.raises(IngestError, match=r"chunk_000 of 1 holds no rows\. Put a whole file there"):
         ingest_chunk(tsv_of(tmp_path / "t.tsv"), LABELS, OPTIONS, WHOLE)
 
 
-def test_cleaning_is_off_by_default_and_counted_when_on(tmp_path: Path) -> None:
+def test_more_chunks_than_rows_are_refused(tmp_path: Path) -> None:
+    tsv = tsv_of(tmp_path / "t.tsv", make_row(1))
+    with pytest.raises(IngestError, match=r"chunk_003 of 4 holds no rows.*lower chunks\.train \(now 4\)"):
+        ingest_chunk(tsv, LABELS, OPTIONS, Chunk("train", 3, 4))
+
+
+def test_a_chunk_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+    tsv = tsv_of(tmp_path / "t.tsv", b"broken")
+    with pytest.raises(IngestError, match="all 1 rows of chunk_000 are left out: 1 x 1 fields"):
+        ingest_chunk(tsv, LABELS, replace(OPTIONS, max_rejected_share=1.0), WHOLE)
+
+
+def test_a_candidate_that_stands_twice_is_rejected_but_a_training_pair_may(tmp_path: Path) -> None:
+    tsv = tsv_of(tmp_path / "t.tsv", make_row(1), make_row(2), make_row(1))
+    made = ingest_chunk(tsv, LABELS, OPTIONS, Chunk("valid", 0, 1))
+    assert made["rejected"]["reason"].to_pylist() == ["product 1 stands twice in the candidate list of query 7"]
+    assert ingest_chunk(tsv, LABELS, OPTIONS, WHOLE)["pairs"].num_rows == 3
+
+
+def test_cleaning_is_off_by_default_and_counted_when_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = [make_row(1, query="'s shirt"), make_row(2, boxes=41), make_row(3, query="& red hat")]
     tsv = tsv_of(tmp_path / "t.tsv", *rows)
     assert ingest_chunk(tsv, LABELS, OPTIONS, WHOLE)["rejected"].num_rows == 0
@@ -116,7 +135,9 @@ def test_cleaning_is_off_by_default_and_counted_when_on(tmp_path: Path) -> None:
     assert made["rejected"]["reason"].to_pylist() == ["query starts with 's", "image has more than 40 boxes"]
     # Candidates are never dropped: a valid query without them could not be ranked
     assert ingest_chunk(tsv, LABELS, twelfth, Chunk("valid", 0, 1))["pairs"].num_rows == 3
+    caplog.set_level(logging.INFO, "multimodal_recall")
     first = ingest_chunk(tsv, LABELS, replace(OPTIONS, strip_leading_tokens=True), WHOLE)
+    assert "a leading leftover was stripped from 2 queries" in caplog.text
     assert first["pairs"]["query"].to_pylist() == ["shirt", "red shirt", "red hat"]
 
 

@@ -42,7 +42,7 @@ class RankerFolder(WholeDataset["TrainedRanker", "TrainedRanker"]):
         return read_ranker(path)
 
 
-def read_ranker(folder: Path) -> "TrainedRanker":
+def read_ranker(folder: str | Path) -> "TrainedRanker":
     """Read the folder of a trained ranker; ``read_ranker(folder).build()`` is the torch module.
 
     Raises:
@@ -53,6 +53,7 @@ def read_ranker(folder: Path) -> "TrainedRanker":
     from multimodal_recall.models.ranker import InputSizes, TrainedRanker
     from multimodal_recall.options import RankerOptions
 
+    folder = Path(folder)
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     try:
         options, sizes = RankerOptions(**card.pop("options")), InputSizes(**card.pop("sizes"))
@@ -81,13 +82,9 @@ class CheckpointFile:
         from safetensors.torch import save_file
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f".{self.path.name}.unfinished")
+        unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
         save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
         os.replace(unfinished, self.path)
-
-    def delete(self) -> None:
-        """Remove the file."""
-        self.path.unlink(missing_ok=True)
 
 
 class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):

@@ -30,6 +30,8 @@ COLUMNS = (
     "query_id",
 )
 LARGEST_FLOAT16 = 65_504.0
+LONGEST_NUMBER = 18  # digits that int64 holds for certain
+LARGEST_SIDE = 1_000_000  # pixels
 READ_BYTES = 1 << 20
 
 
@@ -68,7 +70,7 @@ def encode_row(row: OfficialRow) -> bytes:
 def decode_row(
     line: bytes, feature_size: int, label_count: int, max_boxes: int, largest_first: bool = False
 ) -> OfficialRow:
-    """Read a TSV line and check all of it.
+    """Read a TSV line and check it; of the features of boxes that are not kept, only the length.
 
     Args:
         line: The line without its line end.
@@ -89,8 +91,8 @@ def decode_row(
     product_id, image_h, image_w, num_boxes = (
         _whole_number(name, field) for name, field in zip(COLUMNS[:4], fields[:4], strict=True)
     )
-    if num_boxes < 1 or image_h < 1 or image_w < 1:
-        raise BadRow(f"num_boxes {num_boxes}, image_h {image_h}, image_w {image_w}: each must be at least 1")
+    if num_boxes < 1 or not 1 <= min(image_h, image_w) <= max(image_h, image_w) <= LARGEST_SIDE:
+        raise BadRow(f"num_boxes {num_boxes}, image_h {image_h}, image_w {image_w}: wanted 1 or more, sensible sides")
     boxes = _decode("boxes", fields[4], "<f4", num_boxes, 4)
     if not _inside(boxes, image_h, image_w):
         raise BadRow(f"a box leaves the image of {image_h} x {image_w} pixels (top, left, bottom, right)")
@@ -113,19 +115,23 @@ def decode_row(
         boxes[kept],
         features.astype(np.float16),
         labels[kept],
-        _query(fields[7]),
+        decode_query(fields[7]),
         _whole_number("query_id", fields[8]),
     )
 
 
 def _whole_number(name: str, field: bytes) -> int:
-    try:
-        return int(field)
-    except ValueError:
-        raise BadRow(f"{name} is no whole number") from None
+    if not field.isdigit() or len(field) > LONGEST_NUMBER:
+        raise BadRow(f"{name} is no whole number of at most {LONGEST_NUMBER} digits")
+    return int(field)
 
 
-def _query(field: bytes) -> str:
+def decode_query(field: bytes) -> str:
+    """Read the query field.
+
+    Raises:
+        BadRow: If it is empty or not UTF-8.
+    """
     try:
         query = field.decode("utf-8")
     except UnicodeDecodeError:

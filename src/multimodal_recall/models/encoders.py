@@ -35,7 +35,9 @@ class BiLstm(nn.Module):
     def forward(self, data: Tensor, packed: PackedSequence) -> Tensor:
         """Encode packed entries (entries, inputs) into (S, state)."""
         sequence = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
-        _, (last, _) = self.lstm(sequence)  # (2, S, state / 2), in the order of the batch
+        # Under autocast cuDNN's LSTM computes in float16 whatever type was asked for; float32 needs no loss scaling.
+        with torch.autocast(data.device.type, enabled=torch.is_autocast_enabled("cpu") and not data.is_cuda):
+            _, (last, _) = self.lstm(sequence)  # (2, S, state / 2), in the order of the batch
         return torch.cat([last[0], last[1]], dim=1)
 
 

@@ -149,15 +149,15 @@ class QueryVectors:
 
         Args:
             folder: What ``save_pretrained`` wrote.
-            max_tokens: Longer queries are cut to so many tokens, special ones included.
-            tokens_per_batch: Tokens that one batch holds at most.
+            max_tokens: Longer queries are cut to so many tokens, special ones included, or to what the model can read.
+            tokens_per_batch: Tokens that one batch holds at most; a longer query is a batch of its own.
         """
-        layers = AutoConfig.from_pretrained(folder).num_hidden_layers
+        config = AutoConfig.from_pretrained(folder)
         self.device = best_device()
         self.model = (
             AutoModel.from_pretrained(
                 folder,
-                num_hidden_layers=layers - 1,
+                num_hidden_layers=config.num_hidden_layers - 1,
                 add_pooling_layer=False,
                 dtype=half_precision(self.device) or torch.float32,
             )
@@ -165,7 +165,8 @@ class QueryVectors:
             .eval()
         )
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.max_tokens, self.tokens_per_batch = max_tokens, tokens_per_batch
+        self.max_tokens = min(max_tokens, config.max_position_embeddings)
+        self.tokens_per_batch = tokens_per_batch
 
     @torch.inference_mode()
     def __call__(self, queries: list[str]) -> np.ndarray:
@@ -183,5 +184,7 @@ class QueryVectors:
         lengths = np.array([len(ids) for ids in encoded], np.int64)
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
-            for part in np.array_split(rows, -(-len(rows) * length // self.tokens_per_batch)):
+            size = max(1, self.tokens_per_batch // length)
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
                 yield part, np.array([encoded[row] for row in part], np.int64)

@@ -24,16 +24,13 @@ LoadChunk = Callable[[str, int], tuple[ChunkArrays, Pairs]]
 
 
 class Checkpoint(Protocol):
-    """Where the state of an unfinished training is kept; a write replaces the last one whole."""
+    """Where the state of a training is kept; a write replaces the last one whole."""
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The newest tensors and facts; ``None`` where there are none."""
 
     def write(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Replace what was kept."""
-
-    def delete(self) -> None:
-        """Forget it."""
 
 
 class Progress(Protocol):
@@ -181,7 +178,7 @@ class Trainer:
 
     def _train_chunk(self, epoch: int, place: int, name: str, arrays: ChunkArrays, pairs: Pairs) -> None:
         random = stream(self.seed, epoch, name)
-        torch.manual_seed(int(random.integers(2**63)))  # dropout
+        torch.manual_seed(int(random.integers(2**62)) + self.accelerator.process_index)  # dropout
         batches = list(shuffled_batches(pairs, self.options.batch_size, random))
         self.ranker.train()
         for number, rows in enumerate(batches):
@@ -249,7 +246,11 @@ class Trainer:
             return
         tensors, facts = kept
         if facts["fingerprint"] != self.fingerprint:
-            logger.info("the checkpoint found belongs to other data, options or code: training starts anew")
+            logger.warning(
+                "the checkpoint found (after %d epochs) belongs to other data, options, seed or code: training starts "
+                "anew and replaces it",
+                facts["state"]["epoch"],
+            )
             return
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
         for name, tensor in tensors.items():
@@ -265,4 +266,7 @@ class Trainer:
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
         log = [EpochLog(**row) for row in facts["state"].pop("log")]
         self.state = State(**facts["state"], log=log)
-        logger.info("resumed after %d epochs and %d chunks", self.state.epoch, self.state.chunk)
+        if self.state.epoch >= self.options.epochs:
+            logger.info("data, options, seed and code are those of the training that ended last: taking its result")
+        else:
+            logger.info("resumed after %d epochs and %d chunks", self.state.epoch, self.state.chunk)

@@ -93,33 +93,35 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
         start of the chunk.
 
     Raises:
-        IngestError: If the range holds more than ``max_rows_per_chunk`` rows, or more than ``max_rejected_share`` of
-            them are malformed.
+        IngestError: If the range holds no row or more than ``max_rows_per_chunk``, or if more than
+            ``max_rejected_share`` of them are malformed, or all are left out.
     """
     products, pairs, rejected = ProductColumns(), [], []
     query_rows: dict[str, int] = {}
-    lines = 0
+    candidates: set[tuple[int, int]] = set()
+    training, largest_first = chunk.split == "train", options.box_order == "largest_first"
+    lines = stripped = 0
     for offset, line in tsv.lines(chunk.number, chunk.count):
         lines += 1
         if lines > options.max_rows_per_chunk:
             raise _too_many_rows(tsv, chunk, options, offset)
         try:
-            row = decode_row(
-                line,
-                options.feature_size,
-                len(labels),
-                options.max_boxes,
-                options.box_order == "largest_first",
-            )
-            row = clean(row, options, training=chunk.split == "train")
+            decoded = decode_row(line, options.feature_size, len(labels), options.max_boxes, largest_first)
+            row = clean(decoded, options, training)
+            if not training and (row.query_id, row.product_id) in candidates:
+                raise BadRow(f"product {row.product_id} stands twice in the candidate list of query {row.query_id}")
             product_row = products.row_of(row)
         except BadRow as error:
             kind = "cleaned" if isinstance(error, CleanedRow) else "malformed"
             text = line[: 4 * REJECTED_CHARACTERS].decode("utf-8", "replace")[:REJECTED_CHARACTERS]
             rejected.append((tsv.path.name, lines, offset, kind, str(error), text))
             continue
+        stripped += row.query != decoded.query
+        candidates.add((row.query_id, row.product_id))
         query_row = query_rows.setdefault(row.query, len(query_rows))
         pairs.append((row.query_id, row.query, query_row, row.product_id, product_row))
+    if stripped:
+        logger.info("%s: a leading leftover was stripped from %d queries", chunk.namespace, stripped)
     _report(tsv, chunk, options, lines, rejected)
     return {
         "products": products.table(),
@@ -189,8 +191,11 @@ def _too_many_rows(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, offse
 
 def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, rejected: list[tuple]) -> None:
     """Log what was left out of the chunk, and refuse a chunk with too much of it."""
-    if lines == 0 and chunk.count == 1:
-        raise IngestError(f"{tsv.path} has a header and no rows. Put a whole file there.")
+    if lines == 0:
+        raise IngestError(
+            f"{tsv.path}: {chunk.name} of {chunk.count} holds no rows. Put a whole file there, or lower "
+            f"chunks.{chunk.split} (now {chunk.count})."
+        )
     if not rejected:
         return
     reasons = Counter((kind, reason) for *_, kind, reason, _ in rejected)
@@ -204,3 +209,5 @@ def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, 
             f"ingest.max_rejected_share ({options.max_rejected_share:.2%}). Most frequent: {counts}. First: row {row} "
             f"of the chunk, byte {offset} of the file: {reason}: {text[:80]!r}. Mend the file, or raise the share."
         )
+    if len(rejected) == lines:
+        raise IngestError(f"{tsv.path}: all {lines} rows of {chunk.name} are left out: {counts}. Look at the options.")

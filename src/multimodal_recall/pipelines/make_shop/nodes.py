@@ -31,9 +31,9 @@ FEATURE_SIZE = 2048
 NOUN_NAMES = tuple(NOUNS)
 VALUE_COUNTS = tuple(len(values) for values in ATTRIBUTES.values())
 KINDS = 1 + len(ATTRIBUTES)
-# A candidate list: 6 answers; of the other 24, 15 from a pool of 18 that the noun's lists share and 9 of their own.
-# That gives the official shares: 20 % of products stand in several lists, on 51 % of the rows.
-ANSWERS, SHARED_WRONG, OWN_WRONG, POOL = 6, 15, 9, 18
+# A candidate list: 6 answers; of the other 24, 15 from a pool that the noun's lists share and 9 of their own. With 3.75
+# products in the pool for each list, the official shares come out: 20 % of products stand in several lists, on 51 % of rows.
+ANSWERS, SHARED_WRONG, OWN_WRONG, POOLED_PER_LIST = 6, 15, 9, 3.75
 FIRST_QUERY_ID = {"train": 100_000, "valid": 1, "testA": 10_001}
 FIRST_PRODUCT_ID = {"train": 1_000_000, "valid": 2_000_000, "testA": 3_000_000}
 ANY = -1
@@ -117,14 +117,15 @@ def plan_training(options: ShopOptions) -> list[tuple[Query, Product]]:
 def plan_candidates(split: str, queries: int, seed: int) -> list[tuple[Query, Product]]:
     """Make up candidate lists: about 30 products of mostly the same noun a query, about 6 of them right."""
     random = np.random.default_rng([seed, *split.encode()])
-    maker = ProductMaker(split, random, queries * (ANSWERS + OWN_WRONG) + POOL * len(NOUNS))
-    pools = [[maker.make((noun, *[ANY] * len(ATTRIBUTES))) for _ in range(POOL)] for noun in range(len(NOUNS))]
+    pool_size = max(SHARED_WRONG, round(POOLED_PER_LIST * queries / len(NOUNS)))
+    maker = ProductMaker(split, random, queries * (ANSWERS + OWN_WRONG) + pool_size * len(NOUNS))
+    pools = [[maker.make((noun, *[ANY] * len(ATTRIBUTES))) for _ in range(pool_size)] for noun in range(len(NOUNS))]
     candidates: list[tuple[Query, Product]] = []
     for query_id in range(FIRST_QUERY_ID[split], FIRST_QUERY_ID[split] + queries):
         query = make_query(query_id, random)
         chosen = [maker.make(query.wanted) for _ in range(ANSWERS)]
         pool = pools[query.wanted[0]]
-        shared = [pool[place] for place in random.permutation(POOL) if not query.accepts(pool[place])]
+        shared = [pool[place] for place in random.permutation(pool_size) if not query.accepts(pool[place])]
         chosen += [*shared[:SHARED_WRONG], *(maker.make_wrong(query) for _ in range(OWN_WRONG))]
         candidates += [(query, product) for product in chosen]
     return [candidates[place] for place in random.permutation(len(candidates))]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 import subprocess
 from dataclasses import asdict
 from importlib.metadata import version
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+READING = ("examples.py", "boxes.py", "metrics.py")
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "kedro")
 
 
@@ -42,6 +44,7 @@ def train_ranker(
     """Train a ranker on the examples of all chunks, and keep the epoch that is best on valid.
 
     A killed training goes on from its checkpoint, to the same weights, if data, options, seed and code are the same.
+    The last checkpoint stays: were it deleted here, a crash before the model is saved would cost the whole training.
 
     Args:
         train_examples: Lazy tables of each training chunk.
@@ -49,7 +52,7 @@ def train_ranker(
         valid_answers: Right products of each valid query.
         word_vectors: The words and their vectors.
         label_vectors: The labels and their vectors.
-        checkpoint: Where the state is kept until training ends.
+        checkpoint: Where the state is kept after each chunk.
         options: The ranker and how it is trained.
         seed: Seed of the weights, the shuffles and dropout.
 
@@ -61,7 +64,8 @@ def train_ranker(
 
     words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
     versions = _versions(train_examples)
-    fingerprint = _fingerprint(options, seed, versions)
+    decisive = [asdict(options), seed, versions, _versions(valid_examples), sorted(valid_answers.items()), _packages()]
+    fingerprint = _fingerprint(decisive, words, labels)
     ranker, log = run_in_processes(
         options.processes,
         fit,
@@ -73,7 +77,6 @@ def train_ranker(
         seed,
         fingerprint,
     )
-    checkpoint.delete()
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
     card = {
@@ -82,7 +85,7 @@ def train_ranker(
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
         "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
         "inputs": versions,
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": _packages(),
         "git_commit": _git_commit(),
     }
     table = pa.Table.from_pandas(
@@ -120,6 +123,9 @@ def fit(
     from multimodal_recall.models.ranker import InputSizes, Ranker, TrainedRanker
     from multimodal_recall.models.training import Trainer
     from multimodal_recall.progress import training_progress
+
+    if int(os.environ.get("RANK", 0)) == 0:
+        import kedro.framework.project  # noqa: F401  (sets up the log where this is a process of its own)
 
     (training, valid), (words, labels) = examples, vectors
     some_chunk = read_chunk(next(iter(valid.values())))
@@ -159,11 +165,18 @@ def _versions(examples: dict[str, ChunkTables]) -> dict[str, dict[str, str]]:
     }
 
 
-def _fingerprint(options: RankerOptions, seed: int, versions: dict[str, Any]) -> str:
-    """Stand for all that decides the weights: options, seed, data, and the source of the models."""
-    digest = hashlib.sha256(json.dumps([asdict(options), seed, versions], sort_keys=True).encode())
-    for source in sorted((Path(multimodal_recall.__file__).parent / "models").glob("*.py")):
+def _packages() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
+def _fingerprint(decisive: list[Any], *arrays: np.ndarray) -> str:
+    """Stand for all that decides the weights: facts, arrays, and the source between the tables and the loss."""
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
+    package = Path(multimodal_recall.__file__).parent
+    for source in (*sorted((package / "models").glob("*.py")), *(package / name for name in READING)):
         digest.update(source.read_bytes())
+    for array in arrays:
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 
