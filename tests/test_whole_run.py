@@ -180,8 +180,18 @@ def test_every_dataset_of_every_pipeline_is_in_the_catalog(env: str | None, tmp_
 
 def test_a_missing_train_file_says_where_to_put_it(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
-    with pytest.raises(DatasetError, match=r"does not exist\. Put the official file there, or point `raw`"):
-        run_project(project, env="photos", parameters={}, pipeline_names=["ingest"])
+    with pytest.raises(DatasetError, match=r"does not exist\. Put the official file there, or point `raw`") as error:
+        run_project(project, env="photos", parameters={"seed": 0})
+    # and so do the other files that the run would miss hours later
+    for name in ("train_tsv", "valid_tsv", "valid_answers", "labels"):
+        assert f"{name}: {project}/data/01_raw/photos" in str(error.value)
+
+
+def test_a_stage_without_what_it_reads_names_the_stage_to_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        DatasetError, match=r"train_examples: .* has no version yet\. Run the stage that makes it first"
+    ):
+        run_project(copy_project(tmp_path), pipeline_names=["train"])
 
 
 def test_the_shell_command_runs_one_node(run_copy: Run) -> None:

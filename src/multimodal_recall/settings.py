@@ -1,9 +1,11 @@
-"""Kedro's settings of this project: the configuration loader tells the pipeline registry the environment."""
+"""Kedro's settings of this project."""
 
 import warnings
 
+from multimodal_recall.hooks import CheckInputs
 from multimodal_recall.layout import RememberingConfigLoader
 
+HOOKS = (CheckInputs(),)
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

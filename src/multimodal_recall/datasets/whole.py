@@ -34,7 +34,7 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
         """Read the pinned or newest version."""
         path = Path(self._get_load_path())
         if not path.exists():
-            raise DatasetError(f"{path} does not exist.{self._advice()}")
+            raise DatasetError(self.absence())
         return self._read(path)
 
     def save(self, data: Saved) -> None:
@@ -57,8 +57,15 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
     def _read(self, path: Path) -> Loaded:
         """Read what ``_write`` wrote."""
 
+    def absence(self) -> str:
+        """Say that there is nothing to load, and what to do about it."""
+        if self._version is None:
+            return f"{self._filepath} does not exist.{self._advice()}"
+        wanted = f"version {self._version.load}" if self._version.load else "version yet"
+        return f"{self._filepath} has no {wanted}. Run the stage that makes it first, or the whole: kedro run"
+
     def _advice(self) -> str:
-        """What a user can do where the file is missing; empty or a sentence with a leading space."""
+        """What a user can do where a file that we do not write is missing; a sentence with a leading space."""
         return ""
 
     def _exists(self) -> bool:

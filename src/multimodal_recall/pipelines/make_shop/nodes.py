@@ -32,7 +32,7 @@ NOUN_NAMES = tuple(NOUNS)
 VALUE_COUNTS = tuple(len(values) for values in ATTRIBUTES.values())
 KINDS = 1 + len(ATTRIBUTES)
 # A candidate list: 6 answers; of the other 24, 15 from a pool that the noun's lists share and 9 of their own. With 3.75
-# products in the pool for each list, the official shares come out: 20 % of products stand in several lists, on 51 % of rows.
+# products in the pool for each list, the official shares come out: 20 % of products, 51 % of rows repeated.
 ANSWERS, SHARED_WRONG, OWN_WRONG, POOLED_PER_LIST = 6, 15, 9, 3.75
 FIRST_QUERY_ID = {"train": 100_000, "valid": 1, "testA": 10_001}
 FIRST_PRODUCT_ID = {"train": 1_000_000, "valid": 2_000_000, "testA": 3_000_000}
