@@ -97,6 +97,9 @@ TABLES: Mapping[str, pa.Schema] = {
     ),
 }
 
+ORIGIN = (b"pairs", b"cut")
+"""Metadata keys: digest of the chunk's pairs, and how its file was cut."""
+
 
 class TableError(ValueError):
     """A table does not have the columns its name promises."""
@@ -122,3 +125,14 @@ class TableValidator:
                 "Run the stage that makes this table again"
             )
         return data
+
+
+def stamp_origin(table: pa.Table, origin: Mapping[bytes, bytes]) -> pa.Table:
+    """Write into a table's metadata which pairs its row numbers belong to; see ``origin_of``."""
+    return table.replace_schema_metadata({key: origin[key] for key in ORIGIN})
+
+
+def origin_of(table: pa.Table | ds.Dataset) -> dict[bytes, bytes]:
+    """Which pairs a chunk's table belongs to: their digest, and the cut of the file."""
+    metadata = table.schema.metadata or {}
+    return {key: metadata.get(key, b"unknown") for key in ORIGIN}

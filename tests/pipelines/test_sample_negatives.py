@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -7,7 +9,7 @@ from multimodal_recall.layout import Chunk
 from multimodal_recall.negatives import NegativeError
 from multimodal_recall.options import IngestOptions, NegativeOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
-from multimodal_recall.pipelines.sample_negatives.nodes import list_examples_of, sample_chunk
+from multimodal_recall.pipelines.sample_negatives.nodes import ExamplesError, list_examples_of, sample_chunk
 from multimodal_recall.tables import TABLES
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import tsv_of
@@ -69,8 +71,44 @@ def test_what_is_replaced_by_chance_is_counted(chunk: dict[str, ds.Dataset], cap
     assert "train.chunk_000: 90 of 90 wrong products share no label and are random" in caplog.text
 
 
-def test_a_list_groups_the_tables_of_each_chunk(chunk: dict[str, ds.Dataset]) -> None:
-    chunks = [Chunk("train", 0, 2), Chunk("train", 1, 2)]
-    one, two, three, four = (object() for _ in range(4))
-    listed = list_examples_of(chunks, ("products", "pairs"))(one, two, three, four)
-    assert listed == {"chunk_000": {"products": one, "pairs": two}, "chunk_001": {"products": three, "pairs": four}}
+def chunks_of(path: Path, count: int, products: range) -> dict[str, dict[str, ds.Dataset]]:
+    tsv = tsv_of(path, *(make_row(product, query=f"query {product % 9}") for product in products))
+    made = {}
+    for number in range(count):
+        part = Chunk("train", number, count)
+        tables = ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), part)
+        tables = {name: ds.dataset(tables[name]) for name in ("products", "pairs")}
+        samples = sample_chunk(
+            tables["products"], tables["pairs"], LABELS, NegativeOptions(epochs=1), 0, part.namespace
+        )
+        made[part.name] = {**tables, "samples": ds.dataset(samples)}
+    return made
+
+
+KINDS = ("products", "pairs", "samples")
+
+
+def list_them(tables: dict[str, dict[str, ds.Dataset]]) -> dict[str, dict[str, ds.Dataset]]:
+    chunks = [Chunk("train", number, len(tables)) for number in range(len(tables))]
+    return list_examples_of(chunks, KINDS)(*(tables[chunk.name][kind] for chunk in chunks for kind in KINDS))
+
+
+def test_a_list_groups_the_tables_of_each_chunk(tmp_path: Path) -> None:
+    tables = chunks_of(tmp_path / "t.tsv", 2, range(60))
+    assert list_them(tables) == tables
+
+
+def test_tables_of_other_pairs_are_refused(tmp_path: Path) -> None:
+    # Given that chunk_001 was ingested again from a changed file, and its samples are still the old ones
+    tables, newer = chunks_of(tmp_path / "t.tsv", 2, range(60)), chunks_of(tmp_path / "t.tsv", 2, range(1, 61))
+    tables["chunk_001"] |= {kind: newer["chunk_001"][kind] for kind in ("products", "pairs")}
+    with pytest.raises(ExamplesError, match=r"samples of train\.chunk_001 are not of the same pairs as its products"):
+        list_them(tables)
+
+
+def test_chunks_of_different_cuts_are_refused(tmp_path: Path) -> None:
+    three, two = (chunks_of(tmp_path / "t.tsv", count, range(60)) for count in (3, 2))
+    with pytest.raises(ExamplesError, match=r"different cuts \(train\.chunk_000: 2 chunks .*; train\.chunk_001, train"):
+        list_them({**three, "chunk_000": two["chunk_000"]})
+    with pytest.raises(ExamplesError, match=r"cut into 3 chunks of t\.tsv, \d+ bytes, chunks\.train is 2"):
+        list_them({name: three[name] for name in ("chunk_000", "chunk_001")})

@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.datasets.official_tsv import COLUMNS, BadRow, OfficialTsv, decode_query
 from multimodal_recall.options import IngestOptions, LanguageModelOptions, QueryOptions, WordVectorOptions
-from multimodal_recall.tables import TABLES
+from multimodal_recall.tables import TABLES, origin_of, stamp_origin
 from multimodal_recall.text import strip_leading_token, words_of
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,8 @@ def featurize_queries(
     word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
     unknown, total = sum(ids.count(0) for ids in word_ids), sum(map(len, word_ids))
     logger.info("%d distinct queries; %d of %d words have no vector of their own", len(queries), unknown, total)
-    return pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
+    table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
+    return stamp_origin(table, origin_of(pairs))
 
 
 def distinct_queries(pairs: pa.Table) -> list[str]:

@@ -1,5 +1,6 @@
 """Read byte ranges of an official TSV into tables of products, pairs and rejected rows."""
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pyarrow.dataset as ds
 from multimodal_recall.datasets.official_tsv import BadRow, OfficialRow, OfficialTsv, decode_row
 from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions
-from multimodal_recall.tables import TABLES
+from multimodal_recall.tables import TABLES, stamp_origin
 from multimodal_recall.text import strip_leading_token
 
 logger = logging.getLogger(__name__)
@@ -123,11 +124,9 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
     if stripped:
         logger.info("%s: a leading leftover was stripped from %d queries", chunk.namespace, stripped)
     _report(tsv, chunk, options, lines, rejected)
-    return {
-        "products": products.table(),
-        "pairs": _table("pairs", pairs),
-        "rejected": _table("rejected", rejected),
-    }
+    made = {"products": products.table(), "pairs": _table("pairs", pairs), "rejected": _table("rejected", rejected)}
+    origin = _origin(tsv, chunk, made["pairs"])
+    return {name: stamp_origin(table, origin) for name, table in made.items()}
 
 
 def ingest_of(chunk: Chunk) -> Callable[..., dict[str, pa.Table]]:
@@ -171,6 +170,16 @@ def merge_rejected(*tables: ds.Dataset) -> pa.Table:
         merged.append(table.set_column(column, "row", rows))
         rows_before += table.num_rows + pairs.count_rows()
     return pa.concat_tables(merged)
+
+
+def _origin(tsv: OfficialTsv, chunk: Chunk, pairs: pa.Table) -> dict[bytes, bytes]:
+    """What later stages compare, so that row numbers are never read in another chunk's tables."""
+    digest = hashlib.blake2b(digest_size=16)
+    for column in pairs.combine_chunks().columns:
+        for buffer in column.chunk(0).buffers() if column.num_chunks else ():
+            digest.update(buffer or b"")
+    cut = f"{chunk.count} chunks of {tsv.path.name}, {tsv.path.stat().st_size} bytes"
+    return {b"pairs": digest.hexdigest().encode(), b"cut": cut.encode()}
 
 
 def _table(name: str, rows: list[tuple]) -> pa.Table:

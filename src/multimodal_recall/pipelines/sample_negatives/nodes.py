@@ -10,9 +10,13 @@ import pyarrow.dataset as ds
 from multimodal_recall.layout import Chunk
 from multimodal_recall.negatives import LabelSharing, NegativeError, RightAnswers, draw_others
 from multimodal_recall.options import NegativeOptions
-from multimodal_recall.tables import TABLES
+from multimodal_recall.tables import TABLES, origin_of, stamp_origin
 
 logger = logging.getLogger(__name__)
+
+
+class ExamplesError(Exception):
+    """Tables that do not belong together were about to be listed as one training or candidate set."""
 
 
 def sample_chunk(
@@ -62,10 +66,11 @@ def sample_chunk(
         np.tile([1] + [0] * k, width),
     ]
     kinds = [field.type for field in TABLES["samples"]]
-    return pa.table(
+    samples = pa.table(
         [pa.array(column.astype(kind.to_pandas_dtype())) for column, kind in zip(columns, kinds, strict=True)],
         TABLES["samples"],
     )
+    return stamp_origin(samples, origin_of(pairs))
 
 
 def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
@@ -83,11 +88,43 @@ def list_examples_of(chunks: list[Chunk], kinds: tuple[str, ...]) -> Callable[..
     """Bind the list of a split to its chunks and kinds of table, in the order in which the node gets them."""
 
     def list_examples(*tables: ds.Dataset) -> dict[str, dict[str, ds.Dataset]]:
-        """Group the split's lazy tables by chunk; saving the result records their versions."""
+        """Group the split's lazy tables by chunk; saving the result records their versions.
+
+        Raises:
+            ExamplesError: If a chunk's tables were not made from the same pairs, or the chunks not from the same cut of
+                the same file.
+        """
         by_chunk = zip(*[iter(tables)] * len(kinds), strict=True)
-        return {
+        listed = {
             chunk.name: dict(zip(kinds, of_chunk, strict=True))
             for chunk, of_chunk in zip(chunks, by_chunk, strict=True)
         }
+        check_origins(chunks, listed)
+        return listed
 
     return list_examples
+
+
+def check_origins(chunks: list[Chunk], listed: dict[str, dict[str, ds.Dataset]]) -> None:
+    """Refuse tables whose row numbers do not belong together; see ``list_examples``."""
+    problems, cuts = [], {}
+    for chunk in chunks:
+        origins = {kind: origin_of(table) for kind, table in listed[chunk.name].items()}
+        first = origins[next(iter(origins))]
+        others = [kind for kind, origin in origins.items() if origin[b"pairs"] != first[b"pairs"]]
+        if others:
+            problems.append(
+                f"{', '.join(others)} of {chunk.namespace} are not of the same pairs as its {next(iter(origins))}. "
+                f"Make them again: kedro run --namespaces={chunk.namespace}"
+            )
+        cuts.setdefault(first[b"cut"].decode(), []).append(chunk.namespace)
+    if len(cuts) > 1:
+        found = "; ".join(f"{', '.join(names)}: {cut}" for cut, names in cuts.items())
+        problems.append(f"the chunks are of different cuts ({found}). Cut the file anew: kedro run --pipelines=ingest")
+    elif cuts and not next(iter(cuts)).startswith(f"{len(chunks)} "):
+        problems.append(
+            f"the file was cut into {next(iter(cuts))}, chunks.{chunks[0].split} is {len(chunks)}. Cut it anew: "
+            "kedro run --pipelines=ingest"
+        )
+    if problems:
+        raise ExamplesError("\n".join(problems))
