@@ -150,7 +150,7 @@ class QueryVectors:
         Args:
             folder: What ``save_pretrained`` wrote.
             max_tokens: Longer queries are cut to so many tokens, special ones included, or to what the model can read.
-            tokens_per_batch: Tokens that one batch holds at most; a longer query is a batch of its own.
+            tokens_per_batch: Tokens that one batch holds, more or less; a longer query is a batch of its own.
         """
         config = AutoConfig.from_pretrained(folder)
         self.device = best_device()
@@ -184,7 +184,6 @@ class QueryVectors:
         lengths = np.array([len(ids) for ids in encoded], np.int64)
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
-            size = max(1, self.tokens_per_batch // length)
-            for start in range(0, len(rows), size):
-                part = rows[start : start + size]
+            batches = min(len(rows), -(-len(rows) * length // self.tokens_per_batch))
+            for part in np.array_split(rows, batches):
                 yield part, np.array([encoded[row] for row in part], np.int64)

@@ -178,7 +178,7 @@ class Trainer:
 
     def _train_chunk(self, epoch: int, place: int, name: str, arrays: ChunkArrays, pairs: Pairs) -> None:
         random = stream(self.seed, epoch, name)
-        torch.manual_seed(int(random.integers(2**62)) + self.accelerator.process_index)  # dropout
+        torch.manual_seed(int(random.integers(2**63)) + self.accelerator.process_index)  # dropout
         batches = list(shuffled_batches(pairs, self.options.batch_size, random))
         self.ranker.train()
         for number, rows in enumerate(batches):
