@@ -165,6 +165,17 @@ def test_another_seed_trains_another_model(run_copy: Run) -> None:
     assert not scores_of(project)["score"].equals(before["score"])
 
 
+def test_two_processes_train_the_same_ranker(run_copy: Run) -> None:
+    project, run = run_copy
+    weights = []
+    for processes in (1, 2):
+        ranker = {**SMALL["two_tower"], "dropout": 0.0, "processes": processes}
+        run(node_names=["two_tower.train"], parameters={**SMALL, "two_tower": ranker})
+        weights.append(load(project, "two_tower.model").weights)
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("env", [None, "kddcup", "photos"])
 def test_every_dataset_of_every_pipeline_is_in_the_catalog(env: str | None, tmp_path: Path) -> None:
     project = copy_project(tmp_path)

@@ -1,7 +1,7 @@
 """Every option of the project: one frozen dataclass for each group of ``parameters_*.yml``.
 
-Kedro builds those of the nodes that are to run from ``params:`` before the first of them (it reads their type hints), so
-a misspelt key or a value out of range is one error at the start, not a surprise after an hour.
+Kedro builds those of the nodes that are to run from ``params:`` before the first of them (it reads their type hints),
+so a misspelt key or a value out of range is one error at the start, not a surprise after an hour.
 """
 
 from typing import Annotated, Literal
