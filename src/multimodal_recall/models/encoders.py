@@ -35,7 +35,7 @@ class BiLstm(nn.Module):
     def forward(self, data: Tensor, packed: PackedSequence) -> Tensor:
         """Encode packed entries (entries, inputs) into (S, state)."""
         sequence = PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
-        # Autocast runs cuDNN LSTMs in float16 whatever was asked for (ATen/cudnn/AutocastRNN.cpp), without loss scaling.
+        # Autocast runs cuDNN LSTMs in float16 whatever is asked for (ATen/cudnn/AutocastRNN.cpp) without loss scaling
         with torch.autocast(data.device.type, enabled=torch.is_autocast_enabled("cpu") and not data.is_cuda):
             _, (last, _) = self.lstm(sequence)  # (2, S, state / 2), in the order of the batch
         return torch.cat([last[0], last[1]], dim=1)
