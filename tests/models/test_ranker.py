@@ -82,6 +82,24 @@ def test_the_split_first_layer_equals_one_on_both_vectors() -> None:
     torch.testing.assert_close(head(queries, products, first, second), expected)
 
 
+def test_gradients_are_the_same_bits_whatever_the_threads_do() -> None:
+    # Given many pairs that share queries and products, so that their gradients are added up
+    def gradient() -> torch.Tensor:
+        torch.manual_seed(0)
+        head = ConcatMlp(32, 32, 256, dropout=0.0)
+        first, second = torch.randint(40, (20_000,)), torch.randint(40, (20_000,))
+        head(torch.randn(40, 32), torch.randn(40, 32), first, second).square().sum().backward()
+        return head.query_part.weight.grad
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        one = gradient()
+        assert all(torch.equal(gradient(), one) for _ in range(10))
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_scores_are_the_log_odds_of_the_right_class() -> None:
     logits = torch.tensor([[0.3, 1.1], [2.0, -1.0]])
     torch.testing.assert_close(ConcatMlp.scores(logits).sigmoid(), logits.softmax(dim=1)[:, 1])

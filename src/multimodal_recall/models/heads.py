@@ -21,7 +21,10 @@ class ConcatMlp(nn.Module):
 
     def forward(self, queries: Tensor, products: Tensor, pair_queries: Tensor, pair_products: Tensor) -> Tensor:
         """Give the logits of each pair."""
-        return self.rest(self.query_part(queries)[pair_queries] + self.product_part(products)[pair_products])
+        # index_select and not [...]: on several CPU threads the gradient of the latter adds up in any order.
+        first = self.query_part(queries).index_select(0, pair_queries)
+        second = self.product_part(products).index_select(0, pair_products)
+        return self.rest(first + second)
 
     @staticmethod
     def scores(logits: Tensor) -> Tensor:
