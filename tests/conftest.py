@@ -10,7 +10,7 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from multimodal_recall.datasets.official_tsv import OfficialRow
+from multimodal_recall.datasets.official_rows import OfficialRow
 
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"

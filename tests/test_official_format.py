@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multimodal_recall.datasets.official_tsv import OfficialRow, OfficialTsvDataset
+from multimodal_recall.datasets.official_rows import OfficialRow
+from multimodal_recall.datasets.official_tsv import OfficialTsvDataset
 from multimodal_recall.datasets.small_files import LabelsFile
 from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions

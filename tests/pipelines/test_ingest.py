@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from multimodal_recall.datasets.official_tsv import COLUMNS, OfficialRow, OfficialTsv, encode_row
+from multimodal_recall.datasets.official_rows import COLUMNS, OfficialRow, encode_row
+from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions
 from multimodal_recall.pipelines.ingest.nodes import IngestError, ingest_chunk, merge_rejected

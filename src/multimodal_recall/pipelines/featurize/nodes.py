@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall.datasets.official_tsv import COLUMNS, BadRow, OfficialTsv, decode_query
+from multimodal_recall.datasets.official_rows import COLUMNS, BadRow, decode_query
+from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.options import IngestOptions, LanguageModelOptions, QueryOptions, WordVectorOptions
 from multimodal_recall.tables import TABLES, origin_of, stamp_origin
 from multimodal_recall.text import strip_leading_token, words_of

@@ -1,16 +1,18 @@
 """Read byte ranges of an official TSV into tables of products, pairs and rejected rows."""
 
 import hashlib
+import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall.datasets.official_tsv import BadRow, OfficialRow, OfficialTsv, decode_row
+from multimodal_recall.datasets.official_rows import Rows, decode_rows, float16_cast
+from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions
 from multimodal_recall.tables import TABLES, stamp_origin
@@ -18,7 +20,7 @@ from multimodal_recall.text import strip_leading_token
 
 logger = logging.getLogger(__name__)
 
-PRODUCTS_PER_BATCH = 1000
+LINES_PER_BLOCK = 256  # 11 MB of text
 CROWDED_BOXES = 40
 REJECTED_CHARACTERS = 200
 
@@ -27,57 +29,111 @@ class IngestError(Exception):
     """A chunk cannot be trusted: too many rows, or too many bad ones."""
 
 
-class CleanedRow(BadRow):
-    """A sound row that a cleaning option leaves out."""
-
-
 @dataclass
 class ProductColumns:
     """Collects distinct products; what one holds beyond its id is written once."""
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
-    waiting: list[OfficialRow] = field(default_factory=list)
-    seen: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    seen: dict[int, tuple[int, tuple[int, int, bytes, bytes]]] = field(default_factory=dict)
 
-    def row_of(self, row: OfficialRow) -> int:
-        """Give the product's row number, adding it at its first appearance.
+    def add(self, rows: Rows) -> list[int]:
+        """Give each row's product its row number, keeping those that appear for the first time.
 
-        Raises:
-            BadRow: If the product was seen with another image size or other boxes.
+        Returns:
+            (n,) row numbers; -1 where the product was seen with another image size, other boxes or labels.
         """
-        looks = b"%d %d " % (row.image_h, row.image_w) + row.boxes.tobytes() + row.labels.tobytes()
-        if row.product_id not in self.seen:
-            self.seen[row.product_id] = (len(self.seen), looks)
-            self.waiting.append(row)
-            if len(self.waiting) == PRODUCTS_PER_BATCH:
-                self.flush()
-        number, first_looks = self.seen[row.product_id]
-        if looks != first_looks:
-            raise BadRow(f"product {row.product_id} stands in this chunk with another size, boxes or labels")
-        return number
-
-    def flush(self) -> None:
-        """Turn the waiting rows into a finished batch."""
-        rows, schema = self.waiting, TABLES["products"]
-        offsets = np.cumsum([0] + [len(row.boxes) for row in rows], dtype=np.int32)
-        sides = np.concatenate([row.boxes for row in rows])
-        labels = np.concatenate([row.labels for row in rows]).astype(np.int16)
-        columns = [
-            pa.array([row.product_id for row in rows], pa.int64()),
-            pa.array([row.image_h for row in rows], pa.int32()),
-            pa.array([row.image_w for row in rows], pa.int32()),
-            *(pa.ListArray.from_arrays(offsets, np.ascontiguousarray(sides[:, side])) for side in range(4)),
-            pa.ListArray.from_arrays(offsets, labels),
-            pa.array([row.features.tobytes() for row in rows], pa.large_binary()),
-        ]
-        self.batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
-        self.waiting = []
+        ends = np.cumsum(rows.counts)
+        boxes, labels = rows.boxes.tobytes(), rows.labels.tobytes()
+        columns = (rows.product_ids, rows.image_h, rows.image_w, ends - rows.counts, ends)
+        new, numbers = np.zeros(len(ends), bool), []
+        for place, (product, height, width, start, end) in enumerate(
+            zip(*(column.tolist() for column in columns), strict=True)
+        ):
+            looks = (height, width, boxes[16 * start : 16 * end], labels[8 * start : 8 * end])
+            if product not in self.seen:
+                self.seen[product] = (len(self.seen), looks)
+                new[place] = True
+            number, first_looks = self.seen[product]
+            numbers.append(number if looks == first_looks else -1)
+        self.batches.append(_product_batch(rows.take(new)))
+        return numbers
 
     def table(self) -> pa.Table:
         """All products so far."""
-        if self.waiting:
-            self.flush()
         return pa.Table.from_batches(self.batches, TABLES["products"])
+
+
+def _product_batch(rows: Rows) -> pa.RecordBatch:
+    """Rows as a batch of ``products``; the features are not copied."""
+    ends = np.concatenate([[0], np.cumsum(rows.counts)])
+    feature_bytes = ends * rows.features.shape[1] * rows.features.itemsize
+    offsets = pa.array(ends, pa.int32())
+    columns = [
+        pa.array(rows.product_ids),
+        pa.array(rows.image_h, pa.int32()),
+        pa.array(rows.image_w, pa.int32()),
+        *(pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(side))) for side in rows.boxes.T),
+        pa.ListArray.from_arrays(offsets, pa.array(rows.labels.astype(np.int16))),
+        pa.Array.from_buffers(
+            pa.large_binary(), len(rows.counts), [None, pa.py_buffer(feature_bytes), pa.py_buffer(rows.features)]
+        ),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=TABLES["products"])
+
+
+class ChunkRows:
+    """Collects what is kept of a chunk and what is not, block after block."""
+
+    def __init__(self, tsv: OfficialTsv, label_count: int, options: IngestOptions, chunk: Chunk) -> None:
+        self.tsv, self.label_count, self.options, self.chunk = tsv, label_count, options, chunk
+        self.training = chunk.split == "train"
+        self.cast = float16_cast(tsv.path.stat().st_size // chunk.count)
+        self.products = ProductColumns()
+        self.pairs: list[tuple[int, str, int, int, int]] = []
+        self.rejected: list[tuple[str, int, int, str, str, str]] = []
+        self.query_rows: dict[str, int] = {}
+        self.candidates: set[tuple[int, int]] = set()
+        self.lines = self.stripped = 0
+
+    def add(self, offsets: Sequence[int], lines: Sequence[bytes]) -> None:
+        """Take the next lines of the chunk, each with its byte offset in the file."""
+        options = self.options
+        rows, malformed = decode_rows(
+            lines,
+            options.feature_size,
+            self.label_count,
+            options.max_boxes,
+            options.box_order == "largest_first",
+            self.cast,
+        )
+        cleaned = reasons_to_drop(rows, options) if self.training else {}
+        rows = rows.take(~np.isin(rows.places, list(cleaned)))
+        malformed |= self._keep(rows)
+        for place in sorted(malformed | cleaned):
+            kind = "cleaned" if place in cleaned else "malformed"
+            text = lines[place][: 4 * REJECTED_CHARACTERS].decode("utf-8", "replace").rstrip("\r\n")
+            found = (self.lines + place + 1, offsets[place], kind, (malformed | cleaned)[place])
+            self.rejected.append((self.tsv.path.name, *found, text[:REJECTED_CHARACTERS]))
+        self.lines += len(lines)
+
+    def _keep(self, rows: Rows) -> dict[int, str]:
+        """Keep the pairs and products of sound rows; the reasons for those that contradict what was kept before."""
+        queries, reasons = rows.queries, {}
+        if self.options.strip_leading_tokens:
+            queries = [strip_leading_token(query) for query in queries]
+            self.stripped += sum(query != before for query, before in zip(queries, rows.queries, strict=True))
+        ids = (rows.places.tolist(), rows.query_ids.tolist(), rows.product_ids.tolist())
+        for place, query_id, product_id, query, product_row in zip(*ids, queries, self.products.add(rows), strict=True):
+            if product_row < 0:
+                reasons[place] = f"product {product_id} stands in this chunk with another size, boxes or labels"
+            elif (query_id, product_id) in self.candidates:
+                reasons[place] = f"product {product_id} stands twice in the candidate list of query {query_id}"
+            else:
+                query_row = self.query_rows.setdefault(query, len(self.query_rows))
+                self.pairs.append((query_id, query, query_row, product_id, product_row))
+                if not self.training:
+                    self.candidates.add((query_id, product_id))
+        return reasons
 
 
 def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, chunk: Chunk) -> dict[str, pa.Table]:
@@ -97,36 +153,22 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
         IngestError: If the range holds no row or more than ``max_rows_per_chunk``, or if more than
             ``max_rejected_share`` of them are malformed, or all are left out.
     """
-    products, pairs, rejected = ProductColumns(), [], []
-    query_rows: dict[str, int] = {}
-    candidates: set[tuple[int, int]] = set()
-    training, largest_first = chunk.split == "train", options.box_order == "largest_first"
-    lines = stripped = 0
-    for offset, line in tsv.lines(chunk.number, chunk.count):
-        lines += 1
-        if lines > options.max_rows_per_chunk:
-            raise _too_many_rows(tsv, chunk, options, offset)
-        try:
-            decoded = decode_row(line, options.feature_size, len(labels), options.max_boxes, largest_first)
-            row = clean(decoded, options, training)
-            if not training and (row.query_id, row.product_id) in candidates:
-                raise BadRow(f"product {row.product_id} stands twice in the candidate list of query {row.query_id}")
-            product_row = products.row_of(row)
-        except BadRow as error:
-            kind = "cleaned" if isinstance(error, CleanedRow) else "malformed"
-            text = line[: 4 * REJECTED_CHARACTERS].decode("utf-8", "replace")[:REJECTED_CHARACTERS]
-            rejected.append((tsv.path.name, lines, offset, kind, str(error), text))
-            continue
-        stripped += row.query != decoded.query
-        candidates.add((row.query_id, row.product_id))
-        query_row = query_rows.setdefault(row.query, len(query_rows))
-        pairs.append((row.query_id, row.query, query_row, row.product_id, product_row))
-    if stripped:
-        logger.info("%s: a leading leftover was stripped from %d queries", chunk.namespace, stripped)
-    _report(tsv, chunk, options, lines, rejected)
-    made = {"products": products.table(), "pairs": _table("pairs", pairs), "rejected": _table("rejected", rejected)}
-    origin = _origin(tsv, chunk, made["pairs"])
-    return {name: stamp_origin(table, origin) for name, table in made.items()}
+    rows = ChunkRows(tsv, len(labels), options, chunk)
+    lines = tsv.lines(chunk.number, chunk.count)
+    while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
+        if rows.lines + len(block) > options.max_rows_per_chunk:
+            raise _too_many_rows(tsv, chunk, options, block[options.max_rows_per_chunk - rows.lines][0])
+        rows.add(*zip(*block, strict=True))
+    if rows.stripped:
+        logger.info("%s: a leading leftover was stripped from %d queries", chunk.namespace, rows.stripped)
+    _report(tsv, chunk, options, rows.lines, rows.rejected)
+    tables = {
+        "products": rows.products.table(),
+        "pairs": _table("pairs", rows.pairs),
+        "rejected": _table("rejected", rows.rejected),
+    }
+    origin = _origin(tsv, chunk, tables["pairs"])
+    return {name: stamp_origin(table, origin) for name, table in tables.items()}
 
 
 def ingest_of(chunk: Chunk) -> Callable[..., dict[str, pa.Table]]:
@@ -138,21 +180,22 @@ def ingest_of(chunk: Chunk) -> Callable[..., dict[str, pa.Table]]:
     return ingest
 
 
-def clean(row: OfficialRow, options: IngestOptions, training: bool) -> OfficialRow:
-    """Apply the published cleaning rules that the options turn on.
+def reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
+    """Apply the published cleaning rules that the options turn on, to training rows.
 
     Candidates of valid and test are never dropped, only their queries' text is cleaned.
 
-    Raises:
-        CleanedRow: If a rule leaves the row out.
+    Returns:
+        The reason for each place of a sound row that a rule leaves out.
     """
-    if training and options.drop_possessive_queries and row.query.startswith("'s"):
-        raise CleanedRow("query starts with 's")
-    if training and options.drop_crowded_images and row.num_boxes > CROWDED_BOXES:
-        raise CleanedRow(f"image has more than {CROWDED_BOXES} boxes")
-    if options.strip_leading_tokens:
-        return replace(row, query=strip_leading_token(row.query))
-    return row
+    reasons = {}
+    if options.drop_crowded_images:
+        crowded = rows.places[rows.num_boxes > CROWDED_BOXES].tolist()
+        reasons |= dict.fromkeys(crowded, f"image has more than {CROWDED_BOXES} boxes")
+    if options.drop_possessive_queries:
+        possessive = [place for place, query in zip(rows.places, rows.queries, strict=True) if query.startswith("'s")]
+        reasons |= dict.fromkeys(possessive, "query starts with 's")
+    return reasons
 
 
 def merge_rejected(*tables: ds.Dataset) -> pa.Table:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from multimodal_recall.datasets.official_tsv import OfficialRow
+from multimodal_recall.datasets.official_rows import OfficialRow
 from multimodal_recall.options import ShopOptions
 from multimodal_recall.pipelines.make_shop.words import (
     ATTRIBUTES,

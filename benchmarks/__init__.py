@@ -1,0 +1,1 @@
+"""Speed and memory of each stage, beside straightforward implementations; ``python -m benchmarks``."""
