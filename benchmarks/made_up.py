@@ -17,23 +17,32 @@ import numpy as np
 from multimodal_recall.datasets.official_rows import COLUMNS, encode_row
 from multimodal_recall.options import ShopOptions
 from multimodal_recall.pipelines.make_shop.nodes import make_training_file
-from multimodal_recall.pipelines.make_shop.words import ATTRIBUTES, FILLERS, NOUNS
 
 # 2,000 images are 85 MB of text: more than any compressor's window, so that files compress as if all were different.
 IMAGES = 2000
 ROWS_PER_QUERY = 2.2
-MODIFIERS = [*FILLERS, *(word for words in ATTRIBUTES.values() for word in words)]
-WORD_SHARES = {2: 0.2, 3: 0.25, 4: 0.25, 5: 0.2, 6: 0.1}
+WORD_COUNTS = {2: 0.2, 3: 0.25, 4: 0.25, 5: 0.2, 6: 0.1}
+NOUNS, MODIFIERS = 2_000, 20_000  # distinct last words as in the official queries, and many words before them
+SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+
+
+def made_up_words(count: int) -> np.ndarray:
+    """Pronounceable words of three syllables, all different."""
+    return np.array(["".join(parts) for parts in itertools.islice(itertools.product(SYLLABLES, repeat=3), count)])
 
 
 def made_up_queries(count: int, random: np.random.Generator) -> list[str]:
-    """Draw distinct queries of two to six words, the noun last."""
-    nouns, queries = list(NOUNS), dict[str, None]()
+    """Draw distinct queries of two to six words, the noun last; words are as frequent as Zipf's law says."""
+    words = random.permutation(made_up_words(NOUNS + MODIFIERS))
+    nouns, modifiers = words[:NOUNS], words[NOUNS:]
+    weights = [1 / np.arange(3, len(kind) + 3) for kind in (nouns, modifiers)]
+    shares = [weight / weight.sum() for weight in weights]
+    queries: dict[str, None] = {}
     while len(queries) < count:
-        lengths = random.choice(list(WORD_SHARES), size=count, p=list(WORD_SHARES.values()))
-        for words, noun in zip(lengths, random.integers(len(nouns), size=count), strict=True):
-            picked = random.integers(len(MODIFIERS), size=words - 1)
-            queries[" ".join([*(MODIFIERS[place] for place in picked), nouns[noun]])] = None
+        lengths = random.choice(list(WORD_COUNTS), size=count, p=list(WORD_COUNTS.values()))
+        before = iter(random.choice(modifiers, size=int((lengths - 1).sum()), p=shares[1]))
+        for length, noun in zip(lengths, random.choice(nouns, size=count, p=shares[0]), strict=True):
+            queries[" ".join([*itertools.islice(before, int(length) - 1), noun])] = None
     return list(itertools.islice(queries, count))
 
 

@@ -1,8 +1,16 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
-from multimodal_recall.negatives import LabelSharing, NegativeError, RightAnswers, draw_others
+from multimodal_recall.negatives import (
+    LabelSharing,
+    NegativeError,
+    RightAnswers,
+    SimilarQueries,
+    draw_others,
+    most_similar,
+)
 
 # Products 0-4 with these box labels; 9 is ignored. Product 4 shares label 1 with 0 and label 2 with 1.
 LABELS = pa.array([[1, 9], [2, 2], [1, 2], [9], [1, 2, 9]], pa.list_(pa.int16()))
@@ -50,6 +58,45 @@ def test_equal_to_a_loop_on_random_products() -> None:
             other for other in range(40) if other not in answers and (set(labels[other]) & set(labels[product])) - {0}
         }
         assert set(seen[:, place]) == (allowed or {-1})
+
+
+TEXTS = ["red shoes", "blue shoes", "red hat", "green tea cup", "shoes red", "tea pot"]
+
+
+def test_the_most_similar_texts_are_those_of_a_dense_cosine() -> None:
+    random = np.random.default_rng(0)
+    words = [f"w{number}" for number in range(40)]
+    texts = list(dict.fromkeys(" ".join(random.choice(words, random.integers(1, 5))) for _ in range(200)))
+    vectors = TfidfVectorizer(analyzer=str.split, binary=True).fit_transform(texts)
+    cosine = (vectors @ vectors.T).toarray()
+    np.fill_diagonal(cosine, -1)
+    found, starts = most_similar(texts, 10)
+    for row in range(len(texts)):
+        mine = found[starts[row] : starts[row + 1]]
+        assert row not in mine
+        wanted = np.sort(cosine[row])[::-1][: len(mine)]
+        assert cosine[row, mine] == pytest.approx(wanted, abs=1e-6)
+        assert len(mine) >= min(10, (cosine[row] > 0).sum())
+
+
+def test_similar_queries_give_the_products_of_texts_that_share_words() -> None:
+    queries, products = np.array([0, 1, 2, 3, 4, 5, 0]), np.array([0, 1, 2, 3, 4, 5, 6])
+    right = RightAnswers(queries, products, 7)
+    tool = SimilarQueries(TEXTS, queries, products, similar=10)
+    seen = np.stack([tool.draw(queries, products, right, np.random.default_rng(seed)) for seed in range(200)])
+    # "red shoes" shares a word with "blue shoes", "red hat" and "shoes red"; "tea pot" with "green tea cup" alone
+    assert set(seen[:, 0]) == {1, 2, 4}
+    assert set(seen[:, 5]) == {3}
+    # a product that is right for the text itself is not drawn, though a similar text has it too
+    shared = RightAnswers(np.append(queries, 5), np.append(products, 3), 7)
+    assert set(tool.draw(np.full(50, 5), np.full(50, 5), shared, np.random.default_rng(0))) == {-1}
+
+
+def test_a_text_like_no_other_has_nothing_to_draw() -> None:
+    queries, products = np.arange(3), np.arange(3)
+    tool = SimilarQueries(["red shoes", "green tea", "tea cup"], queries, products, similar=2)
+    drawn = tool.draw(queries, products, RightAnswers(queries, products, 3), np.random.default_rng(0))
+    assert drawn.tolist() == [-1, 2, 1]
 
 
 def test_others_are_never_right() -> None:

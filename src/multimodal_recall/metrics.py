@@ -4,6 +4,8 @@ Throughout: relevance is 0 or 1; equal scores are ordered by product id, smaller
 that lists right answers first would flatter a constant model).
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
@@ -35,15 +37,29 @@ def rank_candidates(scores: pd.DataFrame) -> pd.DataFrame:
         raise MetricError(
             f"{nan.sum()} scores are NaN, first of query {row['query_id']:.0f}, product {row['product_id']:.0f}"
         )
-    twice = scores.duplicated(["query_id", "product_id"])
+    queries, products = (scores[name].to_numpy() for name in ("query_id", "product_id"))
+    twice = pd.Series(_pair_keys(queries, products)).duplicated().to_numpy()
     if twice.any():
         row = scores[twice].iloc[0]
         raise MetricError(
             f"{twice.sum()} candidates stand twice, first query {row['query_id']:.0f}, product {row['product_id']:.0f}"
         )
-    order = np.lexsort([scores["product_id"], -scores["score"].to_numpy(), scores["query_id"]])
-    ordered = scores.iloc[order].reset_index(drop=True)
-    return ordered.assign(rank=ordered.groupby("query_id").cumcount() + 1)
+    ordered = scores.iloc[np.lexsort([products, -scores["score"].to_numpy(), queries])].reset_index(drop=True)
+    starts = _starts(ordered["query_id"].to_numpy())
+    counts = np.diff(np.append(starts, len(ordered)))
+    return ordered.assign(rank=np.arange(1, len(ordered) + 1) - np.repeat(starts, counts))
+
+
+def _starts(sorted_ids: np.ndarray) -> np.ndarray:
+    """Where each id of a sorted array begins."""
+    return np.flatnonzero(np.diff(sorted_ids, prepend=sorted_ids[:1] - 1))
+
+
+def _pair_keys(queries: np.ndarray, products: np.ndarray) -> np.ndarray:
+    """One number a (query, product) pair (n,), equal for equal pairs."""
+    query_codes, _ = pd.factorize(queries)
+    product_codes, known = pd.factorize(products)
+    return query_codes * len(known) + product_codes
 
 
 def measure_queries(scores: pd.DataFrame, answers: dict[int, list[int]]) -> pd.DataFrame:
@@ -66,37 +82,42 @@ def measure_queries(scores: pd.DataFrame, answers: dict[int, list[int]]) -> pd.D
         MetricError: As ``rank_candidates``, and if a scored query has no answer.
     """
     ranked = rank_candidates(scores)
-    unknown = np.setdiff1d(ranked["query_id"], list(answers))
-    if len(unknown):
+    queries, products, rank = (ranked[name].to_numpy() for name in ("query_id", "product_id", "rank"))
+    starts = _starts(queries)
+    place = pd.Index(answers).get_indexer(queries[starts])  # of each scored query among the answers
+    if (place < 0).any():
+        unknown = queries[starts][place < 0]
         raise MetricError(f"{len(unknown)} scored queries have no answer, first {unknown[0]}: another split's answers?")
-    right = pd.DataFrame(
-        {
-            "query_id": np.repeat(list(answers), [len(set(products)) for products in answers.values()]),
-            "product_id": [product for products in answers.values() for product in dict.fromkeys(products)],
-            "relevance": 1.0,
-        }
+    right = [list(dict.fromkeys(found)) for found in answers.values()]
+    count = np.array([len(found) for found in right], np.int64)
+    keys = _pair_keys(
+        np.concatenate([queries, np.repeat(np.fromiter(answers, np.int64), count)]),
+        np.concatenate([products, *right]),
     )
-    ranked = ranked.merge(right, how="left", on=["query_id", "product_id"]).fillna({"relevance": 0.0})
-    first = ranked[ranked["rank"] <= K]
-    gains = first["relevance"] * DISCOUNTS[first["rank"] - 1]
-    queries = pd.Index(answers, name="query_id")
-    count = right.groupby("query_id").size().reindex(queries)
-    ideal = np.cumsum(DISCOUNTS)[np.minimum(count, K) - 1]
-    hits = ranked[ranked["relevance"] > 0]
+    relevant = pd.Series(keys[: len(queries)]).isin(keys[len(queries) :]).to_numpy()
+    candidates = np.diff(np.append(starts, len(queries)))
+    of = np.repeat(place, candidates)  # of each candidate
+    hits, first_hits = of[relevant], np.zeros(len(count))
+    first_hits[hits[::-1]] = 1 / rank[relevant][::-1]  # best rank last, and so kept
+    listed = relevant & (rank <= K)
 
-    def per_query(values: pd.Series, table: pd.DataFrame) -> pd.Series:
-        return values.groupby(table["query_id"]).sum().reindex(queries, fill_value=0)
+    def per_query(gains: np.ndarray) -> np.ndarray:
+        return np.bincount(of[listed], gains, minlength=len(count))
 
+    best, ends = products[rank <= K].tolist(), np.cumsum(np.minimum(candidates, K)).tolist()
+    top = np.full(len(count), None, object)
+    top[place] = np.fromiter((best[start:end] for start, end in pairwise([0, *ends])), object, len(ends))
     return pd.DataFrame(
         {
-            "candidates": ranked.groupby("query_id").size().reindex(queries, fill_value=0),
+            "query_id": np.fromiter(answers, np.int64),
+            "candidates": np.bincount(of, minlength=len(count)),
             "answers": count,
-            "ndcg_at_5": per_query(gains, first) / ideal,
-            "reciprocal_rank": 1 / hits.groupby("query_id")["rank"].min().reindex(queries, fill_value=np.inf),
-            "recall_at_5": per_query(first["relevance"], first) / count,
-            "top_5": first.groupby("query_id")["product_id"].agg(list).reindex(queries),
+            "ndcg_at_5": per_query(DISCOUNTS[rank[listed] - 1]) / np.cumsum(DISCOUNTS)[np.minimum(count, K) - 1],
+            "reciprocal_rank": first_hits,
+            "recall_at_5": per_query(np.ones(listed.sum())) / count,
+            "top_5": top,
         }
-    ).reset_index()
+    )
 
 
 def bootstrap_interval(

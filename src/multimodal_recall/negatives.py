@@ -1,7 +1,12 @@
 """Which wrong products to show beside a right one, drawn for all pairs of a chunk at once."""
 
+import os
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
+
+from multimodal_recall.text import words_of
 
 # After so many vectorised rounds, what is left has almost no product to draw and is searched exactly.
 ROUNDS = 32
@@ -66,28 +71,111 @@ class LabelSharing:
         Returns:
             (n,) product rows; -1 where every product that shares a label is a right answer, or none shares one.
         """
-        drawn = np.full(len(query_rows), -1)
         # Products of a posting times whether the pair's product has the label: the mixture to draw a label from.
         weights = np.cumsum(self.has * np.diff(self.starts), axis=1)
-        open_rows = np.flatnonzero(weights[product_rows, -1] > 0)
-        for _ in range(ROUNDS):
-            given = product_rows[open_rows]
+
+        def propose(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            given = product_rows[rows]
             place = random.random(len(given)) * weights[given, -1]
             label = (weights[given] <= place[:, None]).sum(axis=1)
             before = np.where(label > 0, weights[given, label - 1], 0)
             candidate = self.postings[self.starts[label] + (place - before).astype(np.int64)]
             shared = (self.has[given] & self.has[candidate]).sum(axis=1)
-            accepted = random.random(len(given)) * shared < 1
-            accepted &= ~right.hold(query_rows[open_rows], candidate)
-            drawn[open_rows[accepted]] = candidate[accepted]
-            open_rows = open_rows[~accepted]
-            if not len(open_rows):
-                break
-        for row in open_rows:  # a handful of rows; the loop is off the hot path
+            return candidate, (random.random(len(given)) * shared < 1) & ~right.hold(query_rows[rows], candidate)
+
+        drawn, left = _draw_until_accepted(len(query_rows), np.flatnonzero(weights[product_rows, -1] > 0), propose)
+        for row in left:  # a handful of rows; the loop is off the hot path
             sharing = np.flatnonzero((self.has & self.has[product_rows[row]]).any(axis=1))
-            wrong = np.setdiff1d(sharing, right.of(query_rows[row]), assume_unique=True)
-            drawn[row] = random.choice(wrong) if len(wrong) else -1
+            drawn[row] = _any_but(sharing, right.of(query_rows[row]), random)
         return drawn
+
+
+class SimilarQueries:
+    """Draws a product of a query text like the given one: any of the most similar texts, then any of its rows.
+
+    Similarity is the cosine of binary tf-idf vectors (first place of the KDD Cup). It took three times as many texts as
+    the most frequent one has rows, which one frequent text makes thousands; here their number is given.
+    """
+
+    def __init__(self, queries: list[str], query_rows: np.ndarray, product_rows: np.ndarray, similar: int) -> None:
+        """Index the rows by text and find each text's neighbours.
+
+        Args:
+            queries: The distinct texts of the chunk.
+            query_rows: (n,) text of each pair.
+            product_rows: (n,) its right product.
+            similar: Texts to draw from.
+        """
+        order = np.argsort(query_rows, kind="stable")
+        self.products = product_rows[order]
+        self.starts = np.searchsorted(query_rows[order], np.arange(len(queries) + 1))
+        self.neighbours, self.neighbour_starts = most_similar(queries, similar)
+
+    def draw(
+        self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
+    ) -> np.ndarray:
+        """Draw one product for each pair; as ``LabelSharing.draw``, -1 where no similar text has a wrong product."""
+        del product_rows
+        similar = np.diff(self.neighbour_starts)
+
+        def propose(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            given = query_rows[rows]
+            text = self.neighbours[self.neighbour_starts[given] + random.integers(similar[given])]
+            candidate = self.products[random.integers(self.starts[text], self.starts[text + 1])]
+            return candidate, ~right.hold(given, candidate)
+
+        drawn, left = _draw_until_accepted(len(query_rows), np.flatnonzero(similar[query_rows] > 0), propose)
+        for row in left:  # as rare as above
+            query = query_rows[row]
+            texts = self.neighbours[self.neighbour_starts[query] : self.neighbour_starts[query + 1]]
+            products = np.concatenate([self.products[self.starts[text] : self.starts[text + 1]] for text in texts])
+            drawn[row] = _any_but(np.unique(products), right.of(query), random)
+        return drawn
+
+
+def most_similar(queries: list[str], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the texts most like each of the distinct ``queries`` (Q,), among those that share a word with it.
+
+    Args:
+        queries: The texts.
+        count: How many for each; one more where so many have just its words that it is not among its own nearest.
+
+    Returns:
+        Row numbers, text after text, most similar first, and where each text's begin (Q + 1,).
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sparse_dot_topn import sp_matmul_topn
+
+    vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
+    found = sp_matmul_topn(vectors, vectors.T.tocsr(), top_n=count + 1, sort=True, n_threads=os.cpu_count())
+    of = np.repeat(np.arange(len(queries)), np.diff(found.indptr))
+    others = found.indices != of
+    ends = np.cumsum(np.bincount(of[others], minlength=len(queries)))
+    return found.indices[others], np.concatenate([[0], ends])
+
+
+def _draw_until_accepted(
+    count: int, rows: np.ndarray, propose: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Propose products for the rows until each is accepted, at most ``ROUNDS`` times.
+
+    Returns:
+        (count,) products, -1 where there is none, and the rows that are still open.
+    """
+    drawn = np.full(count, -1)
+    for _ in range(ROUNDS):
+        if not len(rows):
+            break
+        candidate, accepted = propose(rows)
+        drawn[rows[accepted]] = candidate[accepted]
+        rows = rows[~accepted]
+    return drawn, rows
+
+
+def _any_but(products: np.ndarray, right: np.ndarray, random: np.random.Generator) -> int:
+    """Draw one of some distinct products that is not right; -1 where there is none."""
+    wrong = np.setdiff1d(products, right, assume_unique=True)
+    return int(random.choice(wrong)) if len(wrong) else -1
 
 
 def draw_others(query_rows: np.ndarray, right: RightAnswers, random: np.random.Generator) -> np.ndarray:

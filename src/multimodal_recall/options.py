@@ -115,12 +115,16 @@ class WordVectorOptions:
 class NegativeOptions:
     """How wrong products are drawn for a query (``sample_negatives``)."""
 
+    kind: Literal["label_sharing", "similar_query"] = "label_sharing"
+    """A product that shares a box label with the right one (seed system), or one of a similar query (first place)."""
     negatives_per_positive: Positive = 1
     """Wrong products for each right one."""
     epochs: Positive = 10
     """Draws made ahead, one an epoch; longer training starts over with the first draw."""
     ignored_labels: tuple[str, ...] = ("others",)
     """Labels that do not count as shared: 67 % of the official boxes are "others". Empty: the published way."""
+    similar_queries: Positive = 100
+    """Most similar query texts of the chunk that a wrong product is drawn from, where ``kind`` is similar_query."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -136,3 +137,9 @@ def origin_of(table: pa.Table | ds.Dataset) -> dict[bytes, bytes]:
     """Which pairs a chunk's table belongs to: their digest, and the cut of the file."""
     metadata = table.schema.metadata or {}
     return {key: metadata.get(key, b"unknown") for key in ORIGIN}
+
+
+def distinct_queries(pairs: pa.Table) -> list[str]:
+    """The query texts of a chunk's ``pairs`` in order of ``query_row``."""
+    _, first = np.unique(pairs["query_row"].to_numpy(), return_index=True)
+    return pairs["query"].take(pa.array(first)).to_pylist()

@@ -68,7 +68,17 @@ def test_a_misspelt_label_is_refused_and_hard_negatives_are_never_quietly_off(ch
 def test_what_is_replaced_by_chance_is_counted(chunk: dict[str, ds.Dataset], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "multimodal_recall")
     sample(chunk, epochs=1, ignored_labels=tuple(LABELS))
-    assert "train.chunk_000: 90 of 90 wrong products share no label and are random" in caplog.text
+    assert "train.chunk_000: 90 of 90 wrong products are random, for want of a label-sharing one" in caplog.text
+
+
+def test_similar_queries_are_drawn_from_on_demand(chunk: dict[str, ds.Dataset]) -> None:
+    # "query 0" to "query 29": all share a word, and a chunk of the same 30 texts has no other products
+    samples = sample(chunk, kind="similar_query", epochs=20, similar_queries=5).to_pandas()
+    pairs = chunk["pairs"].to_table().to_pandas()
+    text_of = pairs.set_index("product_row")["query_row"]
+    wrong = samples[samples["relevance"] == 0]
+    drawn_texts = wrong.assign(text=text_of[wrong["product_row"]].to_numpy()).groupby("query_row")["text"].nunique()
+    assert drawn_texts.between(2, 6).all()
 
 
 def chunks_of(path: Path, count: int, products: range) -> dict[str, dict[str, ds.Dataset]]:

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 from multimodal_recall.datasets.official_rows import COLUMNS, BadRow, decode_query
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.options import IngestOptions, LanguageModelOptions, QueryOptions, WordVectorOptions
-from multimodal_recall.tables import TABLES, origin_of, stamp_origin
+from multimodal_recall.tables import TABLES, distinct_queries, origin_of, stamp_origin
 from multimodal_recall.text import strip_leading_token, words_of
 
 logger = logging.getLogger(__name__)
@@ -98,9 +98,3 @@ def featurize_queries(
     logger.info("%d distinct queries; %d of %d words have no vector of their own", len(queries), unknown, total)
     table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
     return stamp_origin(table, origin_of(pairs))
-
-
-def distinct_queries(pairs: pa.Table) -> list[str]:
-    """The query texts of a chunk in order of ``query_row``."""
-    _, first = np.unique(pairs["query_row"].to_numpy(), return_index=True)
-    return pairs["query"].take(pa.array(first)).to_pylist()

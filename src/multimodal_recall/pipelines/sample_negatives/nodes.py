@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall.layout import Chunk
-from multimodal_recall.negatives import LabelSharing, NegativeError, RightAnswers, draw_others
+from multimodal_recall.negatives import LabelSharing, NegativeError, RightAnswers, SimilarQueries, draw_others
 from multimodal_recall.options import NegativeOptions
-from multimodal_recall.tables import TABLES, origin_of, stamp_origin
+from multimodal_recall.tables import TABLES, distinct_queries, origin_of, stamp_origin
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +39,13 @@ def sample_chunk(
     Raises:
         NegativeError: If an ignored label is no label, or a query has every product of the chunk as a right answer.
     """
-    unknown = sorted(set(options.ignored_labels) - set(labels))
-    if unknown:
-        raise NegativeError(f"sample_negatives.ignored_labels names {unknown}, no label of {labels}")
-    table = pairs.to_table(columns=["query_row", "product_row"])
+    table = pairs.to_table(columns=["query", "query_row", "product_row"])
     query_rows, product_rows = (table[name].to_numpy() for name in ("query_row", "product_row"))
     right = RightAnswers(query_rows, product_rows, products.count_rows())
-    ignored = [labels.index(name) for name in options.ignored_labels]
-    drawer = LabelSharing(products.to_table(columns=["labels"])["labels"].combine_chunks(), len(labels), ignored)
+    if options.kind == "similar_query":
+        drawer = SimilarQueries(distinct_queries(table), query_rows, product_rows, options.similar_queries)
+    else:
+        drawer = _label_sharing(products, labels, options)
     k, replaced, epochs = options.negatives_per_positive, 0, []
     for epoch in range(options.epochs):
         random = np.random.default_rng([seed, epoch, *chunk.encode()])
@@ -57,7 +56,8 @@ def sample_chunk(
         replaced += len(missing)
         epochs.append(np.column_stack([product_rows, wrong.reshape(-1, k)]))
     drawn = options.epochs * len(query_rows) * k
-    logger.info("%s: %d of %d wrong products share no label and are random", chunk, replaced, drawn)
+    kind = options.kind.replace("_", "-")
+    logger.info("%s: %d of %d wrong products are random, for want of a %s one", chunk, replaced, drawn, kind)
     width = options.epochs * len(query_rows)
     columns = [
         np.repeat(np.arange(options.epochs), len(query_rows) * (k + 1)),
@@ -71,6 +71,14 @@ def sample_chunk(
         TABLES["samples"],
     )
     return stamp_origin(samples, origin_of(pairs))
+
+
+def _label_sharing(products: ds.Dataset, labels: list[str], options: NegativeOptions) -> LabelSharing:
+    unknown = sorted(set(options.ignored_labels) - set(labels))
+    if unknown:
+        raise NegativeError(f"sample_negatives.ignored_labels names {unknown}, no label of {labels}")
+    ignored = [labels.index(name) for name in options.ignored_labels]
+    return LabelSharing(products.to_table(columns=["labels"])["labels"].combine_chunks(), len(labels), ignored)
 
 
 def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
