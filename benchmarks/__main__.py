@@ -1,0 +1,127 @@
+"""Time every stage against a straightforward implementation.
+
+python -m benchmarks                      # all, medians of three alternated runs, about 12 minutes on two cores
+python -m benchmarks --only ingest train  # some
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmarks import limits
+from benchmarks.stages import FOLDER, STAGES, made_up_tsv
+
+PROJECT = Path(__file__).parents[1]
+SIDES = {"ingest": ("ours", "straightforward", "two_workers")}
+NODES = 300
+
+
+def run_side(stage: str, side: str) -> dict[str, float]:
+    """One side of a stage, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.stages", stage, side]
+    finished = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def measure(stage: str, repeats: int) -> dict[str, dict[str, float]]:
+    """Medians of a stage's sides, alternated so that a noisy machine hurts all alike."""
+    sides = SIDES.get(stage, ("ours", "straightforward"))
+    runs = [{side: run_side(stage, side) for side in sides} for _ in range(repeats)]
+    return {side: {name: median(run[side][name] for run in runs) for name in runs[0][side]} for side in sides}
+
+
+def print_stage(stage: str, repeats: int, limit: tuple[float, str] | None) -> None:
+    """One line of the table; two for ingest."""
+    found = measure(stage, repeats)
+    speed = {side: run["rows"] / run["seconds"] for side, run in found.items()}
+    ours, other = found["ours"], found["straightforward"]
+    share = ""
+    if limit:
+        rate = ours["work"] / ours["seconds"]
+        share = f"{rate:.2f} of {limit[0]:.2f} {limit[1]} ({rate / limit[0]:.0%})"
+    print(
+        f"{stage:14} {ours['rows']:>9,.0f} {speed['ours']:>11,.0f} {speed['straightforward']:>11,.0f} "
+        f"{speed['ours'] / speed['straightforward']:>7.1f}x {ours['peak_gb']:>6.2f} {other['peak_gb']:>6.2f}  {share}",
+        flush=True,
+    )
+    if "two_workers" in speed:
+        gain = speed["two_workers"] / speed["ours"]
+        print(f"{'  two workers':14} {'':9} {speed['two_workers']:>11,.0f} {gain:>18.2f}x ours in one", flush=True)
+
+
+def make_project(folder: Path, rows: int) -> Path:
+    """A copy of the project with a made-up training file of so many rows and the default shop's other files."""
+    from multimodal_recall.datasets.official_tsv import OfficialTsvDataset
+    from multimodal_recall.datasets.small_files import JsonFile, LabelsFile
+    from multimodal_recall.options import ShopOptions
+    from multimodal_recall.pipelines.make_shop.nodes import make_candidate_files_of, make_labels
+
+    for name in ("conf", "src"):
+        shutil.copytree(PROJECT / name, folder / name)
+    shutil.copy(PROJECT / "pyproject.toml", folder)
+    raw = folder / "data" / "01_raw" / "shop"
+    raw.mkdir(parents=True)
+    (raw / "train.tsv").symlink_to(made_up_tsv(rows))
+    valid = make_candidate_files_of("valid")(ShopOptions())
+    OfficialTsvDataset(str(raw / "valid.tsv")).save(valid["tsv"])
+    JsonFile(str(raw / "valid_answer.json")).save(valid["answers"])
+    LabelsFile(str(raw / "multimodal_labels.txt")).save(make_labels())
+    return folder
+
+
+def kedro(project: Path, *arguments: str) -> float:
+    """Seconds that ``kedro run`` takes, from the shell."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "kedro", "run", *arguments]
+    subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def print_overhead(repeats: int) -> None:
+    """What Kedro costs: 300 ingest nodes of twenty rows each, and one node from the shell."""
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        project = make_project(Path(folder), 20 * NODES)
+        one, many = "--namespaces=train.chunk_001", "--namespaces=train"
+        how = ["--pipelines=ingest", f"--params=make_shop=null,chunks.train={NODES}"]
+        single = [kedro(project, *how, one) for _ in range(repeats)]
+        all_nodes = [kedro(project, *how, many) for _ in range(repeats)]
+    print(f"kedro run of one ingest node from the shell: {median(single):.1f} s")
+    each = (median(all_nodes) - median(single)) / NODES
+    print(f"kedro run of {NODES} ingest nodes of twenty rows each: {1000 * each:.1f} ms a node, its work included")
+
+
+def main() -> None:
+    """Print the table."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--only", nargs="+", choices=[*STAGES, "kedro"], default=[*STAGES, "kedro"])
+    arguments.add_argument("--repeats", type=int, default=3)
+    options = arguments.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    product = limits.matrix_product(torch.float32)
+    decoding = limits.base64_decoding()
+    print(
+        f"limits of this machine: {product:.0f} GFLOP/s float32, {limits.matrix_product(torch.bfloat16):.1f} bfloat16; "
+        f"base64 {decoding:.1f} GB/s a core; memory copy {limits.memory_copy():.1f} GB/s; "
+        f"disk write {limits.disk_write():.2f} GB/s"
+    )
+    bounds = {"albert": (product, "GFLOP/s"), "train": (product, "GFLOP/s"), "ingest": (decoding, "GB/s")}
+    print(
+        f"{'stage':14} {'rows':>9} {'ours/s':>11} {'straight/s':>11} {'ratio':>8} {'GB':>6} {'GB str':>6}  of the limit"
+    )
+    for stage in STAGES:
+        if stage in options.only:
+            print_stage(stage, options.repeats, bounds.get(stage))
+    if "kedro" in options.only:
+        print_overhead(options.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""The benchmarked stages: ours and a straightforward implementation of each, on the same made-up data.
+
+python -m benchmarks.stages ingest ours    # one side of one stage, to profile it; prints JSON
+
+Each side runs in a process of its own, so that neither's memory or caches touch the other.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from transformers import AlbertConfig, AlbertModel
+
+from benchmarks import straightforward
+from benchmarks.made_up import made_up_queries, write_made_up
+from multimodal_recall.datasets.chunk_parquet import ChunkParquet
+from multimodal_recall.datasets.official_tsv import OfficialTsv
+from multimodal_recall.layout import Chunk
+from multimodal_recall.metrics import measure_queries
+from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
+from multimodal_recall.models.language_model import QueryVectors, train_tokenizer
+from multimodal_recall.models.losses import cross_entropy
+from multimodal_recall.models.ranker import InputSizes, Ranker
+from multimodal_recall.negatives import LabelSharing, RightAnswers, SimilarQueries
+from multimodal_recall.options import IngestOptions, RankerOptions
+from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
+
+LABELS = [f"label {number}" for number in range(33)]
+OTHERS = 28
+BOX_SHARES = np.array([0.242, 0.211, 0.151, 0.113, 0.078, 0.056, 0.039, 0.029, 0.021, 0.015, 0.011, 0.034])
+# Multiplications and additions of one ALBERT-base layer a token, and of section 0's image tower a box of a training
+# step: forward, backward to the weights, and for the recurrent part to the state.
+ALBERT_LAYER_FLOP = 2 * (4 * 768 * 768 + 2 * 768 * 3072)
+BOX_STEP_FLOP = 2 * (2 * 2353 * 4096 + 3 * 512 * 4096)
+FOLDER = Path(tempfile.gettempdir()) / "multimodal-recall-benchmarks"
+
+
+@dataclass
+class Timed:
+    """What one side did; ``work`` is what the machine's ``limit`` bounds, in units of 1e9 (bytes or FLOP)."""
+
+    rows: int
+    work: float = 0.0
+    seconds: float = field(default=0.0, init=False)
+
+    @contextmanager
+    def clock(self) -> Iterator[None]:
+        """Time the block; what stands outside is preparation."""
+        start = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - start
+
+
+def made_up_tsv(rows: int) -> Path:
+    """A training file, written once."""
+    path = FOLDER / f"train_{rows}.tsv"
+    return path if path.exists() else write_made_up(path, rows)
+
+
+def _save_chunk(tsv: Path, target: Path, number: int, count: int) -> int:
+    tables = ingest_chunk(OfficialTsv(tsv), LABELS, IngestOptions(), Chunk("train", number, count))
+    for name, table in tables.items():
+        ChunkParquet(str(target / f"{name}_{number}.parquet")).save(table)
+    return tables["pairs"].num_rows
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(dir=FOLDER))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def ingest(side: str) -> Timed:
+    """TSV to chunk parquet, in one process, or in two (side ``two_workers``)."""
+    rows, chunks = 24_000, 4
+    tsv = made_up_tsv(rows)
+    with tsv.open("rb") as file:  # into the disk cache, for both sides
+        while file.read(1 << 24):
+            pass
+    timed = Timed(rows, tsv.stat().st_size / 1e9)
+    with _scratch() as folder:
+        if side == "straightforward":
+            with timed.clock():
+                straightforward.ingest(tsv, folder)
+        elif side == "ours":
+            with timed.clock():
+                for number in range(chunks):
+                    _save_chunk(tsv, folder, number, chunks)
+        else:
+            with ProcessPoolExecutor(2, get_context("spawn")) as workers:
+                list(workers.map(_import_torch, range(2)))
+                with timed.clock():
+                    list(workers.map(_save_chunk, [tsv] * chunks, [folder] * chunks, range(chunks), [chunks] * chunks))
+    return timed
+
+
+def _import_torch(_: int) -> int:
+    time.sleep(1)  # so that each worker gets one of these
+    return torch.get_num_threads()
+
+
+def albert(side: str) -> Timed:
+    """ALBERT-base (random weights: speed does not depend on them) on distinct queries of 3 to 14 tokens."""
+    queries, folder = made_up_queries(20_000, np.random.default_rng(0)), FOLDER / "albert"
+    if not folder.exists():
+        tokenizer = train_tokenizer(queries, 8_000)
+        ids = {name: getattr(tokenizer, f"{kind}_token_id") for name, kind in _SPECIAL.items()}
+        sizes = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
+        torch.manual_seed(0)
+        for part in (tokenizer, AlbertModel(AlbertConfig(vocab_size=30_000, **sizes, **ids))):
+            part.save_pretrained(folder)
+    queries = queries[: 256 if side == "straightforward" else 1024]
+    ours = QueryVectors(folder, max_tokens=64, tokens_per_batch=4096)
+    tokens = sum(len(ids) for ids in ours.tokenizer(queries)["input_ids"])
+    timed = Timed(len(queries), tokens * 11 * ALBERT_LAYER_FLOP / 1e9)
+    with timed.clock():
+        ours(queries) if side == "ours" else straightforward.query_vectors(queries, folder)
+    return timed
+
+
+_SPECIAL = {"pad_token_id": "pad", "bos_token_id": "cls", "eos_token_id": "sep"}
+
+
+def made_up_arrays(products: int, queries: int, random: np.random.Generator) -> ChunkArrays:
+    """A chunk in memory, boxes and words a row as in the official data."""
+    boxes = 1 + random.choice(12, products, p=BOX_SHARES)
+    words = np.clip(1 + random.poisson(2.9, queries), 1, 14)
+    features = np.maximum(random.standard_normal((boxes.sum(), 2048), np.float32) - 0.674, 0).astype(np.float16)
+    return ChunkArrays(
+        features,
+        random.random((boxes.sum(), 5), np.float32),
+        random.integers(0, 33, boxes.sum()),
+        boxes,
+        random.standard_normal((queries, 768)).astype(np.float16),
+        random.integers(0, 5000, words.sum()),
+        words,
+    )
+
+
+def made_up_pairs(arrays: ChunkArrays, size: int, random: np.random.Generator) -> Pairs:
+    """A batch: right pairs, each followed by a wrong one."""
+    queries = random.integers(0, len(arrays.word_counts), size // 2)
+    products = random.integers(0, len(arrays.box_counts), size)
+    return Pairs(np.repeat(queries, 2), products, np.tile([1, 0], size // 2))
+
+
+def padded(batch: Batch) -> tuple[torch.Tensor, ...]:
+    """A batch as the straightforward model reads it: a copy of query and product for each pair, all padded."""
+    queries, products = batch.pair_queries, batch.pair_products
+    words = batch.word_ids.masked_fill(batch.word_mask, 0)
+    features = batch.box_features.float().masked_fill(batch.box_mask.unsqueeze(-1), 0)
+    return (
+        batch.query_vectors.float()[queries],
+        words[queries],
+        features[products],
+        batch.box_labels[products],
+        batch.box_positions[products],
+    )
+
+
+def train(side: str) -> Timed:
+    """Section 0's model as published (image tower 1024 wide), batches of 1000 pairs; reading the batch included."""
+    random, size = np.random.default_rng(0), 1000
+    arrays = made_up_arrays(20_000, 9_000, random)
+    steps = [made_up_pairs(arrays, size, random) for _ in range(2 if side == "straightforward" else 5)]
+    boxes = sum(int(arrays.box_counts[np.unique(pairs.product_rows)].sum()) for pairs in steps[1:])
+    timed = Timed(size * (len(steps) - 1), boxes * BOX_STEP_FLOP / 1e9)
+    torch.manual_seed(0)
+    if side == "ours":
+        model = Ranker(RankerOptions(), InputSizes(768, 2048, 5000, 300, 33))
+    else:
+        model = straightforward.TwoTower(5000)
+    optimiser = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], 2e-4)
+
+    def step(pairs: Pairs) -> None:
+        batch = arrays.batch(pairs)
+        if side == "straightforward":
+            straightforward.training_step(model, optimiser, padded(batch), batch.relevance)
+            return
+        optimiser.zero_grad()
+        cross_entropy(model(batch), batch.relevance).mean().backward()
+        optimiser.step()
+
+    step(steps[0])  # the first step allocates
+    with timed.clock():
+        for pairs in steps[1:]:
+            step(pairs)
+    return timed
+
+
+def label_sharing(side: str) -> Timed:
+    """Wrong products that share a label, for each pair of a chunk of 100,000."""
+    random, rows = np.random.default_rng(0), 100_000
+    query_rows, product_rows = np.unique(random.integers(0, 45_000, rows), return_inverse=True)[1], np.arange(rows)
+    counts = 1 + random.choice(12, rows, p=BOX_SHARES)
+    shares = np.full(33, 0.33 / 32)
+    shares[OTHERS] = 0.67
+    labels = random.choice(33, counts.sum(), p=shares).astype(np.int16)
+    lists = pa.ListArray.from_arrays(np.append(0, np.cumsum(counts)).astype(np.int32), labels)
+    if side == "ours":
+        timed = Timed(rows)
+        with timed.clock():
+            right = RightAnswers(query_rows, product_rows, rows)
+            LabelSharing(lists, 33, [OTHERS]).draw(query_rows, product_rows, right, random)
+        return timed
+    sets, timed = [set(found) - {OTHERS} for found in lists.to_pylist()], Timed(100)
+    with timed.clock():
+        straightforward.label_sharing_negatives(query_rows[:100].tolist(), product_rows[:100].tolist(), sets, seed=0)
+    return timed
+
+
+def similar_query(side: str) -> Timed:
+    """Products of one of the 60 most similar queries, for each pair of a chunk of 150,000."""
+    random, rows = np.random.default_rng(0), 150_000
+    query_rows = np.unique(random.integers(0, 68_000, rows), return_inverse=True)[1]
+    queries, product_rows = made_up_queries(query_rows.max() + 1, random), np.arange(rows)
+    timed = Timed(rows)
+    with timed.clock():
+        if side == "ours":
+            right = RightAnswers(query_rows, product_rows, rows)
+            drawer = SimilarQueries(queries, query_rows, product_rows, similar=60)
+            drawer.draw(query_rows, product_rows, right, random)
+        else:
+            straightforward.similar_query_negatives(queries, query_rows.tolist(), product_rows.tolist(), 60, seed=0)
+    return timed
+
+
+def ndcg(side: str) -> Timed:
+    """A million scores to nDCG@5 of each query."""
+    random, queries = np.random.default_rng(0), 33_334
+    scores = pd.DataFrame(
+        {
+            "query_id": np.repeat(np.arange(queries), 30),
+            "product_id": random.permutation(queries * 30),
+            "score": random.random(queries * 30, np.float32),
+        }
+    )
+    answers = dict(enumerate(scores["product_id"].to_numpy().reshape(queries, 30)[:, :6].tolist()))
+    timed = Timed(len(scores))
+    with timed.clock():
+        measure_queries(scores, answers) if side == "ours" else straightforward.ndcg_at_5(scores, answers)
+    return timed
+
+
+STAGES: dict[str, Callable[[str], Timed]] = {
+    "ingest": ingest,
+    "albert": albert,
+    "train": train,
+    "label_sharing": label_sharing,
+    "similar_query": similar_query,
+    "ndcg": ndcg,
+}
+
+
+def main() -> None:
+    """Run one side of one stage and print what it took."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("stage", choices=STAGES)
+    arguments.add_argument("side", choices=["ours", "straightforward", "two_workers"])
+    options = arguments.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    torch.set_num_threads(os.cpu_count() or 1)
+    timed = STAGES[options.stage](options.side)
+    users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(who).ru_maxrss for who in users) * 1024 / 1e9
+    print(json.dumps({"rows": timed.rows, "seconds": timed.seconds, "work": timed.work, "peak_gb": peak}))
+
+
+if __name__ == "__main__":
+    main()
