@@ -49,7 +49,8 @@ def copy_project(target: Path) -> Path:
     """Copy configuration and code, without data."""
     for name in ("conf", "src"):
         shutil.copytree(PROJECT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(PROJECT / "pyproject.toml", target)
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(PROJECT / name, target)
     return target
 
 
