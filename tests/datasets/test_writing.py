@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +21,10 @@ from multimodal_recall.datasets.chunk_parquet import ChunkParquet
 from multimodal_recall.datasets.folders import CheckpointFile, LanguageModelFolder
 from multimodal_recall.datasets.official_tsv import OfficialTsvDataset
 from multimodal_recall.datasets.small_files import CsvFile, JsonFile
-from tests.conftest import make_row
+from tests.conftest import SMALL_DISK, make_row
 
-FULL = 1 << 20  # bytes of the small disk
 NUMBERS = np.random.default_rng(0).random(200_000)  # 1.6 MB, whatever the compression
 ADVICE = "then go on with: kedro run --only-missing-outputs"
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 1 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={FULL}", "none", str(folder)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs Linux and root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def language_model(hidden_size: int, words: int) -> tuple[AlbertModel, PreTrainedTokenizerFast]:
@@ -76,14 +62,14 @@ def test_a_full_disk_is_one_clear_error_that_keeps_the_older_version(disk: Path,
     assert dataset.list_versions() == [str(older)]
     assert [path for path in disk.rglob("*") if path.is_file()] == [older]
     # and the space is free again
-    (disk / "room").write_bytes(bytes(FULL - 20 * 4096))
+    (disk / "room").write_bytes(bytes(SMALL_DISK - 20 * 4096))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(disk: Path) -> None:
     file = CheckpointFile(disk / "checkpoint.safetensors")
     file.write({"a": torch.ones(3)}, {"epoch": 1})
     with pytest.raises(DatasetError, match=rf"checkpoint\.safetensors could not be written: No space.*{ADVICE}"):
-        file.write({"a": torch.ones(FULL)}, {"epoch": 2})
+        file.write({"a": torch.ones(SMALL_DISK)}, {"epoch": 2})
     tensors, facts = file.read()
     assert (tensors["a"].tolist(), facts) == ([1, 1, 1], {"epoch": 1})
     assert [path.name for path in disk.iterdir()] == ["checkpoint.safetensors"]
