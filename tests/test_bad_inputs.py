@@ -31,9 +31,7 @@ def test_a_table_without_a_column_is_named(run_copy: Run) -> None:
     project, run = run_copy
     table = next((project / "data/02_intermediate/shop/train/chunk_000/pairs.parquet").glob("*/pairs.parquet"))
     pq.write_table(pq.read_table(table).drop_columns(["query_row"]), table)
-    message = (
-        r"(?s)train\.chunk_000\.pairs' on load.*columns \['query_row'\]: found .*, wanted .*\. Run the stage"
-    )
+    message = r"(?s)train\.chunk_000\.pairs' on load.*columns \['query_row'\]: found .*, wanted .*\. Run the stage"
     with pytest.raises(DatasetError, match=message):
         run(pipeline_names=["featurize"], namespaces=["train.chunk_000"])
 
@@ -57,7 +55,7 @@ def test_a_file_that_was_replaced_between_two_stages_is_noticed(run_copy: Run) -
     [
         (
             1,
-            r"cut into 2 chunks of train\.tsv, \d+ bytes, chunks\.train is 1\. Cut it anew: kedro run --pipelines=ingest",
+            r"cut into 2 chunks of train\.tsv, \d+ bytes, chunks\.train is 1\. Cut it anew: kedro run --pipe",
         ),
         (3, r"3 inputs .*\ntrain\.chunk_002\.pairs: .* has no version yet\. Run the stage that makes it first"),
     ],
