@@ -1,7 +1,9 @@
 """Data small enough to check by eye, and a project small enough to run whole."""
 
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from multimodal_recall.datasets.official_rows import OfficialRow
 
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"
+
+SMALL_DISK = 1 << 20  # bytes
 
 # A shop of seconds: whole runs check the wiring, not the score.
 SMALL = {
@@ -49,7 +53,8 @@ def copy_project(target: Path) -> Path:
     """Copy configuration and code, without data."""
     for name in ("conf", "src"):
         shutil.copytree(PROJECT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(PROJECT / "pyproject.toml", target)
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(PROJECT / name, target)
     return target
 
 
@@ -75,3 +80,15 @@ def run_copy(finished_project: Path, tmp_path: Path) -> tuple[Path, Callable[...
     project = tmp_path / "project"
     shutil.copytree(finished_project, project)
     return project, lambda **how: run_project(project, **how)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of ``SMALL_DISK`` bytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "none", str(folder)]
+    if sys.platform != "linux" or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs Linux and root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

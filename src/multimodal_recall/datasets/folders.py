@@ -1,13 +1,13 @@
 """What holds weights: a transformers checkpoint, a trained ranker, the state of an unfinished training."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError
 
 from multimodal_recall.datasets.whole import WholeDataset
+from multimodal_recall.datasets.writing import clear_leftovers, written_whole
 
 if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs none of it
     from torch import Tensor
@@ -78,13 +78,12 @@ class CheckpointFile:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
 
     def write(self, tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> None:
-        """Write beside the file, then rename."""
+        """Write beside the file, then rename; see ``written_whole``."""
         from safetensors.torch import save_file
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
-        save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
-        os.replace(unfinished, self.path)
+        clear_leftovers([self.path.parent], self.path.name)
+        with written_whole(self.path) as unfinished:
+            save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
 
 
 class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):

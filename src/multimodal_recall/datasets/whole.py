@@ -1,12 +1,12 @@
 """Base of every dataset that we write: a version is there whole, or not at all."""
 
-import os
-import shutil
 from abc import abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
+
+from multimodal_recall.datasets.writing import clear_leftovers, written_whole
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -16,7 +16,7 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
     """A file or folder that gets its final name last, so that existence means completeness.
 
     A subclass says how to ``_write`` to a path and ``_read`` from it. The path that ``_write`` gets is a temporary
-    name beside the final one: a killed run leaves it behind, and nothing reads it.
+    name beside the final one: a killed run leaves it behind, nothing reads it, and the next save removes it.
     """
 
     def __init__(self, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None) -> None:
@@ -38,16 +38,11 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
         return self._read(path)
 
     def save(self, data: Saved) -> None:
-        """Write under a temporary name beside the final place, then rename."""
+        """Write under a temporary name beside the final place, then rename; see ``written_whole``."""
         path = Path(self._get_save_path())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-        try:
+        clear_leftovers(Path(self._filepath).glob("*") if self._version else [path.parent], path.name)
+        with written_whole(path) as unfinished:
             self._write(unfinished, data)
-            os.replace(unfinished, path)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True) if unfinished.is_dir() else unfinished.unlink(True)
-            raise
 
     @abstractmethod
     def _write(self, path: Path, data: Saved) -> None:
