@@ -6,7 +6,6 @@ python -m benchmarks --only ingest train  # some
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,8 @@ from statistics import median
 import torch
 
 from benchmarks import limits
-from benchmarks.stages import FOLDER, STAGES, made_up_tsv
+from benchmarks.growth import make_project
+from benchmarks.stages import FOLDER, STAGES
 
 PROJECT = Path(__file__).parents[1]
 SIDES = {"ingest": ("ours", "straightforward", "two_workers")}
@@ -57,26 +57,6 @@ def print_stage(stage: str, repeats: int, limit: tuple[float, str] | None) -> No
         print(f"{'  two workers':14} {'':9} {speed['two_workers']:>11,.0f} {gain:>18.2f}x ours in one", flush=True)
 
 
-def make_project(folder: Path, rows: int) -> Path:
-    """A copy of the project with a made-up training file of so many rows and the default shop's other files."""
-    from multimodal_recall.datasets.official_tsv import OfficialTsvDataset
-    from multimodal_recall.datasets.small_files import JsonFile, LabelsFile
-    from multimodal_recall.options import ShopOptions
-    from multimodal_recall.pipelines.make_shop.nodes import make_candidate_files_of, make_labels
-
-    for name in ("conf", "src"):
-        shutil.copytree(PROJECT / name, folder / name)
-    shutil.copy(PROJECT / "pyproject.toml", folder)
-    raw = folder / "data" / "01_raw" / "shop"
-    raw.mkdir(parents=True)
-    (raw / "train.tsv").symlink_to(made_up_tsv(rows))
-    valid = make_candidate_files_of("valid")(ShopOptions())
-    OfficialTsvDataset(str(raw / "valid.tsv")).save(valid["tsv"])
-    JsonFile(str(raw / "valid_answer.json")).save(valid["answers"])
-    LabelsFile(str(raw / "multimodal_labels.txt")).save(make_labels())
-    return folder
-
-
 def kedro(project: Path, *arguments: str) -> float:
     """Seconds that ``kedro run`` takes, from the shell."""
     start = time.perf_counter()
@@ -88,9 +68,9 @@ def kedro(project: Path, *arguments: str) -> float:
 def print_overhead(repeats: int) -> None:
     """What Kedro costs: 300 ingest nodes of twenty rows each, and one node from the shell."""
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        project = make_project(Path(folder), 20 * NODES)
+        project = make_project(Path(folder), 20 * NODES, {"chunks": {"train": NODES}})
         one, many = "--namespaces=train.chunk_001", "--namespaces=train"
-        how = ["--pipelines=ingest", f"--params=make_shop=null,chunks.train={NODES}"]
+        how = ["--pipelines=ingest"]
         single = [kedro(project, *how, one) for _ in range(repeats)]
         all_nodes = [kedro(project, *how, many) for _ in range(repeats)]
     print(f"kedro run of one ingest node from the shell: {median(single):.1f} s")
