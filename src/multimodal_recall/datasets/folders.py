@@ -1,13 +1,12 @@
 """What holds weights: a transformers checkpoint, a trained ranker, the state of an unfinished training."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-from multimodal_recall.datasets.whole import WholeDataset
+from multimodal_recall.datasets.whole import WholeDataset, finished_last
 
 if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs none of it
     from torch import Tensor
@@ -42,6 +41,11 @@ class RankerFolder(WholeDataset["TrainedRanker", "TrainedRanker"]):
         return read_ranker(path)
 
 
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """How the ranker of a folder came about, with its options and sizes."""
+    return json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
+
+
 def read_ranker(folder: str | Path) -> "TrainedRanker":
     """Read the folder of a trained ranker; ``read_ranker(folder).build()`` is the torch module.
 
@@ -54,7 +58,7 @@ def read_ranker(folder: str | Path) -> "TrainedRanker":
     from multimodal_recall.options import RankerOptions
 
     folder = Path(folder)
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card = read_card(folder)
     try:
         options, sizes = RankerOptions(**card.pop("options")), InputSizes(**card.pop("sizes"))
     except (KeyError, TypeError, ValueError) as error:
@@ -82,9 +86,8 @@ class CheckpointFile:
         from safetensors.torch import save_file
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
-        save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
-        os.replace(unfinished, self.path)
+        with finished_last(self.path) as unfinished:
+            save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
 
 
 class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):
