@@ -175,8 +175,9 @@ def test_pruning_keeps_what_a_kept_list_or_model_names(run_copy: tuple[Path, Cal
     project, run = run_copy
     run(node_names=["train.chunk_001.featurize"])
     run(node_names=["train.list_examples"])
+    run(node_names=["valid.chunk_000.featurize"])
     run(pipeline_names=["evaluate"])
-    # The old features are in the old list, and in the card of the only model
+    # The old training features are in the card of the only model, the old valid ones in the only list of valid
     before = sorted(path for path in Path("data").rglob("*") if path.is_file())
     dry = lines_of(kedro("kedro prune --keep=1 --dry-run"), 0)
     assert sorted(path for path in Path("data").rglob("*") if path.is_file()) == before
@@ -187,6 +188,8 @@ def test_pruning_keeps_what_a_kept_list_or_model_names(run_copy: tuple[Path, Cal
     assert (dry[-1].split()[:2], lines[-1].split()[0]) == (["would", "drop"], "dropped")
     assert count("data/07_model_output/shop/two_tower/valid_scores.parquet") == 1
     assert len(versions(project, "query_features")) == 2
+    assert len(versions(project, "query_features", "valid", "chunk_000")) == 2
+    assert load(project, "valid_examples")["chunk_000"]["query_features"].count_rows() > 0
     named = load(project, "two_tower.model").card["inputs"]
     pins = {f"train.{chunk}.{kind}": v for chunk, kinds in named.items() for kind, v in kinds.items()}
     run(node_names=["train.list_examples"], load_versions=pins)
