@@ -1,10 +1,11 @@
-"""What is checked before the first node of a run."""
+"""What is checked before the first node of a run, and what is recorded of each node."""
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
-from multimodal_recall.datasets.whole import WholeDataset
+from multimodal_recall.datasets.whole import whole_datasets
+from multimodal_recall.staleness import describe_making
 
 
 class CheckInputs:
@@ -17,11 +18,18 @@ class CheckInputs:
         Raises:
             DatasetError: With each missing dataset and what to do about it.
         """
-        inputs = {name: catalog.get(name) for name in sorted(pipeline.inputs())}
-        missing = [
-            f"{name}: {dataset.absence()}"
-            for name, dataset in inputs.items()
-            if isinstance(dataset, WholeDataset) and not dataset.exists()
-        ]
+        inputs = whole_datasets(sorted(pipeline.inputs()), catalog)
+        missing = [f"{name}: {dataset.absence()}" for name, dataset in inputs.items() if not dataset.exists()]
         if missing:
             raise DatasetError(f"{len(missing)} inputs of this run are missing.\n" + "\n".join(missing))
+
+
+class RecordMaking:
+    """Gives each output the record of its making, which ``kedro stale`` compares with the present."""
+
+    @hook_impl
+    def before_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
+        """Hand the node's description to its outputs; needs nothing of the run, so that it works in any process."""
+        made_by = describe_making(node, catalog)
+        for dataset in whole_datasets(node.outputs, catalog).values():
+            dataset.made_by = made_by

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,34 @@ def test_a_save_that_breaks_off_leaves_nothing_that_exists(
     dataset.release()
     assert not dataset.exists()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_the_record_is_there_before_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed, replace = [], os.replace
+    monkeypatch.setattr("os.replace", lambda old, new: (renamed.append(Path(new).name), replace(old, new)))
+    dataset = JsonFile(str(tmp_path / "value.json"), Version(None, "2026-01-01T00.00.00.000Z"))
+    dataset.made_by = {"node": "maker"}
+    dataset.save(1)
+    assert renamed == [".value.json.made_by.json", "value.json"]
+    assert dataset.record()["node"] == "maker"
+    assert dataset.state() == "2026-01-01T00.00.00.000Z"
+
+
+def test_a_record_does_not_speak_for_a_file_that_replaced_its_own(tmp_path: Path) -> None:
+    dataset = JsonFile(str(tmp_path / "value.json"))
+    assert dataset.state() is None
+    dataset.made_by = {"node": "maker"}
+    dataset.save(1)
+    assert dataset.record() == {"node": "maker", "output": dataset.state()}
+    (tmp_path / "value.json").write_text("23")
+    assert dataset.record()["output"] != dataset.state()
+
+
+def test_what_no_node_saved_has_no_record(tmp_path: Path) -> None:
+    dataset = JsonFile(str(tmp_path / "value.json"), Version(None, None))
+    dataset.save(1)
+    assert dataset.record() is None
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["value.json"]
 
 
 def test_the_pinned_version_is_loaded_and_the_newest_by_default(tmp_path: Path) -> None:

@@ -27,11 +27,7 @@ class ChunkList(WholeDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
         path.write_text(json.dumps(listed, indent=2), encoding="utf-8")
 
     def _read(self, path: Path) -> dict[str, ChunkTables]:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-        files = {
-            chunk: {kind: (path.parent / file).resolve() for kind, file in kinds.items()}
-            for chunk, kinds in listed.items()
-        }
+        files = listed_files(path)
         missing = [str(file) for kinds in files.values() for file in kinds.values() if not file.exists()]
         if missing:
             raise DatasetError(
@@ -42,3 +38,11 @@ class ChunkList(WholeDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
             chunk: {kind: ds.dataset(file, format="parquet") for kind, file in kinds.items()}
             for chunk, kinds in files.items()
         }
+
+
+def listed_files(path: Path) -> dict[str, dict[str, Path]]:
+    """The file of each chunk and kind that a chunk list names, whether it is still there or not."""
+    listed = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        chunk: {kind: (path.parent / file).resolve() for kind, file in kinds.items()} for chunk, kinds in listed.items()
+    }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractDataset, DatasetError
 
 from multimodal_recall.datasets.whole import WholeDataset
-from multimodal_recall.datasets.writing import clear_leftovers, written_whole
+from multimodal_recall.datasets.writing import written_whole
 
 if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs none of it
     from torch import Tensor
@@ -42,6 +42,11 @@ class RankerFolder(WholeDataset["TrainedRanker", "TrainedRanker"]):
         return read_ranker(path)
 
 
+def read_card(folder: str | Path) -> dict[str, Any]:
+    """How the ranker of a folder came about, with its options and sizes."""
+    return json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
+
+
 def read_ranker(folder: str | Path) -> "TrainedRanker":
     """Read the folder of a trained ranker; ``read_ranker(folder).build()`` is the torch module.
 
@@ -54,7 +59,7 @@ def read_ranker(folder: str | Path) -> "TrainedRanker":
     from multimodal_recall.options import RankerOptions
 
     folder = Path(folder)
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    card = read_card(folder)
     try:
         options, sizes = RankerOptions(**card.pop("options")), InputSizes(**card.pop("sizes"))
     except (KeyError, TypeError, ValueError) as error:
@@ -81,7 +86,6 @@ class CheckpointFile:
         """Write beside the file, then rename; see ``written_whole``."""
         from safetensors.torch import save_file
 
-        clear_leftovers([self.path.parent], self.path.name)
         with written_whole(self.path) as unfinished:
             save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
 

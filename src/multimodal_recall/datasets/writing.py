@@ -4,15 +4,13 @@ import errno
 import os
 import re
 import shutil
-import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
-import psutil
 from kedro.io import DatasetError
 
-HOST = socket.gethostname()
 FREE, ALLOW = "Free space there", "Make the folder writable"
 REMEDIES = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: ALLOW, errno.EACCES: ALLOW, errno.EPERM: ALLOW}
 RESUME = "go on with: kedro run --only-missing-outputs (a first run; any other: the same command again)"
@@ -25,11 +23,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         DatasetError: If the disk refuses, with the path, the disk's reason, and what to do.
     """
-    unfinished = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.unfinished")
+    unfinished = unfinished_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
-        os.replace(unfinished, path)
+        take_place(unfinished, path)
     except NotADirectoryError:
         raise  # Kedro says why: a file stands where the folder of versions should be
     except Exception as error:
@@ -42,17 +40,26 @@ def written_whole(path: Path) -> Iterator[Path]:
         _remove(unfinished)
 
 
-def clear_leftovers(folders: Iterable[Path], name: str) -> None:
-    """Remove what killed processes of this machine left of writing ``name``; a process that lives keeps its file.
+def unfinished_name(path: Path) -> Path:
+    """A temporary name beside ``path`` that no other thread, process or machine takes."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.unfinished")
 
-    Args:
-        folders: Where ``name`` was to be.
-        name: The final name, without its folder.
+
+def take_place(unfinished: Path, path: Path) -> None:
+    """Rename, also where ``path`` is a folder with files, which ``os.replace`` refuses.
+
+    Such a folder is first moved aside whole: at every moment there is the old one, the new one, or none.
     """
-    for folder in folders:
-        for left in folder.glob(f".{name}.{HOST}.*.unfinished"):
-            if not psutil.pid_exists(int(left.name.split(".")[-2])):
-                _remove(left)
+    while True:
+        try:
+            return os.replace(unfinished, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        aside = unfinished_name(path)
+        with suppress(FileNotFoundError):  # another process moved it aside just now
+            os.replace(path, aside)
+            shutil.rmtree(aside)
 
 
 def _remove(path: Path) -> None:

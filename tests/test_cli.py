@@ -1,0 +1,244 @@
+"""``kedro stale`` and ``kedro prune`` on the small shop, as typed in a shell."""
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from kedro.framework.cli.cli import KedroCLI
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import find_run_command
+
+from tests.conftest import SMALL, copy_project
+from tests.test_whole_run import load, versions
+
+Kedro = Callable[[str], Result]
+CHUNK = "data/02_intermediate/shop/train/chunk_001"
+EVALUATED = "data/08_reporting/shop/two_tower"
+
+
+@pytest.fixture
+def kedro_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Kedro]:
+    """Gives the shell's ``kedro`` of a project whose options are the small shop's."""
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+
+    def enter(project: Path) -> Kedro:
+        (project / "conf/local").mkdir(exist_ok=True)
+        (project / "conf/local/parameters.yml").write_text(json.dumps(SMALL))
+        monkeypatch.chdir(project)
+        return lambda line: CliRunner().invoke(KedroCLI(project), shlex.split(line)[1:])
+
+    return enter
+
+
+@pytest.fixture
+def kedro(run_copy: tuple[Path, Callable], kedro_in: Callable[[Path], Kedro]) -> Kedro:
+    """The shell's ``kedro`` in a copy of the finished project, which is the working directory."""
+    return kedro_in(run_copy[0])
+
+
+def lines_of(result: Result, code: int) -> list[str]:
+    """What the command said; it must have ended with ``code``."""
+    assert result.exit_code == code, result.output
+    return result.output.splitlines()
+
+
+def count(folder: str) -> int:
+    return len(list(Path(folder).iterdir()))
+
+
+def change_record(record: Path, change: Callable[[dict], object]) -> None:
+    content = json.loads(record.read_text())
+    change(content)
+    record.write_text(json.dumps(content))
+
+
+def test_the_run_command_is_still_kedros() -> None:
+    assert find_run_command("multimodal_recall") is kedro_run
+
+
+def test_nothing_is_stale_after_a_whole_run(kedro: Kedro) -> None:
+    assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
+
+
+def test_everything_is_stale_before_the_first_run(tmp_path: Path, kedro_in: Callable[[Path], Kedro]) -> None:
+    lines = lines_of(kedro_in(copy_project(tmp_path))("kedro stale"), 1)
+    assert lines[1].startswith("  missing: ")
+    assert lines[-1] == "  kedro run"
+
+
+def test_the_command_remakes_what_follows_from_a_new_chunk_and_nothing_else(kedro: Kedro) -> None:
+    kedro("kedro run --pipelines=ingest --namespaces=train.chunk_001")
+    lines = lines_of(kedro("kedro stale"), 1)
+    assert lines[1:5] == [
+        "  newer version of products: sample_negatives of train.chunk_001, list_examples of train",
+        "  newer version of pairs: sample_negatives of train.chunk_001, merge_rejected of train, "
+        "featurize of train.chunk_001",
+        "  newer version of rejected: merge_rejected of train",
+        "and what follows from it: train of two_tower, score_testA of two_tower, score_valid of two_tower, "
+        "make_testA_submission of two_tower, measure_testA of two_tower, measure_valid of two_tower, "
+        "summarise_testA of two_tower, summarise_valid of two_tower, compare_rankings",
+    ]
+    nodes = "train.chunk_001.sample_negatives,train.merge_rejected,train.chunk_001.featurize"
+    assert lines[-1] == f"  kedro run --from-nodes={nodes}"
+    assert kedro(lines[-1]).exit_code == 0
+    assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
+    made = [len(versions(Path(), name)) for name in ("products", "query_features", "samples")]
+    assert made == [2, 2, 2]
+    assert len(versions(Path(), "query_features", chunk="chunk_000")) == 1
+    assert count("data/03_primary/shop/language_model") == 1
+    assert count("data/06_models/shop/two_tower/model") == 2
+
+
+def test_another_option_is_named_and_stale_until_it_is_run(kedro: Kedro) -> None:
+    changed = "--params=evaluate.confidence=0.9"
+    lines = lines_of(kedro(f"kedro stale {changed}"), 1)
+    wanted = "measure_references of shop, summarise_testA of two_tower, summarise_valid of two_tower"
+    assert lines[1] == f"  evaluate.confidence was 0.95, is now 0.9: {wanted}"
+    assert lines[-1].endswith(f" {changed}")
+    assert kedro(lines[-1]).exit_code == 0
+    assert lines_of(kedro(f"kedro stale {changed}"), 0) == ["nothing is stale"]
+    assert lines_of(kedro("kedro stale"), 1)[1] == f"  evaluate.confidence was 0.9, is now 0.95: {wanted}"
+
+
+def test_a_reason_of_many_chunks_is_one_line(kedro: Kedro) -> None:
+    lines = lines_of(kedro("kedro stale --params=ingest.max_boxes=10"), 1)
+    assert lines[1] == (
+        "  ingest.max_boxes was 12, is now 10: collect_queries of language, ingest of testA.chunk_000 and 3 more"
+    )
+    assert "--from-nodes=language.collect_queries,testA.chunk_000.ingest," in lines[-1]
+
+
+def test_another_cut_of_the_file_is_seen(kedro: Kedro) -> None:
+    lines = lines_of(kedro("kedro stale --params=chunks.train=3"), 1)
+    assert lines[1].startswith("  chunk.count was 2, is now 3: ingest of train.chunk_000 and 1 more")
+    assert "train.chunk_002.ingest" in lines[-1]
+
+
+def test_an_option_younger_than_the_record_had_its_default(kedro: Kedro) -> None:
+    record = next(Path(CHUNK).glob("products.parquet/*/.products.parquet.made_by.json"))
+    change_record(record, lambda content: content["options"]["params:ingest"].pop("box_order"))
+    assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
+    change_record(record, lambda content: content["options"]["params:ingest"].update(crop=True))
+    assert lines_of(kedro("kedro stale"), 1)[1] == "  ingest.crop was true, is now absent: ingest of train.chunk_001"
+
+
+def test_a_raw_file_replaced_by_hand_stays_and_what_read_it_is_stale(kedro: Kedro) -> None:
+    answers = Path("data/01_raw/shop/valid_answer.json")
+    content = answers.read_text() + " "
+    answers.write_text(content)
+    lines = lines_of(kedro("kedro stale"), 1)
+    assert lines[0].startswith("note: valid_answers is not the file that shop.make_valid_files wrote; it stays")
+    assert lines[2].startswith("  valid_answers is not the file that was read: ")
+    assert "shop.make" not in lines[-1]
+    assert kedro(lines[-1]).exit_code == 0
+    assert lines_of(kedro("kedro stale"), 0)[-1] == "nothing is stale"
+    assert answers.read_text() == content
+
+
+def test_missing_and_unrecorded_outputs(kedro: Kedro) -> None:
+    shutil.rmtree(f"{EVALUATED}/valid_metrics.json")
+    next(Path(EVALUATED).glob("testA_metrics.json/*/.testA_metrics.json.made_by.json")).unlink()
+    assert lines_of(kedro("kedro stale --pipelines=evaluate"), 1) == [
+        "stale:",
+        "  no record of how it was made: testA_metrics of two_tower",
+        "  missing: valid_metrics of two_tower",
+        "and what follows from it: compare_rankings",
+        "make it anew with:",
+        "  kedro run --pipelines=evaluate --from-nodes=two_tower.summarise_testA,two_tower.summarise_valid",
+    ]
+
+
+def test_a_pinned_older_input_is_not_stale(run_copy: tuple[Path, Callable], kedro: Kedro) -> None:
+    first = versions(Path(), "query_features")[0]
+    run_copy[1](node_names=["train.chunk_001.featurize"])
+    run_copy[1](node_names=["train.list_examples"], load_versions={"train.chunk_001.query_features": first})
+    assert lines_of(kedro("kedro stale"), 1)[1:3] == [
+        "  newer version of train_examples: train of two_tower",
+        "and what follows from it: score_testA of two_tower, score_valid of two_tower, "
+        "make_testA_submission of two_tower, measure_testA of two_tower, measure_valid of two_tower, "
+        "summarise_testA of two_tower, summarise_valid of two_tower, compare_rankings",
+    ]
+
+
+def test_an_unknown_pipeline_is_refused(kedro: Kedro) -> None:
+    result = kedro("kedro stale --pipelines=ingst")
+    assert result.exit_code == 2
+    assert "there is no pipeline ['ingst'], only ['__default__', 'evaluate'," in result.output
+
+
+def test_pruning_keeps_what_a_kept_list_or_model_names(run_copy: tuple[Path, Callable], kedro: Kedro) -> None:
+    project, run = run_copy
+    run(node_names=["train.chunk_001.featurize"])
+    run(node_names=["train.list_examples"])
+    run(node_names=["valid.chunk_000.featurize"])
+    run(pipeline_names=["evaluate"])
+    # The old training features are in the card of the only model, the old valid ones in the only list of valid
+    before = sorted(path for path in Path("data").rglob("*") if path.is_file())
+    dry = lines_of(kedro("kedro prune --keep=1 --dry-run"), 0)
+    assert sorted(path for path in Path("data").rglob("*") if path.is_file()) == before
+    lines = lines_of(kedro("kedro prune --keep=1"), 0)
+    assert lines[:-1] == dry[:-1]
+    assert "  valid_scores: 1, 0.0 MB" in lines
+    assert "  train_examples: 1, 0.0 MB" in lines
+    assert (dry[-1].split()[:2], lines[-1].split()[0]) == (["would", "drop"], "dropped")
+    assert count("data/07_model_output/shop/two_tower/valid_scores.parquet") == 1
+    assert len(versions(project, "query_features")) == 2
+    assert len(versions(project, "query_features", "valid", "chunk_000")) == 2
+    assert load(project, "valid_examples")["chunk_000"]["query_features"].count_rows() > 0
+    named = load(project, "two_tower.model").card["inputs"]
+    pins = {f"train.{chunk}.{kind}": v for chunk, kinds in named.items() for kind, v in kinds.items()}
+    run(node_names=["train.list_examples"], load_versions=pins)
+    listed = load(project, "train_examples")["chunk_001"]["query_features"].files[0]
+    assert Path(listed).parent.name == named["chunk_001"]["query_features"] == versions(project, "query_features")[0]
+    # Now the newest list names the old features, and nothing the new ones but that they are the newest
+    assert lines_of(kedro("kedro prune --keep=1"), 0)[0] == "  train_examples: 1, 0.0 MB"
+    assert len(versions(project, "query_features")) == 2
+    assert load(project, "train_examples")["chunk_001"]["query_features"].count_rows() > 0
+
+
+def test_pruning_drops_versions_that_nothing_names(run_copy: tuple[Path, Callable], kedro: Kedro) -> None:
+    first = versions(Path(), "query_features")[0]
+    run_copy[1](from_nodes=["train.chunk_001.featurize"], to_nodes=["two_tower.train"])
+    assert first in versions(Path(), "query_features")
+    assert "dropped 0 in all, 0.0 MB" in kedro("kedro prune --keep=2").output
+    kedro("kedro prune --keep=1")
+    assert len(versions(Path(), "query_features")) == 1
+    assert first not in versions(Path(), "query_features")
+    assert versions(Path(), "query_features", chunk="chunk_000") == [first]
+    assert load(Path.cwd(), "train_examples")["chunk_001"]["query_features"].count_rows() > 0
+
+
+def test_pruning_drops_what_killed_runs_left_an_hour_ago(kedro: Kedro) -> None:
+    left = {
+        f"{CHUNK}/products.parquet/2030-01-01T00.00.00.000Z/.products.parquet.7.unfinished": True,
+        f"{CHUNK}/pairs.parquet/2030-01-01T00.00.00.000Z/.pairs.parquet.made_by.json": True,
+        f"{CHUNK}/pairs.parquet/.2020-01-01T00.00.00.000Z.7.unfinished/pairs.parquet": True,
+        "data/01_raw/shop/.train.tsv.7.unfinished": True,
+        "data/06_models/shop/two_tower/.checkpoint.safetensors.7.unfinished": True,
+        f"{CHUNK}/rejected.parquet/2030-01-01T00.00.00.000Z/.rejected.parquet.7.unfinished": False,
+    }
+    for name, is_old in left.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(b"1" * 1_000_000)
+        for path in (name, Path(name).parent):
+            os.utime(path, (0, 0)) if is_old else None
+    whole = sorted(path for path in Path("data").rglob("*") if path.is_file() and str(path) not in left)
+    assert lines_of(kedro("kedro prune --keep=1"), 0) == [
+        "  left by killed runs: 5, 5.0 MB",
+        "dropped 5 in all, 5.0 MB",
+    ]
+    assert [Path(name).exists() for name in left] == [not is_old for is_old in left.values()]
+    assert not Path(f"{CHUNK}/products.parquet/2030-01-01T00.00.00.000Z").exists()
+    assert sorted(path for path in Path("data").rglob("*") if path.is_file() and str(path) not in left) == whole
+    assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
+
+
+def test_at_least_one_version_stays(kedro: Kedro) -> None:
+    result = kedro("kedro prune --keep=0")
+    assert result.exit_code == 2
+    assert "0 is not in the range x>=1" in result.output
