@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-from multimodal_recall.datasets.whole import WholeDataset
+from multimodal_recall.datasets.whole import WholeDataset, unfinished_name
 
 if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs none of it
     from torch import Tensor
@@ -82,7 +82,7 @@ class CheckpointFile:
         from safetensors.torch import save_file
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}.unfinished")
+        unfinished = unfinished_name(self.path)
         save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
         os.replace(unfinished, self.path)
 

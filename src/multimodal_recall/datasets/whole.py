@@ -1,15 +1,40 @@
 """Base of every dataset that we write: a version is there whole, or not at all."""
 
+import errno
 import os
 import shutil
 from abc import abstractmethod
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from kedro.io import AbstractVersionedDataset, DatasetError, Version
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
+
+
+def unfinished_name(path: Path) -> Path:
+    """A temporary name beside ``path`` that no other thread, process or machine takes."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.unfinished")
+
+
+def take_place(unfinished: Path, path: Path) -> None:
+    """Rename, also where ``path`` is a folder with files, which ``os.replace`` refuses.
+
+    Such a folder is first moved aside whole: at every moment there is the old one, the new one, or none.
+    """
+    while True:
+        try:
+            return os.replace(unfinished, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        aside = unfinished_name(path)
+        with suppress(FileNotFoundError):  # another process moved it aside just now
+            os.replace(path, aside)
+            shutil.rmtree(aside)
 
 
 class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
@@ -41,10 +66,10 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
         """Write under a temporary name beside the final place, then rename."""
         path = Path(self._get_save_path())
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+        unfinished = unfinished_name(path)
         try:
             self._write(unfinished, data)
-            os.replace(unfinished, path)
+            take_place(unfinished, path)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True) if unfinished.is_dir() else unfinished.unlink(True)
             raise
@@ -56,6 +81,15 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
     @abstractmethod
     def _read(self, path: Path) -> Loaded:
         """Read what ``_write`` wrote."""
+
+    def _get_save_path(self) -> PurePosixPath:
+        """The place of the run's version, also where that version is there, which Kedro refuses.
+
+        A version is named after its run's time. Who finds it there is the same run once more: a node that runs again
+        because its worker died after saving. What it saves takes the place of what is there.
+        """
+        version = self.resolve_save_version()
+        return self._filepath if version is None else self._get_versioned_path(version)
 
     def absence(self) -> str:
         """Say that there is nothing to load, and what to do about it."""
