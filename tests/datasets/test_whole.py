@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,23 @@ from kedro.io import DatasetError, Version
 
 from multimodal_recall.datasets.chunk_list import ChunkList
 from multimodal_recall.datasets.chunk_parquet import ChunkParquet
+from multimodal_recall.datasets.folders import LanguageModelFolder
 from multimodal_recall.datasets.small_files import AnswersFile, CsvFile, JsonFile, LabelsFile
 
 TABLE = pa.table({"query_id": [1, 2], "features": pa.array([b"ab", b"cdef"], pa.large_binary())})
+
+
+class Part:
+    """Saves itself into a folder, as transformers' models and tokenizers do."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def save_pretrained(self, path: Path) -> None:
+        path.mkdir(exist_ok=True)
+        (path / self.name).touch()
+
+
 VALUES = {
     ChunkParquet: TABLE,
     JsonFile: {"a": [1, 2]},
@@ -31,6 +46,33 @@ def test_a_saved_version_comes_back(tmp_path: Path, kind: type) -> None:
         loaded = loaded.to_table()
     wanted = VALUES[kind]
     assert loaded.equals(wanted) if hasattr(wanted, "equals") else loaded == wanted
+
+
+def test_a_version_of_this_run_is_replaced_whole(tmp_path: Path) -> None:
+    # as by a node that runs again because its worker died after saving
+    kept = JsonFile(str(tmp_path / "value.json"), Version(None, "2026-01-01T00.00.00.000Z"))
+    folder = LanguageModelFolder(str(tmp_path / "model"), Version(None, "2026-01-01T00.00.00.000Z"))
+    for name in ("first", "second"):
+        kept.save(name)
+        folder.save((Part(name),))
+    assert kept.load() == "second"
+    assert [path.name for path in folder.load().iterdir()] == ["second"]
+    assert len(list(tmp_path.rglob("*"))) == 7  # two datasets, each with a version and its place, and two files
+
+
+def test_workers_that_save_one_folder_at_a_time_leave_it_whole(tmp_path: Path) -> None:
+    folder = LanguageModelFolder(str(tmp_path / "model"))
+
+    def save(number: int) -> None:
+        for repeat in range(50):
+            folder.save((Part(f"{number}_{repeat}"), Part("always")))
+
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(save, range(4)))
+    left = [path.name for path in folder.load().iterdir()]
+    assert len(left) == 2
+    assert "always" in left
+    assert not list(tmp_path.rglob("*unfinished*"))
 
 
 @pytest.mark.parametrize("kind", VALUES)

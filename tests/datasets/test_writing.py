@@ -1,10 +1,7 @@
-"""What a disk that refuses, or a killed run, leaves behind."""
+"""What a disk that refuses leaves behind."""
 
 import errno
-import os
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,23 +93,3 @@ def test_a_file_where_the_versions_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "thing.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"Cannot save versioned dataset 'thing\.json'.*same name already exists"):
         JsonFile(str(tmp_path / "thing.json"), Version(None, None)).save({})
-
-
-@pytest.mark.parametrize("version", [None, Version(None, "2026-01-02T00.00.00.000Z")])
-def test_the_next_save_removes_what_a_killed_run_left(tmp_path: Path, version: Version | None) -> None:
-    # Given what a dead process left, and what a living one and one of another machine are writing
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    folder = tmp_path / "thing.json" / "2026-01-01T00.00.00.000Z" if version else tmp_path
-    folder.mkdir(parents=True, exist_ok=True)
-    left, living, elsewhere = (
-        folder / f".thing.json.{host}.{process}.unfinished"
-        for host, process in ((socket.gethostname(), dead.pid), (socket.gethostname(), os.getppid()), ("pc9", dead.pid))
-    )
-    for path in (left, living, elsewhere):
-        path.write_text("half")
-    dataset = JsonFile(str(tmp_path / "thing.json"), version)
-    assert not dataset.exists()
-    dataset.save({})
-    assert (left.exists(), living.exists(), elsewhere.exists()) == (False, True, True)
-    assert dataset.load() == {}

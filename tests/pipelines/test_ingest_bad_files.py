@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from kedro.io import DatasetError
 
-from multimodal_recall.datasets.official_tsv import COLUMNS, OfficialTsv, encode_row
+from multimodal_recall.datasets.official_rows import COLUMNS, encode_row
+from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk

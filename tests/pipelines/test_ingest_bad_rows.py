@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multimodal_recall.datasets.official_tsv import COLUMNS, OfficialRow, OfficialTsv, encode_row
+from multimodal_recall.datasets.official_rows import COLUMNS, OfficialRow, encode_row
+from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.options import IngestOptions
 from multimodal_recall.pipelines.ingest.nodes import IngestError, ingest_chunk
 from tests.conftest import make_row

@@ -111,6 +111,8 @@ def _train_masked(
     seed: int,
 ) -> None:
     encoded = tokenizer(queries, truncation=True, max_length=64, return_attention_mask=False)["input_ids"]
+    collator = DataCollatorForLanguageModeling(tokenizer)
+    collator.generator = collator.get_generator(seed)  # its own `seed` is refused in any process but the main one
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
             model,
@@ -128,7 +130,7 @@ def _train_masked(
                 report_to="none",
                 dataloader_pin_memory=False,
             ),
-            data_collator=DataCollatorForLanguageModeling(tokenizer, seed=seed),
+            data_collator=collator,
             train_dataset=[{"input_ids": ids} for ids in encoded],
         )
         trainer.remove_callback(PrinterCallback)
