@@ -8,7 +8,7 @@ Each side runs in a process of its own, so that neither's memory or caches touch
 import argparse
 import json
 import os
-import resource
+import re
 import shutil
 import tempfile
 import time
@@ -65,13 +65,20 @@ class Timed:
         self.seconds += time.perf_counter() - start
 
 
+def peak_memory() -> float:
+    """Most memory (GB) that this process has held; ``ru_maxrss`` would count what its parent held when it forked."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e9
+
+
 def made_up_tsv(rows: int) -> Path:
     """A training file, written once."""
     path = FOLDER / f"train_{rows}.tsv"
     return path if path.exists() else write_made_up(path, rows)
 
 
-def _save_chunk(tsv: Path, target: Path, number: int, count: int) -> int:
+def save_chunk(tsv: Path, target: Path, number: int, count: int) -> int:
+    """Ingest one chunk and write its tables; the number of pairs."""
     tables = ingest_chunk(OfficialTsv(tsv), LABELS, IngestOptions(), Chunk("train", number, count))
     for name, table in tables.items():
         ChunkParquet(str(target / f"{name}_{number}.parquet")).save(table)
@@ -102,12 +109,12 @@ def ingest(side: str) -> Timed:
         elif side == "ours":
             with timed.clock():
                 for number in range(chunks):
-                    _save_chunk(tsv, folder, number, chunks)
+                    save_chunk(tsv, folder, number, chunks)
         else:
             with ProcessPoolExecutor(2, get_context("spawn")) as workers:
                 list(workers.map(_import_torch, range(2)))
                 with timed.clock():
-                    list(workers.map(_save_chunk, [tsv] * chunks, [folder] * chunks, range(chunks), [chunks] * chunks))
+                    list(workers.map(save_chunk, [tsv] * chunks, [folder] * chunks, range(chunks), [chunks] * chunks))
     return timed
 
 
@@ -278,9 +285,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     torch.set_num_threads(os.cpu_count() or 1)
     timed = STAGES[options.stage](options.side)
-    users = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(who).ru_maxrss for who in users) * 1024 / 1e9
-    print(json.dumps({"rows": timed.rows, "seconds": timed.seconds, "work": timed.work, "peak_gb": peak}))
+    print(json.dumps({"rows": timed.rows, "seconds": timed.seconds, "work": timed.work, "peak_gb": peak_memory()}))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def _load(
     unknown = [name for name in names if name not in registered]
     if unknown:
         raise click.BadParameter(f"there is no pipeline {unknown}, only {sorted(registered)}", param_hint="--pipelines")
-    return sum((registered[name] for name in names or ["__default__"]), Pipeline([])), catalog
+    return Pipeline([registered[name] for name in names or ["__default__"]]), catalog
 
 
 @cli.command()

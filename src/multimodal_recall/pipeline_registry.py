@@ -22,4 +22,4 @@ def register_pipelines() -> dict[str, Pipeline]:
         "train": train(layout),
         "evaluate": evaluate(layout),
     }
-    return {**pipelines, "__default__": sum(pipelines.values(), Pipeline([]))}
+    return {**pipelines, "__default__": Pipeline(pipelines.values())}

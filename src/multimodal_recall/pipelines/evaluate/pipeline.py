@@ -17,7 +17,7 @@ OPTIONS = {"options": "params:evaluate", "seed": "params:seed"}
 
 def create_pipeline(layout: Layout) -> Pipeline:
     """Rank the candidates of every split but train; measure and compare where there are answers."""
-    rankers = sum((_evaluate_one(ranker, layout) for ranker in layout.rankers), Pipeline([]))
+    rankers = Pipeline([_evaluate_one(ranker, layout) for ranker in layout.rankers])
     return rankers + _compare(layout)
 
 

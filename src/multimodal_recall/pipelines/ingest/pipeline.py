@@ -9,7 +9,7 @@ from multimodal_recall.pipelines.ingest.nodes import ingest_of, merge_rejected
 
 def create_pipeline(layout: Layout) -> Pipeline:
     """Decode every chunk of every split."""
-    return sum((_ingest_split(split, layout.chunks_of(split)) for split in layout.chunks), Pipeline([]))
+    return Pipeline([_ingest_split(split, layout.chunks_of(split)) for split in layout.chunks])
 
 
 def _ingest_split(split: str, chunks: list[Chunk]) -> Pipeline:

@@ -10,7 +10,7 @@ SHARED = ("train_examples", "valid_examples", "valid_answers", "word_vectors", "
 
 def create_pipeline(layout: Layout) -> Pipeline:
     """Train each ranker of the options on the same examples."""
-    return sum((_train_one(ranker) for ranker in layout.rankers), Pipeline([]))
+    return Pipeline([_train_one(ranker) for ranker in layout.rankers])
 
 
 def _train_one(ranker: str) -> Pipeline:
