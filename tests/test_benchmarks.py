@@ -1,0 +1,106 @@
+"""The straightforward implementations give what ours give: a benchmark against a wrong one would say nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+from benchmarks import straightforward
+from benchmarks.__main__ import run_side
+from benchmarks.made_up import made_up_queries, write_made_up
+from benchmarks.stages import made_up_arrays, made_up_pairs, padded
+
+from multimodal_recall.datasets.official_tsv import OfficialTsv
+from multimodal_recall.layout import Chunk
+from multimodal_recall.metrics import measure_queries
+from multimodal_recall.models.language_model import QueryVectors, new_albert, train_tokenizer
+from multimodal_recall.options import IngestOptions, LanguageModelOptions
+from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
+from tests.conftest import PROJECT
+
+
+def test_ingest_of_a_made_up_file(tmp_path: Path) -> None:
+    tsv = write_made_up(tmp_path / "train.tsv", rows=60)
+    labels = [str(number) for number in range(33)]
+    ours = ingest_chunk(OfficialTsv(tsv), labels, IngestOptions(), Chunk("train", 0, 1))
+    assert straightforward.ingest(tsv, tmp_path / "pieces", rows_per_file=25) == ours["pairs"].num_rows == 60
+    theirs = pd.concat(
+        [pq.read_table(tmp_path / "pieces" / f"{piece}.parquet").to_pandas() for piece in range(3)], ignore_index=True
+    )
+    assert theirs["product_id"].tolist() == ours["pairs"]["product_id"].to_pylist()
+    assert theirs["query"].tolist() == ours["pairs"]["query"].to_pylist()
+    products = ours["products"].to_pylist()
+    for row, product in zip(theirs.itertuples(), products, strict=True):
+        np.testing.assert_array_equal(np.frombuffer(product["features"], np.float16), row.features)
+        np.testing.assert_array_equal(product["labels"], row.class_labels)
+        assert product["top"] == row.boxes[::4].tolist()
+
+
+def test_query_vectors(tmp_path: Path) -> None:
+    queries = made_up_queries(50, np.random.default_rng(0))
+    options = LanguageModelOptions(hidden_size=32, heads=2, vocabulary_size=200)
+    tokenizer = train_tokenizer(queries, options.vocabulary_size)
+    torch.manual_seed(0)
+    for part in (tokenizer, new_albert(options, tokenizer)):
+        part.save_pretrained(tmp_path)
+    ours = QueryVectors(tmp_path, max_tokens=64, tokens_per_batch=100)(queries)
+    np.testing.assert_allclose(straightforward.query_vectors(queries, tmp_path, batch_size=7), ours, atol=2e-3)
+
+
+def test_the_straightforward_ranker_learns() -> None:
+    arrays = made_up_arrays(200, 100, np.random.default_rng(0))
+    pairs = made_up_pairs(arrays, 20, np.random.default_rng(1))
+    batch = arrays.batch(pairs)
+    torch.manual_seed(0)
+    model = straightforward.TwoTower(5000, image_state=16)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(100):
+        straightforward.training_step(model, optimiser, padded(batch), batch.relevance)
+    assert (model.eval()(*padded(batch)).argmax(dim=1) == batch.relevance).all()
+
+
+def test_label_sharing_negatives_share_a_label_and_are_not_right() -> None:
+    labels = [{1}, {1, 2}, {2}, {3}, {2}]
+    drawn = [
+        straightforward.label_sharing_negatives([0, 0, 1], [0, 1, 2], labels, seed)  # 0 and 1 are right for query 0
+        for seed in range(30)
+    ]
+    assert [set(column) for column in zip(*drawn, strict=True)] == [{-1}, {2, 4}, {1, 4}]
+
+
+def test_similar_query_negatives_are_products_of_texts_that_share_words() -> None:
+    texts = ["red shoes", "blue shoes", "green tea"]
+    drawn = straightforward.similar_query_negatives(texts, [0, 1, 2, 0], [10, 11, 12, 13], k=1, seed=0)
+    assert drawn[0] == drawn[3] == 11
+    assert drawn[1] in (10, 13)
+
+
+def test_ndcg() -> None:
+    random = np.random.default_rng(0)
+    scores = pd.DataFrame({"query_id": np.repeat(np.arange(40), 9), "product_id": np.tile(np.arange(9), 40)})
+    scores["score"] = random.integers(0, 4, len(scores)) / 4  # many are equal
+    answers = {query: random.permutation(9)[: random.integers(1, 8)].tolist() for query in range(40)}
+    theirs = straightforward.ndcg_at_5(scores, answers)
+    np.testing.assert_allclose(theirs, measure_queries(scores, answers)["ndcg_at_5"], atol=1e-12)
+
+
+def test_a_side_of_a_stage_runs_alone() -> None:
+    found = run_side("label_sharing", "ours")
+    assert found["rows"] == 100_000
+    assert 0 < found["peak_gb"] < 3
+
+
+def test_the_file_writer_says_what_it_wrote(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.made_up", str(tmp_path / "a" / "train.tsv"), "--rows=30"]
+    finished = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert "30 rows" in finished.stdout
+    assert len((tmp_path / "a" / "train.tsv").read_bytes().splitlines()) == 31
+
+
+def test_queries_are_distinct_and_as_long_as_official_ones() -> None:
+    queries = made_up_queries(5000, np.random.default_rng(0))
+    assert len(set(queries)) == 5000
+    assert 3 < np.mean([len(query.split()) for query in queries]) < 5
