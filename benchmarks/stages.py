@@ -41,6 +41,7 @@ from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 
 LABELS = [f"label {number}" for number in range(33)]
 OTHERS = 28
+INGESTED_ROWS, CHUNKS = 24_000, 4
 BOX_SHARES = np.array([0.242, 0.211, 0.151, 0.113, 0.078, 0.056, 0.039, 0.029, 0.021, 0.015, 0.011, 0.034])
 # Multiplications and additions of one ALBERT-base layer a token, and of section 0's image tower a box of a training
 # step: forward, backward to the weights, and for the recurrent part to the state.
@@ -96,25 +97,24 @@ def _scratch() -> Iterator[Path]:
 
 def ingest(side: str) -> Timed:
     """TSV to chunk parquet, in one process, or in two (side ``two_workers``)."""
-    rows, chunks = 24_000, 4
-    tsv = made_up_tsv(rows)
+    tsv = made_up_tsv(INGESTED_ROWS)
     with tsv.open("rb") as file:  # into the disk cache, for both sides
         while file.read(1 << 24):
             pass
-    timed = Timed(rows, tsv.stat().st_size / 1e9)
+    timed = Timed(INGESTED_ROWS, tsv.stat().st_size / 1e9)
     with _scratch() as folder:
         if side == "straightforward":
             with timed.clock():
                 straightforward.ingest(tsv, folder)
         elif side == "ours":
             with timed.clock():
-                for number in range(chunks):
-                    save_chunk(tsv, folder, number, chunks)
+                for number in range(CHUNKS):
+                    save_chunk(tsv, folder, number, CHUNKS)
         else:
             with ProcessPoolExecutor(2, get_context("spawn")) as workers:
                 list(workers.map(_import_torch, range(2)))
                 with timed.clock():
-                    list(workers.map(save_chunk, [tsv] * chunks, [folder] * chunks, range(chunks), [chunks] * chunks))
+                    list(workers.map(save_chunk, [tsv] * CHUNKS, [folder] * CHUNKS, range(CHUNKS), [CHUNKS] * CHUNKS))
     return timed
 
 

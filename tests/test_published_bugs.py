@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 import multimodal_recall
 from multimodal_recall.models.language_model import train_tokenizer
 from tests import test_boxes, test_metrics, test_negatives
-from tests.datasets import test_official_rows, test_whole
+from tests.datasets import test_decoding, test_whole
 from tests.models import test_processes, test_ranker, test_training
 from tests.pipelines import test_sample_negatives
 
@@ -24,7 +24,7 @@ SOURCES = sorted(Path(multimodal_recall.__file__).parent.rglob("*.py"))
 CAUGHT_BY = {
     "wrong box axes": [
         test_boxes.test_top_and_bottom_are_divided_by_the_height,
-        test_official_rows.test_the_box_order_is_top_left_bottom_right,
+        test_decoding.test_the_box_order_is_top_left_bottom_right,
     ],
     "position 0 of a BiLSTM taken as its summary": [
         test_ranker.test_the_summary_of_a_bilstm_is_the_last_state_of_each_direction,

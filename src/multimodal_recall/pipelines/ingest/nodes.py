@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall.datasets.official_rows import Rows, decode_rows, float16_cast
+from multimodal_recall.datasets.decoding import Rows, decode_rows, float16_cast
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions

@@ -4,14 +4,8 @@ import numpy as np
 import pybase64
 import pytest
 
-from multimodal_recall.datasets.official_rows import (
-    TORCH_PAYS_BYTES,
-    OfficialRow,
-    Rows,
-    decode_rows,
-    encode_row,
-    float16_cast,
-)
+from multimodal_recall.datasets.decoding import TORCH_PAYS_BYTES, Rows, decode_rows, float16_cast
+from multimodal_recall.datasets.official_rows import OfficialRow, encode_row
 from tests.conftest import make_row
 
 CAST = float16_cast(0)
