@@ -91,7 +91,7 @@ def print_runners(repeats: int) -> None:
     """Ingest of 4 chunks, then their features, by each runner; start-up of about 3 s included, of Dask more."""
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         project = make_project(Path(folder), INGESTED_ROWS, {"chunks": {"train": CHUNKS}})
-        kedro(project)
+        kedro(project, "--pipelines=ingest,featurize")
         for pipeline in ("ingest", "featurize"):
             how = [f"--pipelines={pipeline}", f"--namespaces={','.join(f'train.chunk_{n:03d}' for n in range(CHUNKS))}"]
             runs = [{name: kedro(project, *how, f"--runner={name}") for name in RUNNERS} for _ in range(repeats)]
