@@ -1,6 +1,6 @@
 """Time every stage against a straightforward implementation.
 
-python -m benchmarks                      # all, medians of three alternated runs, about 12 minutes on two cores
+python -m benchmarks                      # all, medians of three alternated runs, 20 minutes on two cores
 python -m benchmarks --only ingest train  # some
 """
 
@@ -17,7 +17,8 @@ import torch
 
 from benchmarks import limits
 from benchmarks.growth import make_project
-from benchmarks.stages import CHUNKS, FOLDER, INGESTED_ROWS, STAGES, made_up_tsv, save_chunk
+from benchmarks.made_up import FOLDER, made_up_tsv
+from benchmarks.stages import CHUNKS, INGESTED_ROWS, STAGES, save_chunk
 
 PROJECT = Path(__file__).parents[1]
 SIDES = {"ingest": ("ours", "straightforward", "two_workers")}

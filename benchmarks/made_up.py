@@ -8,6 +8,7 @@ and not a draw. Queries stand on 2.2 rows on average, as in the official file.
 
 import argparse
 import itertools
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from multimodal_recall.pipelines.make_shop.nodes import make_training_file
 # 2,000 images are 85 MB of text: more than any compressor's window, so that files compress as if all were different.
 IMAGES = 2000
 ROWS_PER_QUERY = 2.2
+FOLDER = Path(tempfile.gettempdir()) / "multimodal-recall-benchmarks"
 WORD_COUNTS = {2: 0.2, 3: 0.25, 4: 0.25, 5: 0.2, 6: 0.1}
 NOUNS, MODIFIERS = 2_000, 20_000  # distinct last words as in the official queries, and many words before them
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
@@ -65,6 +67,12 @@ def write_made_up(path: Path, rows: int, seed: int = 0) -> Path:
     with path.open("wb", buffering=1 << 22) as file:
         file.writelines(made_up_lines(rows, seed))
     return path
+
+
+def made_up_tsv(rows: int) -> Path:
+    """A training file, written once."""
+    path = FOLDER / f"train_{rows}.tsv"
+    return path if path.exists() else write_made_up(path, rows)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ import torch
 from transformers import AlbertConfig, AlbertModel
 
 from benchmarks import straightforward
-from benchmarks.made_up import made_up_queries, write_made_up
+from benchmarks.made_up import FOLDER, made_up_queries, made_up_tsv
 from multimodal_recall.datasets.chunk_parquet import ChunkParquet
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
@@ -47,7 +47,6 @@ BOX_SHARES = np.array([0.242, 0.211, 0.151, 0.113, 0.078, 0.056, 0.039, 0.029, 0
 # step: forward, backward to the weights, and for the recurrent part to the state.
 ALBERT_LAYER_FLOP = 2 * (4 * 768 * 768 + 2 * 768 * 3072)
 BOX_STEP_FLOP = 2 * (2 * 2353 * 4096 + 3 * 512 * 4096)
-FOLDER = Path(tempfile.gettempdir()) / "multimodal-recall-benchmarks"
 
 
 @dataclass
@@ -70,12 +69,6 @@ def peak_memory() -> float:
     """Most memory (GB) that this process has held; ``ru_maxrss`` would count what its parent held when it forked."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024 / 1e9
-
-
-def made_up_tsv(rows: int) -> Path:
-    """A training file, written once."""
-    path = FOLDER / f"train_{rows}.tsv"
-    return path if path.exists() else write_made_up(path, rows)
 
 
 def save_chunk(tsv: Path, target: Path, number: int, count: int) -> int:

@@ -65,7 +65,8 @@ def measure_scores(scores: ds.Dataset, examples: dict[str, ChunkTables], answers
     pairs = pa.concat_tables(t["pairs"].to_table(columns=["query_id", "query"]) for t in examples.values())
     texts = pairs.to_pandas().drop_duplicates("query_id")
     table = queries.merge(texts, how="left", on="query_id")[TABLES["query_metrics"].names]
-    return pa.Table.from_pandas(table, TABLES["query_metrics"], preserve_index=False)
+    # Without pandas' own metadata, which names a type of `top_5` that pandas then fails to read.
+    return pa.Table.from_pandas(table, TABLES["query_metrics"], preserve_index=False).replace_schema_metadata()
 
 
 def summarise_metrics(query_metrics: ds.Dataset, options: EvaluateOptions, seed: int) -> dict[str, Any]:
