@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> li
     """
     outputs = whole_datasets((name for node in reversed(pipeline.nodes) for name in node.outputs), catalog)
     named = {folder for dataset in outputs.values() for folder in _named_by(dataset, catalog, keep)}
+    named |= {folder for model in _other_models(outputs.values()) for folder in _named_by_card(model, catalog)}
     old = [
         _prunable(name.rpartition(".")[2], folder)
         for name, dataset in outputs.items()
@@ -71,9 +72,20 @@ def _named_by(dataset: WholeDataset, catalog: CatalogProtocol, keep: int) -> Ite
         if isinstance(dataset, ChunkList):
             yield from (table.parent for tables in listed_files(file).values() for table in tables.values())
         if isinstance(dataset, RankerFolder):
-            for chunk, versions in read_card(file)["inputs"].items():
-                for kind, version in versions.items():
-                    yield catalog.get(f"train.{chunk}.{kind}").version_folder(version).resolve()
+            yield from _named_by_card(file, catalog)
+
+
+def _named_by_card(model: Path, catalog: CatalogProtocol) -> Iterator[Path]:
+    for chunk, versions in read_card(model)["inputs"].items():
+        for kind, version in versions.items():
+            yield catalog.get(f"train.{chunk}.{kind}").version_folder(version).resolve()
+
+
+def _other_models(outputs: Iterable[WholeDataset]) -> set[Path]:
+    """Models beside ours, of rankers that are not configured at present: nothing drops them."""
+    ours = {Path(dataset._filepath) for dataset in outputs if isinstance(dataset, RankerFolder)}
+    found = {model for place in ours for model in place.parents[1].glob(f"*/{place.name}/*/{place.name}")}
+    return {model for model in found if model.parents[1] not in ours}
 
 
 def _leftovers(dataset: object) -> list[Path]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from kedro.io import DatasetError, Version
 
+from multimodal_recall.datasets import writing
 from multimodal_recall.datasets.chunk_list import ChunkList
 from multimodal_recall.datasets.chunk_parquet import ChunkParquet
 from multimodal_recall.datasets.folders import LanguageModelFolder
@@ -199,3 +200,25 @@ def test_labels_must_be_numbered_from_zero(tmp_path: Path, content: str) -> None
 def test_missing_raw_files_say_where_they_go(tmp_path: Path, make: Callable) -> None:
     with pytest.raises(DatasetError, match=r"does not exist\. Put the official file there, or point `raw`"):
         make(str(tmp_path / "file")).load()
+
+
+def test_a_file_without_versions_never_has_the_record_of_another_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = JsonFile(str(tmp_path / "value.json"))
+    file.made_by = {"node": "first"}
+    file.save(1)
+    assert (file.record()["node"], file.record()["output"]) == ("first", file.state())
+    # Given a kill just before the new content gets its name
+    file.made_by = {"node": "second"}
+    monkeypatch.setattr(writing, "take_place", stop)
+    with pytest.raises(KeyboardInterrupt):
+        file.save(2)
+    assert (file.load(), file.record()) == (1, None)
+    monkeypatch.undo()
+    file.save(2)
+    assert (file.load(), file.record()["node"], file.record()["output"]) == (2, "second", file.state())
+
+
+def stop(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -62,14 +62,25 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
         return self._read(path)
 
     def save(self, data: Saved) -> None:
-        """Write under a temporary name beside the final place, then rename; just before that, the record."""
+        """Write under a temporary name beside the final place, then rename.
+
+        A kill leaves no version without its record. A file without versions, whose last content has a record too, loses
+        that before it is replaced and gets the new one after: without a record, it counts as stale.
+        """
         path = Path(self._get_save_path())
         with written_whole(path) as unfinished:
             self._write(unfinished, data)
-            if self.made_by is not None:
-                output = file_state(unfinished) if unfinished.is_file() else None
-                with written_whole(record_beside(path)) as record:
-                    record.write_text(json.dumps({**self.made_by, "output": output}, indent=2), encoding="utf-8")
+            output = file_state(unfinished) if unfinished.is_file() else None
+            if self.made_by is not None and self._version is None:
+                record_beside(path).unlink(missing_ok=True)
+            elif self.made_by is not None:
+                self._write_record(path, output)
+        if self.made_by is not None and self._version is None:
+            self._write_record(path, output)
+
+    def _write_record(self, path: Path, output: dict[str, int] | None) -> None:
+        with written_whole(record_beside(path)) as record:
+            record.write_text(json.dumps({**self.made_by, "output": output}, indent=2), encoding="utf-8")
 
     @abstractmethod
     def _write(self, path: Path, data: Saved) -> None:
