@@ -93,14 +93,7 @@ def measure_queries(scores: pd.DataFrame, answers: dict[int, list[int]]) -> pd.D
     if (place < 0).any():
         unknown = queries[starts][place < 0]
         raise MetricError(f"{len(unknown)} scored queries have no answer, first {unknown[0]}: another split's answers?")
-    lengths = np.fromiter(map(len, answers.values()), np.int64)
-    right = np.fromiter(itertools.chain.from_iterable(answers.values()), np.int64)
-    keys = _pair_keys(
-        np.concatenate([queries, np.repeat(np.fromiter(answers, np.int64), lengths)]), np.concatenate([products, right])
-    )
-    distinct = ~pd.Series(keys[len(queries) :]).duplicated().to_numpy()
-    count = np.bincount(np.repeat(np.arange(len(answers)), lengths)[distinct], minlength=len(answers))
-    relevant = pd.Series(keys[: len(queries)]).isin(keys[len(queries) :]).to_numpy()
+    relevant, count = _relevance(queries, products, answers)
     candidates = np.diff(np.append(starts, len(queries)))
     of = np.repeat(place, candidates)  # of each candidate
     hits, first_hits = of[relevant], np.zeros(len(count))
@@ -126,6 +119,20 @@ def measure_queries(scores: pd.DataFrame, answers: dict[int, list[int]]) -> pd.D
             "top_5": pd.Series(top, dtype=pd.ArrowDtype(top.type)),
         }
     )
+
+
+def _relevance(
+    queries: np.ndarray, products: np.ndarray, answers: dict[int, list[int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each candidate (n,) is a right answer, and the number of distinct right answers of each query (Q,)."""
+    lengths = np.fromiter(map(len, answers.values()), np.int64)
+    right = np.fromiter(itertools.chain.from_iterable(answers.values()), np.int64)
+    answered = np.repeat(np.fromiter(answers, np.int64), lengths)
+    keys = _pair_keys(np.concatenate([queries, answered]), np.concatenate([products, right]))
+    candidate_keys, right_keys = np.split(keys, [len(queries)])
+    distinct = ~pd.Series(right_keys).duplicated().to_numpy()
+    count = np.bincount(np.repeat(np.arange(len(answers)), lengths)[distinct], minlength=len(answers))
+    return pd.Series(candidate_keys).isin(right_keys).to_numpy(), count
 
 
 def bootstrap_interval(
