@@ -45,18 +45,41 @@ def test_a_score_does_not_depend_on_the_rest_of_its_batch(ranker: Ranker, arrays
 
 
 def test_the_summary_of_a_bilstm_is_the_last_state_of_each_direction() -> None:
-    # Given two sequences of lengths 3 and 1, equal to torch run on each without padding
+    # Given sequences of any order of lengths, equal to torch run on each without padding
     torch.manual_seed(0)
-    encoder, data = BiLstm(4, 6), torch.randn(2, 3, 4)
-    places, packed = packing(torch.tensor([[False, False, False], [False, True, True]]))
-    vectors = encoder(data.flatten(0, 1)[places], packed)
-    for sequence, vector in zip([data[0], data[1, :1]], vectors, strict=True):
-        outputs, _ = encoder.lstm(sequence[:, None])
+    encoder, data, lengths = BiLstm(4, 6), torch.randn(5, 3, 4), torch.tensor([2, 3, 1, 3, 2])
+    packed = packing(torch.arange(3) >= lengths[:, None])
+    vectors = encoder(data.flatten(0, 1)[packed.places], packed, *encoder.input_layer())
+    for sequence, length, vector in zip(data, lengths, vectors, strict=True):
+        outputs, _ = encoder.lstm(sequence[:length, None])
         expected = torch.cat([outputs[-1, 0, :3], outputs[0, 0, 3:]])
         torch.testing.assert_close(vector, expected)
     # and not the first position's output, whose forward half has seen one box
-    outputs, _ = encoder.lstm(data[0][:, None])
+    outputs, _ = encoder.lstm(data[0, :2, None])
     assert not torch.allclose(vectors[0], outputs[0, 0])
+
+
+def test_the_image_tower_equals_torchs_lstm_on_label_vector_feature_and_position(
+    ranker: Ranker, arrays: ChunkArrays, pairs: Pairs
+) -> None:
+    # Given weights of the norm that are not 1 and 0: the same vectors and the same gradients
+    tower, batch = ranker.image_encoder, arrays.batch(pairs)
+    torch.manual_seed(1)
+    for weight in tower.feature_norm.parameters():
+        nn.init.normal_(weight)
+    boxes = [tower.label_vectors[batch.box_labels], tower.feature_norm(batch.box_features.float())]
+    boxes = torch.cat([*boxes, batch.box_positions], dim=2)
+    lengths = (~batch.box_mask).sum(dim=1)
+    sequences = nn.utils.rnn.pack_padded_sequence(boxes, lengths, batch_first=True, enforce_sorted=False)
+    expected = torch.cat([*tower.boxes.lstm(sequences)[1][0]], dim=1)
+
+    def gradients(vectors: torch.Tensor) -> list[torch.Tensor]:
+        tower.zero_grad()
+        vectors.sin().sum().backward()
+        return [weight.grad.clone() for weight in tower.parameters()]
+
+    torch.testing.assert_close(tower(batch), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(gradients(tower(batch)), gradients(expected), rtol=1e-4, atol=1e-5)
 
 
 def test_every_box_moves_the_image_vector(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:

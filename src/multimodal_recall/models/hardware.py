@@ -1,6 +1,11 @@
 """What this machine computes well."""
 
+import ctypes
+import platform
+
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def best_device() -> torch.device:
@@ -18,3 +23,16 @@ def half_precision(device: torch.device) -> torch.dtype | None:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else None
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees, for its next arrays, where the C library is glibc.
+
+    Else its largest arrays are mapped and zeroed anew each time, page by page: 15 % of a training step on a CPU.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1)):
+        if not mallopt(option, value):
+            raise OSError(f"mallopt({option}, {value}) was refused")

@@ -13,7 +13,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
-from multimodal_recall.models.hardware import best_device, half_precision
+from multimodal_recall.models.hardware import best_device, half_precision, keep_freed_memory
 from multimodal_recall.models.ranker import LOSSES, SCHEDULES, Ranker
 from multimodal_recall.options import RankerOptions
 
@@ -129,13 +129,16 @@ class Trainer:
             fingerprint: Stands for data, options and code; a checkpoint with another one is not resumed.
             progress: Shows how far it is.
         """
+        keep_freed_memory()
         precision = "bf16" if half_precision(best_device()) else "no"
         # The word and label vectors are buffers that never change: no need to send them round before each step.
         unchanged = DistributedDataParallelKwargs(broadcast_buffers=False)
         self.accelerator = Accelerator(
             mixed_precision=precision, cpu=best_device().type == "cpu", kwargs_handlers=[unchanged]
         )
-        optimiser = torch.optim.AdamW(ranker.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+        optimiser = torch.optim.AdamW(
+            ranker.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
+        )
         self.ranker, self.optimiser = self.accelerator.prepare(ranker, optimiser)
         self.options, self.seed, self.chunks = options, seed, chunks
         self.load_chunk, self.measure, self.progress = load_chunk, measure, progress
