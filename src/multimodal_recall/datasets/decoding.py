@@ -15,10 +15,11 @@ TABS_BEFORE_FEATURES = COLUMNS.index("features")
 LARGEST_FLOAT16 = np.float16(65_504)
 LONGEST_NUMBER = 18  # digits that int64 holds for certain
 LARGEST_SIDE = 1_000_000  # pixels
+ON_ONE_CORE = 32_768  # numbers that torch casts on one core; chunks are what is spread over cores
 TORCH_PAYS_BYTES = 2_000_000_000
 
-Cast = Callable[[np.ndarray, np.ndarray], object]
-"""Rounds float32 (first) to float16 (into the second)."""
+Cast = Callable[[np.ndarray], np.ndarray]
+"""Rounds float32 to float16."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ def decode_rows(
 ) -> tuple[Rows, dict[int, str]]:
     """Read a block of TSV lines and check them; of the features of boxes that are not kept, only the length.
 
-    Boxes, labels and the range of features are checked for the whole block at once; a line on its own costs its split,
-    three base64 decodings and one cast.
+    Boxes, labels and features are rounded and checked for the whole block at once; a line on its own costs its split
+    and three base64 decodings.
 
     Args:
         lines: Lines with or without line ends.
@@ -107,10 +108,14 @@ def decode_rows(
     if largest_first:
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         order = np.lexsort((-area, row_of_box))
-    kept = order[place < max_boxes]  # row after row, as `counts` has them
+    kept = order[place < max_boxes]  # row after row
     kept_counts = np.minimum(counts, max_boxes)
-    chosen = np.split(place[kept], np.cumsum(kept_counts)[:-1]) if largest_first else None
-    features = _decode_features(fields, kept_counts, feature_size, chosen, cast, reasons)
+    decoded = counts if largest_first else kept_counts
+    features = _decode_features(fields, decoded, feature_size, reasons)
+    features = cast(features[kept] if largest_first else features)
+    for row in np.unique(np.repeat(np.arange(len(fields)), kept_counts)[_out_of_range(features)]):
+        reason = f"a feature is negative, NaN or beyond {LARGEST_FLOAT16:.0f}"
+        reasons.setdefault(fields[row].place, reason)
     rows = Rows(
         *(np.ascontiguousarray(column) for column in numbers.T),
         [row.query for row in fields],
@@ -204,39 +209,24 @@ def _unknown(fields: list[Fields], labels: np.ndarray, row_of_box: np.ndarray, l
 
 
 def _decode_features(
-    fields: list[Fields],
-    counts: np.ndarray,
-    feature_size: int,
-    chosen: list[np.ndarray] | None,
-    cast: Cast,
-    reasons: dict[int, str],
+    fields: list[Fields], counts: np.ndarray, feature_size: int, reasons: dict[int, str]
 ) -> np.ndarray:
-    """Decode and cast the features of the kept boxes, (sum of ``counts``, F) float16; see ``decode_rows``.
+    """Decode the features of each row's first boxes, (sum of ``counts``, F) float32; zeros where they are no base64.
 
     Args:
         fields: The rows.
-        counts: Boxes kept of each.
+        counts: Boxes to decode of each.
         feature_size: F.
-        chosen: Which boxes of each row are kept; ``None`` for the first.
-        cast: Rounds to float16.
-        reasons: Gets those of rows whose features are no base64, or no numbers that float16 holds.
+        reasons: Gets those of rows whose features are no base64.
     """
-    ends = np.cumsum(counts)
-    features = np.empty((ends[-1] if len(ends) else 0, feature_size), np.float16)
-    for number, (row, start, end) in enumerate(zip(fields, ends - counts, ends, strict=True)):
-        readable = end - start if chosen is None else row.num_boxes
+    decoded: list[bytes | bytearray] = []
+    for row, count in zip(fields, counts.tolist(), strict=True):
         try:
-            data = _decode("features", row.features, row.num_boxes, feature_size * 4, readable)
+            decoded.append(_decode("features", row.features, row.num_boxes, feature_size * 4, count))
         except BadRow as error:
             reasons.setdefault(row.place, str(error))
-            features[start:end] = 0
-            continue
-        values = np.frombuffer(data, "<f4").reshape(-1, feature_size)
-        cast(values if chosen is None else values[chosen[number]], features[start:end])
-    for number in np.unique(np.repeat(np.arange(len(counts)), counts)[_out_of_range(features)]):
-        reason = f"a feature is negative, NaN or beyond {LARGEST_FLOAT16:.0f}"
-        reasons.setdefault(fields[number].place, reason)
-    return features
+            decoded.append(bytes(count * feature_size * 4))
+    return np.frombuffer(bytearray().join(decoded), "<f4").reshape(-1, feature_size)
 
 
 def _out_of_range(features: np.ndarray) -> np.ndarray:
@@ -256,12 +246,19 @@ def float16_cast(text_bytes: int) -> Cast:
         return _numpy_cast
     import torch
 
-    return lambda values, out: torch.from_numpy(out).copy_(torch.from_numpy(values))
+    def cast(values: np.ndarray) -> np.ndarray:
+        rounded = np.empty(values.shape, np.float16)
+        parts = (torch.from_numpy(array.ravel()).split(ON_ONE_CORE) for array in (rounded, values))
+        for target, source in zip(*parts, strict=True):
+            target.copy_(source)
+        return rounded
+
+    return cast
 
 
-def _numpy_cast(values: np.ndarray, out: np.ndarray) -> None:
+def _numpy_cast(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # to infinity, as torch does without a warning
-        np.copyto(out, values, casting="same_kind")
+        return values.astype(np.float16)
 
 
 def _decode(name: str, field: bytes | memoryview, boxes: int, box_bytes: int, readable: int | None = None) -> bytearray:
