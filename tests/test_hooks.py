@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from kedro.pipeline import Pipeline, node
+
+from multimodal_recall.hooks import RememberEnds
 from multimodal_recall.options import IngestOptions
 from tests.test_whole_run import versions
 
@@ -47,3 +50,12 @@ def test_a_record_names_the_version_that_was_pinned(run_copy: tuple[Path, Callab
     newest = max((project / "data/05_model_input/shop/train/examples.json").iterdir())
     assert read_record(newest, "examples.json")["inputs"]["train.chunk_001.query_features"] == first
     assert versions(project, "query_features")[-1] > first
+
+
+def test_the_ends_of_a_pipeline_are_worked_out_once() -> None:
+    nodes = [node(lambda data: data, f"data_{number}", f"data_{number + 1}") for number in range(3)]
+    pipeline = Pipeline(nodes)
+    RememberEnds().before_pipeline_run(pipeline)
+    assert pipeline.inputs() is pipeline.inputs()
+    assert (pipeline.inputs(), pipeline.outputs()) == ({"data_0"}, {"data_3"})
+    assert Pipeline(nodes[1:]).inputs() == {"data_1"}  # another pipeline of the same nodes has its own

@@ -1,5 +1,7 @@
 """What is checked before the first node of a run, and what is recorded of each node."""
 
+import functools
+
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
@@ -33,3 +35,17 @@ class RecordMaking:
         made_by = describe_making(node, catalog)
         for dataset in whole_datasets(node.outputs, catalog).values():
             dataset.made_by = made_by
+
+
+class RememberEnds:
+    """Works out once what a pipeline reads and what it leaves.
+
+    After each node Kedro asks the pipeline for both once a dataset of the node, and each time all nodes are walked: a
+    third of its time at 300 nodes, and it grows with their square.
+    """
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Keep the pipeline's first answers; it does not change."""
+        for ends in ("inputs", "outputs"):
+            setattr(pipeline, ends, functools.cache(getattr(pipeline, ends)))

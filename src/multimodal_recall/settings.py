@@ -2,10 +2,10 @@
 
 import warnings
 
-from multimodal_recall.hooks import CheckInputs, RecordMaking
+from multimodal_recall.hooks import CheckInputs, RecordMaking, RememberEnds
 from multimodal_recall.layout import RememberingConfigLoader
 
-HOOKS = (CheckInputs(), RecordMaking())
+HOOKS = (CheckInputs(), RecordMaking(), RememberEnds())
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
