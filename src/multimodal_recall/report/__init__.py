@@ -1,0 +1,1 @@
+"""The evaluation report: one HTML file, from the tables of a finished evaluation."""

@@ -1,0 +1,115 @@
+"""Products drawn as the boxes found on their photo, to scale."""
+
+import base64
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from PIL import Image
+
+LISTED = 4
+"""Boxes that are named below a drawing; the others are counted."""
+PHOTO_SIDE = 320
+"""Pixels of an embedded photo's longer side: twice the size it is drawn in."""
+
+
+Box = tuple[float, float, float, float, str]
+"""Top, left, bottom, right (pixels) and label name."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A product as it is shown."""
+
+    svg: Markup
+    boxes: list[tuple[str, str]]
+    """Label and size (width by height, pixels) of the largest boxes, in the order of their numbers in ``svg``."""
+    more: int
+    """Boxes that ``boxes`` leaves out."""
+
+
+def short_label(name: str) -> str:
+    """A label's name up to its bracket or first comma: the official ones run to 80 characters."""
+    return re.split(r" \(|, ", name, maxsplit=1)[0]
+
+
+def box_colours(labels: Iterable[list[str]]) -> dict[str, str]:
+    """Give each label a colour of the page, far from its neighbours' in the alphabet; "others" says nothing: grey."""
+    names = sorted({name for product in labels for name in product})
+    hues = {name: f"hsl({round(place * 137.5) % 360} var(--box))" for place, name in enumerate(names)}  # golden angle
+    return hues | {"others": "var(--soft)"}
+
+
+def draw_product(product: Mapping[str, Any], colours: Mapping[str, str], photos: Path | None) -> Drawing:
+    """Draw a product: photo if there is one, then its boxes, numbered from the largest.
+
+    Args:
+        product: ``product_id``, ``image_h``, ``image_w`` and the lists ``top``, ``left``, ``bottom``, ``right``
+            (pixels) and ``labels`` (names).
+        colours: Of each label; see ``box_colours``.
+        photos: Folder of ``<product_id>.jpg``, or ``None``.
+    """
+    columns = (product[name] for name in ("top", "left", "bottom", "right", "labels"))
+    boxes = sorted(zip(*columns, strict=True), key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
+    height, width = product["image_h"], product["image_w"]
+    unit = max(height, width) / 100
+    photo = _embed_photo(product["product_id"], photos)
+    named = [(short_label(box[4]), _size(box)) for box in boxes]
+    parts = [
+        Markup('<svg class="product" role="img" aria-label="{}" viewBox="{:.0f} {:.0f} {:.0f} {:.0f}">').format(
+            f"{len(boxes)} boxes: {', '.join(map(' '.join, named))}", -unit, -unit, width + 2 * unit, height + 2 * unit
+        ),
+        Markup('<rect class="edge" width="{}" height="{}"/>').format(width, height),
+    ]
+    if photo:
+        image = '<image href="{}" width="{}" height="{}" preserveAspectRatio="none"/>'
+        parts.append(Markup(image).format(photo, width, height))
+    parts += [_draw_box(number, box, colours[box[4]]) for number, box in enumerate(boxes, start=1)]
+    number = '<text x="{:.0f}" y="{:.0f}" font-size="{:.0f}">{}</text>'  # after all boxes, so that none covers it
+    corners = enumerate(_free_corners(boxes, unit), start=1)
+    parts += [Markup(number).format(left, top, 9 * unit, place) for place, (left, top) in corners]
+    return Drawing(Markup("").join([*parts, Markup("</svg>")]), named[:LISTED], len(named[LISTED:]))
+
+
+def _size(box: Box) -> str:
+    """Width and height of a box."""
+    return f"{box[3] - box[1]:.0f} \N{MULTIPLICATION SIGN} {box[2] - box[0]:.0f}"
+
+
+def _draw_box(number: int, box: Box, colour: str) -> Markup:
+    """A rectangle that tells its label and size."""
+    top, left, bottom, right, label = box
+    title = f"{number} {label}: {_size(box)} pixels"
+    form = (
+        '<rect class="box" style="--colour:{}" x="{:.0f}" y="{:.0f}" width="{:.0f}" height="{:.0f}">'
+        "<title>{}</title></rect>"
+    )
+    return Markup(form).format(colour, left, top, right - left, bottom - top, title)
+
+
+def _free_corners(boxes: list[Box], unit: float) -> Iterator[tuple[float, float]]:
+    """Where each box's number stands: in its upper left corner, or beside the numbers that are there already."""
+    taken: list[tuple[float, float]] = []
+    for top, left, *_ in boxes:
+        x, y = left + 2 * unit, top + 9 * unit
+        while any(abs(x - other_x) < 11 * unit and abs(y - other_y) < 8 * unit for other_x, other_y in taken):
+            x += unit
+        taken.append((x, y))
+        yield x, y
+
+
+def _embed_photo(product_id: int, photos: Path | None) -> str | None:
+    """A photo as a data address, scaled down; ``None`` where there is no such file."""
+    path = photos and photos / f"{product_id}.jpg"
+    if not path or not path.exists():
+        return None
+    written = io.BytesIO()
+    with Image.open(path) as photo:
+        small = photo.convert("RGB")
+        small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+        small.save(written, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode()

@@ -1,0 +1,149 @@
+"""From the report's content to its one HTML page."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from multimodal_recall.metrics import K
+from multimodal_recall.report import figures
+from multimodal_recall.report.content import (
+    KINDS,
+    ReportContent,
+    calibration_error,
+    extremes,
+    order_queries,
+    reliability,
+    shown_candidates,
+)
+from multimodal_recall.report.drawings import box_colours, draw_product
+
+TEMPLATE = "report.html.j2"
+
+
+def render_page(content: ReportContent) -> str:
+    """Render the report as one HTML file that needs nothing else: no network, no second file.
+
+    Args:
+        content: What is to be shown.
+
+    Returns:
+        The file's text; the same content always gives the same text.
+    """
+    loader = PackageLoader("multimodal_recall.report", "")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    ordered = order_queries(content)
+    worst, best = extremes(ordered)
+    cards = _cards(content, pd.concat([worst, best]))
+    return environment.get_template(TEMPLATE).render(
+        content=content,
+        k=K,
+        groups=_headline_groups(content.headline),
+        breakdowns=[(by, group.to_dict("records")) for by, group in content.breakdown.groupby("by", sort=False)],
+        scale=Scale.around(content.headline),
+        breakdown_scale=None if content.breakdown.empty else Scale.around(content.breakdown),
+        tiles=_tiles(content, ordered),
+        ordered=ordered.to_dict("records"),
+        worst=[cards[query_id] for query_id in worst["query_id"]],
+        best=[cards[query_id] for query_id in best["query_id"]],
+        **_plots(content),
+    )
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where a measure stands on a row's interval plot."""
+
+    low: float
+    high: float
+    ticks: list[float]
+
+    @classmethod
+    def around(cls, table: pd.DataFrame) -> "Scale":
+        """The tenths around all intervals of a table with ``low`` and ``high``."""
+        first = min(math.floor(table["low"].min() * 10 + 1e-9), 9)  # 3 * 0.1 * 10 is 3.0000000000000004
+        last = max(math.ceil(table["high"].max() * 10 - 1e-9), first + 1)
+        step = 1 if last - first <= 4 else 2
+        return cls(first / 10, last / 10, [tenth / 10 for tenth in range(first, last + 1) if tenth % step == 0])
+
+    def place(self, value: float) -> str:
+        """A value's place from left to right, in per cent."""
+        return f"{100 * (value - self.low) / (self.high - self.low):.1f}%"
+
+
+def _headline_groups(headline: pd.DataFrame) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """Name, meaning and rankings, best first, of each kind there is."""
+    ordered = headline.sort_values(["ndcg_at_5", "ranking"], ascending=[False, True])
+    kinds = [(kind, meaning, ordered[ordered["kind"] == kind]) for kind, meaning in KINDS.items()]
+    return [(kind, meaning, rows.to_dict("records")) for kind, meaning, rows in kinds if len(rows)]
+
+
+def _tiles(content: ReportContent, ordered: pd.DataFrame) -> list[tuple[str, str]]:
+    """Figures of the shown ranking in large type, each with what it is."""
+    ndcg, ranks = ordered["ndcg_at_5"], ordered["right_ranks"]
+    first = sum(found[:1] == [1] for found in ranks)
+    none = int((ndcg == 0).sum())
+    return [
+        (f"{ndcg.mean():.3f}", f"nDCG@{K} of {content.ranking}"),
+        (f"{len(ordered):,}", f"queries, {len(content.candidates):,} candidates"),
+        (f"{first / len(ordered):.0%}", "of the queries have a right product first"),
+        (f"{none / len(ordered):.0%}", f"of the queries have no right product among the first {K}"),
+    ]
+
+
+def _plots(content: ReportContent) -> dict[str, Any]:
+    """The plots as SVG and the figures told with them; ``None`` or empty for what this content cannot show."""
+    scores = figures.plot_score_distributions(content.candidates)
+    medians = content.candidates.groupby("right")["score"].median()
+    told = ", ".join(f"{'right' if right else 'wrong'} {median:.3g}" for right, median in medians.items())
+    plots: dict[str, Any] = {
+        "distributions": figures.to_svg(scores, "scores", f"Histograms of the scores; medians: {told}"),
+        "medians": told,
+        "learning": [],
+        "calibration": None,
+        "calibration_error": None,
+    }
+    if content.training_logs:
+        plots["learning"] = [_learning(content, "loss"), _learning(content, "valid_ndcg_at_5")]
+    if content.scores_are_log_odds:
+        bins = reliability(content.candidates)
+        error = calibration_error(bins)
+        described = f"Reliability curve; calibration error {error:.3f}"
+        plots["calibration"] = figures.to_svg(figures.plot_calibration(bins), "calibration", described)
+        plots["calibration_error"] = error
+    return plots
+
+
+def _learning(content: ReportContent, column: str) -> Markup:
+    """The learning curves of one column, described by the best epoch of each ranker."""
+    told = []
+    for ranker, log in content.training_logs.items():
+        best = log.loc[log["valid_ndcg_at_5"].idxmax()]
+        told.append(f"{ranker} is best after epoch {best['epoch'] + 1:.0f} with nDCG@5 {best['valid_ndcg_at_5']:.3f}")
+    curves = figures.plot_learning_curves(content.training_logs, column)
+    return figures.to_svg(curves, column, f"{figures.LEARNING[column]} by epoch; {'; '.join(told)}")
+
+
+def _cards(content: ReportContent, queries: pd.DataFrame) -> dict[int, dict[str, Any]]:
+    """What is drawn of each of some queries: its row, its first candidates, and the right ones after them."""
+    shown = shown_candidates(content, queries["query_id"])
+    drawings = dict(_draw(content, shown["product_id"])) if content.products is not None else {}
+    cards = {query["query_id"]: {**query, "first": [], "missed": []} for query in queries.to_dict("records")}
+    for candidate in shown.to_dict("records"):
+        card = cards[candidate["query_id"]]
+        part = "first" if candidate["rank"] <= K else "missed"
+        card[part].append({**candidate, "drawing": drawings.get(candidate["product_id"])})
+    return cards
+
+
+def _draw(content: ReportContent, product_ids: pd.Series) -> Iterator[tuple[int, Any]]:
+    products = content.products[content.products["product_id"].isin(product_ids)].drop_duplicates("product_id")
+    colours = box_colours(products["labels"])
+    for product in products.to_dict("records"):
+        yield product["product_id"], draw_product(product, colours, content.photos)
