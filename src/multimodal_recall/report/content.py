@@ -1,6 +1,6 @@
 """What the report shows: the tables it is given, and the figures it computes from them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def _check_columns(name: str, table: pd.DataFrame | None, wanted: tuple[str, ...
         raise ReportError(f"{name} has no column {missing}; found {list(table.columns)}, wanted {list(wanted)}")
 
 
-def _check_known(what: str, found: pd.Series, known: object, wanted: str) -> None:
+def _check_known(what: str, found: pd.Series, known: Iterable, wanted: str) -> None:
     unknown = found[~found.isin(list(known))].unique()
     if len(unknown):
         raise ReportError(f"{len(unknown)} {what} are unknown, first {unknown[0]}; wanted {wanted}")

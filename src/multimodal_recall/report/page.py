@@ -20,7 +20,7 @@ from multimodal_recall.report.content import (
     reliability,
     shown_candidates,
 )
-from multimodal_recall.report.drawings import box_colours, draw_product
+from multimodal_recall.report.drawings import Drawing, box_colours, draw_product
 
 TEMPLATE = "report.html.j2"
 
@@ -142,7 +142,8 @@ def _cards(content: ReportContent, queries: pd.DataFrame) -> dict[int, dict[str,
     return cards
 
 
-def _draw(content: ReportContent, product_ids: pd.Series) -> Iterator[tuple[int, Any]]:
+def _draw(content: ReportContent, product_ids: pd.Series) -> Iterator[tuple[int, Drawing]]:
+    """Each of some products, by its id."""
     products = content.products[content.products["product_id"].isin(product_ids)].drop_duplicates("product_id")
     colours = box_colours(products["labels"])
     for product in products.to_dict("records"):
