@@ -4,22 +4,22 @@ python benchmarks/seeds.py --env=photos --seeds 0 1 2
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
 from statistics import mean, stdev
 
+import pandas as pd
 import yaml
 
 PROJECT = Path(__file__).parents[1]
 
 
-def newest_metrics(env: str, ranker: str, split: str) -> dict:
-    """The metrics that the last run saved."""
+def newest_comparison(env: str) -> pd.DataFrame:
+    """The comparison that the last run saved, by split and ranking."""
     collection = yaml.safe_load((PROJECT / "conf" / env / "globals.yml").read_text())["collection"]
-    versions = PROJECT / "data" / "08_reporting" / collection / ranker / f"{split}_metrics.json"
-    return json.loads((max(versions.iterdir()) / versions.name).read_text())
+    versions = PROJECT / "data" / "08_reporting" / collection / "comparison.csv"
+    return pd.read_csv(max(versions.iterdir()) / versions.name).set_index(["split", "ranking"])
 
 
 def main() -> None:
@@ -35,12 +35,9 @@ def main() -> None:
         command = [sys.executable, "-m", "kedro", "run", f"--env={options.env}", f"--params=seed={seed}"]
         subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
         for split in options.splits:
-            measured = newest_metrics(options.env, options.ranker, split)["ndcg_at_5"]
-            found[split].append(measured["mean"])
-            print(
-                f"seed {seed}  {split}  {measured['mean']:.4f}  ({measured['low']:.3f} to {measured['high']:.3f})",
-                flush=True,
-            )
+            ndcg, low, high = newest_comparison(options.env).loc[(split, options.ranker), ["nDCG@5", "low", "high"]]
+            found[split].append(ndcg)
+            print(f"seed {seed}  {split}  {ndcg:.4f}  ({low:.3f} to {high:.3f})", flush=True)
     for split, values in found.items():
         spread = f", standard deviation {stdev(values):.4f}" if len(values) > 1 else ""
         print(f"mean of {len(values)} seeds  {split}  {mean(values):.4f}{spread}")

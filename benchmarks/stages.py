@@ -30,7 +30,7 @@ from benchmarks.made_up import FOLDER, made_up_queries, made_up_tsv
 from multimodal_recall.datasets.chunk_parquet import ChunkParquet
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
-from multimodal_recall.metrics import measure_queries
+from multimodal_recall.metrics import ndcg_at_5
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
 from multimodal_recall.models.hardware import keep_freed_memory
 from multimodal_recall.models.language_model import QueryVectors, train_tokenizer
@@ -260,7 +260,7 @@ def ndcg(side: str) -> Timed:
     answers = dict(enumerate(scores["product_id"].to_numpy().reshape(queries, 30)[:, :6].tolist()))
     timed = Timed(len(scores))
     with timed.clock():
-        measure_queries(scores, answers) if side == "ours" else straightforward.ndcg_at_5(scores, answers)
+        ndcg_at_5(scores, answers) if side == "ours" else straightforward.ndcg_at_5(scores, answers)
     return timed
 
 

@@ -1,5 +1,6 @@
 """Data small enough to check by eye, and a project small enough to run whole."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
@@ -16,6 +18,7 @@ from multimodal_recall.datasets.official_rows import OfficialRow
 
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"
+LEADERBOARD = SHARED / "leaderboard"
 
 SMALL_DISK = 1 << 20  # bytes
 
@@ -92,3 +95,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small disk needs Linux and root")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+def read_leaderboard() -> tuple[pd.DataFrame, dict[int, list[int]], np.ndarray]:
+    """Real scores (a column a published model), answers, and in how many lists of all splits each product stands."""
+    scores = pd.read_parquet(LEADERBOARD / "valid_scores.parquet")
+    raw = json.loads((LEADERBOARD / "valid_answer.json").read_text())
+    counts = pd.read_parquet(LEADERBOARD / "product_counts.parquet")
+    lists = scores.merge(counts, how="left", on=["query_id", "product_id"])["lists_with_product"]
+    return scores, {int(query): right for query, right in raw.items()}, lists.to_numpy()

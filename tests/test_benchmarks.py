@@ -15,7 +15,7 @@ from benchmarks.stages import made_up_arrays, made_up_pairs, padded
 
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
-from multimodal_recall.metrics import measure_queries
+from multimodal_recall.metrics import ndcg_at_5
 from multimodal_recall.models.language_model import QueryVectors, new_albert, train_tokenizer
 from multimodal_recall.options import IngestOptions, LanguageModelOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
@@ -84,7 +84,7 @@ def test_ndcg() -> None:
     scores["score"] = random.integers(0, 4, len(scores)) / 4  # many are equal
     answers = {query: random.permutation(9)[: random.integers(1, 8)].tolist() for query in range(40)}
     theirs = straightforward.ndcg_at_5(scores, answers)
-    np.testing.assert_allclose(theirs, measure_queries(scores, answers)["ndcg_at_5"], atol=1e-12)
+    np.testing.assert_allclose(theirs, ndcg_at_5(scores, answers)["ndcg_at_5"], atol=1e-12)
 
 
 def test_a_side_of_a_stage_runs_alone() -> None:

@@ -18,7 +18,26 @@ from tests.test_whole_run import load, versions
 
 Kedro = Callable[[str], Result]
 CHUNK = "data/02_intermediate/shop/train/chunk_001"
-EVALUATED = "data/08_reporting/shop/two_tower"
+EVALUATED = "data/08_reporting/shop"
+SPLITS = ("testA", "valid")
+GATHER, BLEND, MEASURE, BREAK_DOWN = (
+    [f"{name}_{split}_{things}" for split in SPLITS]
+    for name, things in (
+        ("gather", "scores"),
+        ("blend", "rankings"),
+        ("measure", "rankings"),
+        ("break_down", "queries"),
+    )
+)
+TAKES_EVALUATE = (*GATHER, *BLEND, "fit_rankings", *BREAK_DOWN, "compare_rankings", "make_report")
+FOLLOWS_FROM_SCORES = ", ".join(
+    [
+        *(f"{node} of evaluation" for node in GATHER),
+        "make_testA_submission of two_tower",
+        *(f"{node} of evaluation" for node in ("count_lists", *BLEND, "fit_rankings", *MEASURE, *BREAK_DOWN)),
+        "compare_rankings of evaluation, make_report of evaluation",
+    ]
+)
 
 
 @pytest.fixture
@@ -80,8 +99,7 @@ def test_the_command_remakes_what_follows_from_a_new_chunk_and_nothing_else(kedr
         "featurize of train.chunk_001",
         "  newer version of rejected: merge_rejected of train",
         "and what follows from it: train of two_tower, score_testA of two_tower, score_valid of two_tower, "
-        "make_testA_submission of two_tower, measure_testA of two_tower, measure_valid of two_tower, "
-        "summarise_testA of two_tower, summarise_valid of two_tower, compare_rankings",
+        f"{FOLLOWS_FROM_SCORES}",
     ]
     nodes = "train.chunk_001.sample_negatives,train.merge_rejected,train.chunk_001.featurize"
     assert lines[-1] == f"  kedro run --from-nodes={nodes}"
@@ -97,7 +115,7 @@ def test_the_command_remakes_what_follows_from_a_new_chunk_and_nothing_else(kedr
 def test_another_option_is_named_and_stale_until_it_is_run(kedro: Kedro) -> None:
     changed = "--params=evaluate.confidence=0.9"
     lines = lines_of(kedro(f"kedro stale {changed}"), 1)
-    wanted = "measure_references of shop, summarise_testA of two_tower, summarise_valid of two_tower"
+    wanted = ", ".join(f"{node} of evaluation" for node in TAKES_EVALUATE)
     assert lines[1] == f"  evaluate.confidence was 0.95, is now 0.9: {wanted}"
     assert lines[-1].endswith(f" {changed}")
     assert kedro(lines[-1]).exit_code == 0
@@ -141,15 +159,16 @@ def test_a_raw_file_replaced_by_hand_stays_and_what_read_it_is_stale(kedro: Kedr
 
 
 def test_missing_and_unrecorded_outputs(kedro: Kedro) -> None:
-    shutil.rmtree(f"{EVALUATED}/valid_metrics.json")
-    next(Path(EVALUATED).glob("testA_metrics.json/*/.testA_metrics.json.made_by.json")).unlink()
+    shutil.rmtree(f"{EVALUATED}/valid_breakdown.csv")
+    next(Path(EVALUATED).glob("testA_breakdown.csv/*/.testA_breakdown.csv.made_by.json")).unlink()
     assert lines_of(kedro("kedro stale --pipelines=evaluate"), 1) == [
         "stale:",
-        "  no record of how it was made: testA_metrics of two_tower",
-        "  missing: valid_metrics of two_tower",
-        "and what follows from it: compare_rankings",
+        "  no record of how it was made: testA_breakdown of evaluation",
+        "  missing: valid_breakdown of evaluation",
+        "and what follows from it: make_report of evaluation",
         "make it anew with:",
-        "  kedro run --pipelines=evaluate --from-nodes=two_tower.summarise_testA,two_tower.summarise_valid",
+        "  kedro run --pipelines=evaluate --from-nodes=evaluation.break_down_testA_queries,"
+        "evaluation.break_down_valid_queries",
     ]
 
 
@@ -159,9 +178,7 @@ def test_a_pinned_older_input_is_not_stale(run_copy: tuple[Path, Callable], kedr
     run_copy[1](node_names=["train.list_examples"], load_versions={"train.chunk_001.query_features": first})
     assert lines_of(kedro("kedro stale"), 1)[1:3] == [
         "  newer version of train_examples: train of two_tower",
-        "and what follows from it: score_testA of two_tower, score_valid of two_tower, "
-        "make_testA_submission of two_tower, measure_testA of two_tower, measure_valid of two_tower, "
-        "summarise_testA of two_tower, summarise_valid of two_tower, compare_rankings",
+        f"and what follows from it: score_testA of two_tower, score_valid of two_tower, {FOLLOWS_FROM_SCORES}",
     ]
 
 

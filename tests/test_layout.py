@@ -63,7 +63,7 @@ def test_the_registry_follows_the_environment(project: Path) -> None:
         ({"rankers": ["two_towers"]}, "rankers names 'two_towers', which has no options"),
         ({"chunks": {"train": True}}, "chunks.train is True"),
         ({"sample_negativs": {"epochs": 9}}, "'sample_negativs' is no group of options"),
-        ({"rankers": []}, "rankers is empty"),
+        ({"rankers": []}, "There is nothing to run: rankers is empty, and .*valid_scores.parquet does not exist"),
     ],
 )
 def test_faults_are_named(project: Path, parameters: dict, message: str) -> None:

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -6,10 +5,15 @@ import pandas as pd
 import pytest
 from sklearn.metrics import ndcg_score
 
-from multimodal_recall.metrics import MetricError, bootstrap_interval, measure_queries, rank_candidates
-from tests.conftest import SHARED
-
-LEADERBOARD = SHARED / "leaderboard"
+from multimodal_recall.metrics import (
+    MetricError,
+    bootstrap_means,
+    interval,
+    measure_queries,
+    ndcg_at_5,
+    rank_candidates,
+)
+from tests.conftest import LEADERBOARD, read_leaderboard
 
 
 def official_ndcg(products: list[int], answers: list[int], k: int = 5) -> float:
@@ -22,13 +26,25 @@ def official_ndcg(products: list[int], answers: list[int], k: int = 5) -> float:
     return dcg / best
 
 
+def by_definition(products: list[int], answers: list[int]) -> dict[str, float]:
+    """The measures that ir-measures takes from TREC, written out."""
+    ranks = [rank for rank, product in enumerate(products, start=1) if product in answers]
+    return {
+        "ndcg_at_10": official_ndcg(products, answers, k=10),
+        "reciprocal_rank": 1 / ranks[0],
+        "recall_at_5": sum(rank <= 5 for rank in ranks) / len(answers),
+        "precision_at_5": sum(rank <= 5 for rank in ranks) / 5,
+        "average_precision": sum(hits / rank for hits, rank in enumerate(ranks, start=1)) / len(answers),
+    }
+
+
 def table(*rows: tuple[int, int, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["query_id", "product_id", "score"])
 
 
 def test_equal_to_the_official_evaluation_and_to_sklearn() -> None:
     random = np.random.default_rng(0)
-    answers, frames, expected, by_sklearn = {}, [], [], []
+    answers, frames, expected, others, by_sklearn = {}, [], [], [], []
     for query in range(300):
         products = random.permutation(1000)[: random.integers(5, 30)]
         scores = random.permutation(len(products)).astype(float)
@@ -36,10 +52,15 @@ def test_equal_to_the_official_evaluation_and_to_sklearn() -> None:
         answers[query] = right
         frames.append(pd.DataFrame({"query_id": query, "product_id": products, "score": scores}))
         expected.append(official_ndcg(products[np.argsort(-scores)].tolist(), right))
+        others.append(by_definition(products[np.argsort(-scores)].tolist(), right))
         by_sklearn.append(ndcg_score([np.isin(products, right)], [scores], k=5))
     measured = measure_queries(pd.concat(frames).sample(frac=1, random_state=0), answers)
     np.testing.assert_allclose(measured["ndcg_at_5"], expected, atol=1e-12)
     np.testing.assert_allclose(measured["ndcg_at_5"], by_sklearn, atol=1e-12)
+    alone = ndcg_at_5(pd.concat(frames), answers)
+    pd.testing.assert_frame_equal(alone, measured[["query_id", "answers", "ndcg_at_5"]])
+    for name, values in pd.DataFrame(others).items():
+        np.testing.assert_allclose(measured[name], values, atol=1e-6, err_msg=name)  # TREC's code has six digits
 
 
 def test_edge_cases_by_hand() -> None:
@@ -78,11 +99,20 @@ def test_bad_scores_are_refused() -> None:
 
 
 def test_the_interval_is_seeded_and_as_wide_as_theory_says() -> None:
-    values = np.random.default_rng(1).random(400)
-    low, high = bootstrap_interval(values, 4000, 0.95, np.random.default_rng(0))
-    assert (low, high) == bootstrap_interval(values, 4000, 0.95, np.random.default_rng(0))
+    values = np.random.default_rng(1).random((400, 1))
+
+    def ends() -> list[float]:
+        return [float(end[0]) for end in interval(bootstrap_means(values, 4000, np.random.default_rng(0)), 0.95)]
+
+    assert ends() == ends()
     half = 1.96 * values.std() / math.sqrt(len(values))
-    assert [low, high] == pytest.approx([values.mean() - half, values.mean() + half], abs=0.1 * half)
+    assert ends() == pytest.approx([values.mean() - half, values.mean() + half], abs=0.1 * half)
+
+
+def test_columns_are_resampled_together() -> None:
+    values = np.random.default_rng(1).random((50, 1))
+    means = bootstrap_means(np.hstack([values, values + 1]), 100, np.random.default_rng(0))
+    np.testing.assert_allclose(means[:, 1] - means[:, 0], 1)
 
 
 @pytest.mark.skipif(not LEADERBOARD.exists(), reason=f"{LEADERBOARD} with the real scores is not here")
@@ -91,9 +121,6 @@ def test_the_interval_is_seeded_and_as_wide_as_theory_says() -> None:
     [("imagebert", 0.709813), ("lxmert_b1", 0.689490), ("lxmert_b2", 0.686212), ("lxmert_b3", 0.673890)],
 )
 def test_real_scores_of_published_models(model: str, ndcg: float) -> None:
-    scores = pd.read_parquet(LEADERBOARD / "valid_scores.parquet")
-    answers = {
-        int(query): right for query, right in json.loads((LEADERBOARD / "valid_answer.json").read_text()).items()
-    }
+    scores, answers, _ = read_leaderboard()
     measured = measure_queries(scores.rename(columns={model: "score"}), answers)
     assert measured["ndcg_at_5"].mean() == pytest.approx(ndcg, abs=1e-6)

@@ -28,6 +28,7 @@ def test_the_seed_system_learns_from_real_photos(tmp_path: Path) -> None:
     run_project(project, env="photos", parameters={"two_tower": SHORT})
     pairs = [load(project, f"{split}.chunk_000.pairs", "photos").count_rows() for split in ("train", "valid", "testA")]
     assert pairs[0] == 2500
-    assert load(project, "train_rejected", "photos").count_rows() == 0
+    assert load(project, "train.rejected", "photos").count_rows() == 0
+    comparison = load(project, "comparison", "photos").set_index(["split", "ranking"])
     for split in ("valid", "testA"):
-        assert load(project, f"two_tower.{split}_metrics", "photos")["ndcg_at_5"]["mean"] > 0.36
+        assert comparison.loc[(split, "two_tower"), "nDCG@5"] > 0.36

@@ -46,16 +46,25 @@ def scores_of(project: Path) -> pd.DataFrame:
 
 def test_the_run_ends_with_a_comparison_and_a_submission(finished_project: Path) -> None:
     comparison = load(finished_project, "comparison")
-    assert comparison["split"].value_counts().to_dict() == {"valid": 4, "testA": 4}
-    comparison = comparison[comparison["split"] == "valid"].set_index("ranking")
+    free = comparison[comparison["kind"] == "leak-free"]
+    assert free["split"].value_counts().to_dict() == {"valid": 4, "testA": 4}
+    assert {"two_tower, keep-once", "two_tower, best query only"} < set(comparison["ranking"]) - set(free["ranking"])
+    comparison = free[free["split"] == "valid"].set_index("ranking")
     assert set(comparison.index) == {"random order", "noun alone", "two_tower", "generator's truth"}
     assert comparison.loc["generator's truth", "nDCG@5"] == 1.0
     assert comparison["queries"].unique().tolist() == [8]
-    metrics = load(finished_project, "two_tower.valid_metrics")
-    assert 0 <= metrics["ndcg_at_5"]["low"] <= metrics["ndcg_at_5"]["mean"] <= metrics["ndcg_at_5"]["high"] <= 1
-    queries = load(finished_project, "two_tower.valid_query_metrics").to_table().to_pandas()
-    assert queries["ndcg_at_5"].mean() == pytest.approx(metrics["ndcg_at_5"]["mean"])
-    assert queries["query"].str.len().min() > 0
+    ours = comparison.loc["two_tower"]
+    assert 0 <= ours["low"] <= ours["nDCG@5"] <= ours["high"] <= 1
+    queries = load(finished_project, "evaluation.valid_query_metrics").to_table().to_pandas()
+    assert queries.loc[queries["ranking"] == "two_tower", "ndcg_at_5"].mean() == pytest.approx(ours["nDCG@5"], abs=1e-6)
+    facts = load(finished_project, "evaluation.valid_query_facts").to_table().to_pandas()
+    assert (facts["words"] == facts["query"].str.split().str.len()).all()
+    assert facts.notna().all(axis=None)
+    parts = load(finished_project, "evaluation.valid_breakdown").groupby("by")
+    assert (parts["queries"].sum() == 8).all()
+    others = comparison.drop(index="two_tower")
+    assert (others[["wins", "loses", "ties"]].sum(axis=1) == 8).all()
+    assert "two_tower" in load(finished_project, "evaluation.report")
     check_submission(
         load(finished_project, "two_tower.testA_submission"),
         load(finished_project, "two_tower.testA_scores").to_table().to_pandas(),
@@ -68,8 +77,8 @@ def test_the_model_card_says_how_it_came_about(finished_project: Path) -> None:
     assert set(model.card) == {"seed", "epoch", "valid_ndcg_at_5", "parameters", "inputs", "packages", "git_commit"}
     assert set(model.card["inputs"]) == {"chunk_000", "chunk_001"}
     assert model.card["valid_ndcg_at_5"] == max(log["valid_ndcg_at_5"].to_pylist())
-    metrics = load(finished_project, "two_tower.valid_metrics")
-    assert metrics["ndcg_at_5"]["mean"] == pytest.approx(model.card["valid_ndcg_at_5"])
+    comparison = load(finished_project, "comparison").set_index(["split", "ranking"])
+    assert comparison.loc[("valid", "two_tower"), "nDCG@5"] == pytest.approx(model.card["valid_ndcg_at_5"], abs=1e-6)
 
 
 def test_a_model_works_from_plain_python(finished_project: Path) -> None:
@@ -85,7 +94,7 @@ def test_a_model_works_from_plain_python(finished_project: Path) -> None:
 def test_no_rows_are_lost(finished_project: Path) -> None:
     pairs = [load(finished_project, f"train.chunk_00{number}.pairs").count_rows() for number in range(2)]
     assert sum(pairs) == SMALL["make_shop"]["train_rows"]
-    assert load(finished_project, "train_rejected").count_rows() == 0
+    assert load(finished_project, "train.rejected").count_rows() == 0
 
 
 def test_nothing_unfinished_is_left(finished_project: Path) -> None:

@@ -74,7 +74,11 @@ class Layout:
     makes_shop: bool
     """Whether the raw files are made by ``make_shop``."""
     rankers: tuple[str, ...]
-    """Names of the rankers to train."""
+    """Names of the rankers to train; none where only given scores are evaluated."""
+    given_scores: tuple[str, ...] = ()
+    """Answered splits with a file of scores from elsewhere."""
+    given_counts: bool = False
+    """Whether a file says in how many candidate lists each product stands."""
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """All chunks of a split, in file order."""
@@ -103,8 +107,8 @@ def read_layout() -> Layout:
     """Read the shape of the pipelines from the current environment's configuration.
 
     Raises:
-        LayoutError: If ``chunks`` names an unknown split or a count below one, or ``rankers`` is empty or names a
-            ranker without options.
+        LayoutError: If ``chunks`` names an unknown split or a count below one, ``rankers`` names a ranker without
+            options, or there is neither a ranker nor a file of scores to evaluate.
     """
     loader, project = _configuration()
     parameters, catalog = loader["parameters"], loader["catalog"]
@@ -119,16 +123,33 @@ def read_layout() -> Layout:
     problems += [f"rankers names {ranker!r}, which has no options" for ranker in rankers if ranker not in parameters]
     unknown = sorted(set(parameters) - set(GROUPS) - set(SHIPPED_RANKERS) - set(rankers))
     problems += [f"{name!r} is no group of options; wanted one of {GROUPS}, or a name in rankers" for name in unknown]
-    if not rankers:
-        problems.append("rankers is empty")
     if problems:
         raise LayoutError("The parameters do not fit: " + "; ".join(problems) + ". Mend conf/<env>/parameters*.yml.")
 
-    def exists(pattern: str, split: str) -> bool:
-        return (project / catalog[pattern]["filepath"].format(split=split)).exists()
+    def path_of(pattern: str, split: str = "") -> Path:
+        return project / catalog[pattern]["filepath"].format(split=split)
+
+    def exists(pattern: str, split: str = "") -> bool:
+        return path_of(pattern, split).exists()
 
     makes_shop = parameters.get("make_shop") is not None
     made = SHOP_SPLITS if makes_shop else ()
-    run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in made or exists("{split}_tsv", s))]
+    given = tuple(split for split in SPLITS[1:] if exists("{split}_given_scores", split))
+    if rankers:
+        run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in made or exists("{split}_tsv", s))]
+    else:
+        run = list(given)
+    if not run:
+        raise LayoutError(
+            f"There is nothing to run: rankers is empty, and {path_of('{split}_given_scores', 'valid')} does not "
+            "exist. Put scores there (query_id, product_id, a column a model), or name a ranker."
+        )
     answered = [s for s in run if s != "train" and (s in made or s == "valid" or exists("{split}_answers", s))]
-    return Layout({split: chunks[split] for split in run}, tuple(answered), makes_shop, tuple(rankers))
+    return Layout(
+        {split: chunks[split] for split in run},
+        tuple(answered),
+        makes_shop,
+        tuple(rankers),
+        tuple(split for split in given if split in answered),
+        exists("given_list_counts"),
+    )

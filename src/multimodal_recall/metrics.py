@@ -1,11 +1,14 @@
 """Measures of a ranking, each a definition with its edge cases: one row a query first, means last.
 
 Throughout: relevance is 0 or 1; equal scores are ordered by product id, smaller first, never by file order (a file
-that lists right answers first would flatter a constant model).
+that lists right answers first would flatter a constant model); a query without scores counts 0. The official measure
+is ours; the others are those of ir-measures (MacAvaney, Macdonald, Ounis, ECIR 2022), which runs TREC's own code.
 """
 
 import itertools
+from collections.abc import Mapping
 
+import ir_measures
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -14,7 +17,14 @@ import pyarrow.compute as pc
 K = 5
 DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
 """(5,) weights of the ranks in DCG: 1, 1/log2(3), ... (Järvelin and Kekäläinen 2002, base 2)."""
-MEASURES = ("ndcg_at_5", "reciprocal_rank", "recall_at_5")
+OTHERS: Mapping[str, ir_measures.measures.Measure] = {
+    "ndcg_at_10": ir_measures.nDCG @ 10,
+    "reciprocal_rank": ir_measures.RR,
+    "recall_at_5": ir_measures.R @ 5,
+    "precision_at_5": ir_measures.P @ 5,
+    "average_precision": ir_measures.AP,
+}
+MEASURES = ("ndcg_at_5", *OTHERS)
 
 
 class MetricError(ValueError):
@@ -70,55 +80,84 @@ def _pair_keys(queries: np.ndarray, products: np.ndarray) -> np.ndarray:
 def measure_queries(scores: pd.DataFrame, answers: dict[int, list[int]]) -> pd.DataFrame:
     """Measure each query's ranking.
 
-    - ``ndcg_at_5``: DCG over the first five, divided by that of min(5, answers) ones: right products count toward the
-      ideal whether they are candidates or not. The official measure.
+    - ``ndcg_at_5``: see ``ndcg_at_5``. ``ndcg_at_10``: the same over the first ten.
     - ``reciprocal_rank``: 1 / rank of the first right product; 0 if none is a candidate.
     - ``recall_at_5``: share of the right products among the first five; with six of them at most 5/6.
+    - ``precision_at_5``: share of right products among the first five places, filled or not.
+    - ``average_precision``: mean over the right products of the precision at their ranks; 0 for those not ranked.
 
     Args:
         scores: ``query_id``, ``product_id``, ``score``; candidates without a score are simply not ranked.
         answers: Right products of each query to be measured; a query without scores counts 0.
 
     Returns:
-        One row a query of ``answers``, in their order: ``query_id``, ``candidates``, ``answers``, the three measures,
-        and ``top_5``, a list of the first five products (none where the query has no scores).
+        One row a query of ``answers``, in their order: ``query_id``, ``candidates``, ``answers``, the measures, and
+        ``top_5``, a list of the first five products (none where the query has no scores).
+
+    Raises:
+        MetricError: As ``ndcg_at_5``.
+    """
+    ranked = rank_candidates(scores)
+    queries, rank = ranked["query_id"].to_numpy(), ranked["rank"].to_numpy()
+    starts = _starts(queries)
+    place = pd.Index(answers).get_indexer(queries[starts])  # of each ranked query among the answers
+    measured = _ndcg_at_5(ranked, answers)
+    candidates = np.diff(np.append(starts, len(queries)))
+    ends = np.append(0, np.cumsum(np.minimum(candidates, K))).astype(np.int32)
+    # No 33,000 Python lists for a million candidates
+    best = pa.ListArray.from_arrays(ends, ranked["product_id"].to_numpy()[rank <= K])
+    ranked_place = np.full(len(measured), -1)
+    ranked_place[place] = np.arange(len(place))
+    top = best.take(pa.array(ranked_place, mask=ranked_place < 0))
+    measured.insert(1, "candidates", np.bincount(np.repeat(place, candidates), minlength=len(measured)))
+    return measured.assign(**_by_trec(ranked, answers), top_5=pd.Series(top, dtype=pd.ArrowDtype(top.type)))
+
+
+def ndcg_at_5(scores: pd.DataFrame, answers: dict[int, list[int]]) -> pd.DataFrame:
+    """Measure each query's ranking by the official measure alone, in a twentieth of the time of all.
+
+    DCG over the first five, divided by that of min(5, answers) ones: right products count toward the ideal whether
+    they are candidates or not.
+
+    Returns:
+        One row a query of ``answers``, in their order: ``query_id``, ``answers`` (distinct ones), ``ndcg_at_5``.
 
     Raises:
         MetricError: As ``rank_candidates``, and if a scored query has no answer.
     """
-    ranked = rank_candidates(scores)
+    return _ndcg_at_5(rank_candidates(scores), answers)
+
+
+def _ndcg_at_5(ranked: pd.DataFrame, answers: dict[int, list[int]]) -> pd.DataFrame:
     queries, products, rank = (ranked[name].to_numpy() for name in ("query_id", "product_id", "rank"))
-    starts = _starts(queries)
-    place = pd.Index(answers).get_indexer(queries[starts])  # of each scored query among the answers
+    place = pd.Index(answers).get_indexer(queries)
     if (place < 0).any():
-        unknown = queries[starts][place < 0]
+        unknown = pd.unique(queries[place < 0])
         raise MetricError(f"{len(unknown)} scored queries have no answer, first {unknown[0]}: another split's answers?")
     relevant, count = _relevance(queries, products, answers)
-    candidates = np.diff(np.append(starts, len(queries)))
-    of = np.repeat(place, candidates)  # of each candidate
-    hits, first_hits = of[relevant], np.zeros(len(count))
-    first_hits[hits[::-1]] = 1 / rank[relevant][::-1]  # best rank last, and so kept
     listed = relevant & (rank <= K)
+    gains = np.bincount(place[listed], DISCOUNTS[rank[listed] - 1], minlength=len(count))
+    ideal = np.cumsum(DISCOUNTS)[np.minimum(count, K) - 1]
+    return pd.DataFrame({"query_id": np.fromiter(answers, np.int64), "answers": count, "ndcg_at_5": gains / ideal})
 
-    def per_query(gains: np.ndarray) -> np.ndarray:
-        return np.bincount(of[listed], gains, minlength=len(count))
 
-    ends = np.append(0, np.cumsum(np.minimum(candidates, K))).astype(np.int32)
-    best = pa.ListArray.from_arrays(ends, products[rank <= K])  # no 33,000 Python lists for a million candidates
-    ranked_place = np.full(len(count), -1)
-    ranked_place[place] = np.arange(len(place))
-    top = best.take(pa.array(ranked_place, mask=ranked_place < 0))
-    return pd.DataFrame(
-        {
-            "query_id": np.fromiter(answers, np.int64),
-            "candidates": np.bincount(of, minlength=len(count)),
-            "answers": count,
-            "ndcg_at_5": per_query(DISCOUNTS[rank[listed] - 1]) / np.cumsum(DISCOUNTS)[np.minimum(count, K) - 1],
-            "reciprocal_rank": first_hits,
-            "recall_at_5": per_query(np.ones(listed.sum())) / count,
-            "top_5": pd.Series(top, dtype=pd.ArrowDtype(top.type)),
-        }
-    )
+def _by_trec(ranked: pd.DataFrame, answers: dict[int, list[int]]) -> dict[str, np.ndarray]:
+    """The measures (queries,) that TREC's evaluation defines as we do; ties are gone, since ranks are handed over."""
+    starts = np.append(_starts(ranked["query_id"].to_numpy()), len(ranked))
+    products, scores = ranked["product_id"].astype(str).to_numpy(), -ranked["rank"].to_numpy(np.float64)
+    run = {
+        str(query): dict(zip(products[start:end].tolist(), scores[start:end].tolist(), strict=True))
+        for query, start, end in zip(
+            ranked["query_id"].to_numpy()[starts[:-1]].tolist(), starts[:-1], starts[1:], strict=True
+        )
+    }
+    right = {str(query): dict.fromkeys(map(str, products), 1) for query, products in answers.items()}
+    rows = {query: row for row, query in enumerate(right)}
+    found = {name: np.zeros(len(right)) for name in OTHERS}
+    names = {measure: name for name, measure in OTHERS.items()}
+    for metric in ir_measures.iter_calc(list(OTHERS.values()), right, run):
+        found[names[metric.measure]][rows[metric.query_id]] = metric.value
+    return found
 
 
 def _relevance(
@@ -135,17 +174,25 @@ def _relevance(
     return pd.Series(candidate_keys).isin(right_keys).to_numpy(), count
 
 
-def bootstrap_interval(
-    values: np.ndarray, draws: int, confidence: float, random: np.random.Generator
-) -> tuple[float, float]:
-    """Confidence interval of a mean over queries, by the percentile bootstrap.
+def bootstrap_means(values: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:
+    """Means over resampled queries (Efron 1979), the same resampling for every column, so that columns stay paired.
 
     Args:
-        values: (queries,) a measure of each query.
+        values: (queries, columns) of measures or models.
         draws: How often the queries are resampled.
-        confidence: Share of the resampled means between the ends.
         random: Stream of the resampling.
+
+    Returns:
+        (draws, columns).
     """
-    counts = random.multinomial(len(values), np.full(len(values), 1 / len(values)), size=draws)  # (draws, queries)
-    low, high = np.quantile(counts @ values / len(values), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    queries = len(values)
+    means = [
+        np.bincount(random.integers(queries, size=queries), minlength=queries) @ values / queries for _ in range(draws)
+    ]
+    return np.stack(means)
+
+
+def interval(means: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ends (columns,) of the percentile interval that holds ``confidence`` of the resampled means (draws, columns)."""
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return low, high

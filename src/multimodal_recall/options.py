@@ -169,3 +169,16 @@ class EvaluateOptions:
     """Resamplings of the queries behind each confidence interval."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Share of the bootstrap distribution between the interval's ends."""
+    models: tuple[str, ...] | None = None
+    """Models (rankers, columns of given scores) to evaluate and blend; ``None``: all that have scores."""
+    ranking: str | None = None
+    """Model (a ranker, or a column of given scores) that others are compared with, that the rules on candidate lists
+    are applied to and that the report draws; ``None``: the first."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Folds of queries in which weights and stacks are fitted and scored."""
+    shuffles: Annotated[int, Field(ge=2)] = 3
+    """Different ways to part the queries into folds; the spread over them is reported."""
+    photos: str = "data/01_raw/photos"
+    """Folder of ``<product_id>.jpg`` that the report shows behind the boxes, where they are there."""
+    margin: Share = 0.92
+    """Of the second place's rule: a product's best score must beat its second best by so much."""

@@ -14,6 +14,8 @@ from multimodal_recall.pipelines.train.pipeline import create_pipeline as train
 def register_pipelines() -> dict[str, Pipeline]:
     """Build every pipeline of the current environment; ``__default__`` is all of them."""
     layout = read_layout()
+    if not layout.rankers:  # given scores alone are evaluated
+        return {"evaluate": evaluate(layout), "__default__": evaluate(layout)}
     pipelines = {"make_shop": make_shop()} if layout.makes_shop else {}
     pipelines |= {
         "ingest": ingest(layout),

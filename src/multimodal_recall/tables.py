@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -75,15 +76,53 @@ TABLES: Mapping[str, pa.Schema] = {
             "truth": pa.float32(),
         }
     ),
-    "query_metrics": pa.schema(
+    "all_reference_scores": pa.schema(
+        {
+            "split": pa.string(),
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "random": pa.float32(),
+            "noun_alone": pa.float32(),
+            "truth": pa.float32(),
+        }
+    ),
+    # One row a candidate of each ranking that is made of the models' scores.
+    "rankings": pa.schema(
+        {
+            "ranking": pa.string(),
+            "kind": pa.string(),  # leak-free, fitted or using the leak: see `rankings.KINDS`
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "score": pa.float64(),
+        }
+    ),
+    "list_counts": pa.schema({"product_id": pa.int64(), "lists_with_product": pa.int64()}),
+    # One row a query of the answers.
+    "query_facts": pa.schema(
         {
             "query_id": pa.int64(),
             "query": pa.string(),
+            "words": pa.int64(),
+            "last_word": pa.string(),
+            "boxes": pa.float64(),  # mean of the right products
+            "label": pa.string(),  # most frequent one of the right products' boxes
+        }
+    ),
+    # One row a query and ranking.
+    "query_metrics": pa.schema(
+        {
+            "ranking": pa.string(),
+            "kind": pa.string(),
+            "query_id": pa.int64(),
+            "leak_poor": pa.bool_(),
             "candidates": pa.int64(),
             "answers": pa.int64(),
             "ndcg_at_5": pa.float64(),
+            "ndcg_at_10": pa.float64(),
             "reciprocal_rank": pa.float64(),
             "recall_at_5": pa.float64(),
+            "precision_at_5": pa.float64(),
+            "average_precision": pa.float64(),
             "top_5": pa.list_(pa.int64()),  # best product first
         }
     ),
@@ -143,3 +182,9 @@ def distinct_queries(pairs: pa.Table) -> list[str]:
     """The query texts of a chunk's ``pairs`` in order of ``query_row``."""
     _, first = np.unique(pairs["query_row"].to_numpy(), return_index=True)
     return pairs["query"].take(pa.array(first)).to_pylist()
+
+
+def from_pandas(name: str, data: pd.DataFrame) -> pa.Table:
+    """Turn a data frame into the table of that name; pandas' own metadata is left out, which it may fail to read."""
+    schema = TABLES[name]
+    return pa.Table.from_pandas(data[schema.names], schema, preserve_index=False).replace_schema_metadata()

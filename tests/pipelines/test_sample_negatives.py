@@ -100,7 +100,8 @@ KINDS = ("products", "pairs", "samples")
 
 def list_them(tables: dict[str, dict[str, ds.Dataset]]) -> dict[str, dict[str, ds.Dataset]]:
     chunks = [Chunk("train", number, len(tables)) for number in range(len(tables))]
-    return list_examples_of(chunks, KINDS)(*(tables[chunk.name][kind] for chunk in chunks for kind in KINDS))
+    rejected = ds.dataset(pa.table({}))
+    return list_examples_of(chunks, KINDS)(rejected, *(tables[chunk.name][kind] for chunk in chunks for kind in KINDS))
 
 
 def test_a_list_groups_the_tables_of_each_chunk(tmp_path: Path) -> None:

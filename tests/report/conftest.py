@@ -69,6 +69,7 @@ def make_content(queries: int, candidates: int, right: int, boxes: int) -> Repor
         breakdown=BREAKDOWN,
         training_logs={"two_tower": LOG},
         products=make_products(table["product_id"], boxes),
+        rejected_rows=3,
         photos=None,
     )
 

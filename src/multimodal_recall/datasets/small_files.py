@@ -1,6 +1,5 @@
 """The small official files (answers, labels) and the small files that we write (JSON, CSV)."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview, TablePreview
 
 from multimodal_recall.datasets.whole import WholeDataset
+from multimodal_recall.ranking import COLUMNS
 
 RAW_ADVICE = " Put the official file there, or point `raw` in conf/<env>/globals.yml to its folder."
 
@@ -73,10 +73,10 @@ class LabelsFile(WholeDataset[list[str], list[str]]):
 
 
 class CsvFile(WholeDataset[pd.DataFrame, pd.DataFrame]):
-    """A pandas table as CSV without index and without quoting, as the official submission wants it."""
+    """A pandas table as CSV without index."""
 
     def _write(self, path: Path, data: pd.DataFrame) -> None:
-        data.to_csv(path, index=False, quoting=csv.QUOTE_NONE)
+        data.to_csv(path, index=False)
 
     def _read(self, path: Path) -> pd.DataFrame:
         return pd.read_csv(path)
@@ -84,3 +84,35 @@ class CsvFile(WholeDataset[pd.DataFrame, pd.DataFrame]):
     def preview(self, rows: int = 10) -> TablePreview:
         """The first rows, for kedro-viz."""
         return TablePreview(self.load().head(rows).astype(str).to_dict(orient="split"))
+
+
+class SubmissionFile(CsvFile):
+    """The official submission: ``query-id,product1,...,product5``, whole numbers.
+
+    Raises:
+        DatasetError: If the header is another one, or a line has not six fields.
+    """
+
+    def _read(self, path: Path) -> pd.DataFrame:
+        with path.open(encoding="utf-8") as file:
+            header = file.readline().rstrip("\r\n")
+            if header.split(",") != COLUMNS:
+                raise DatasetError(f"{path}: the first line is {header[:120]!r}. Wanted the header {','.join(COLUMNS)}")
+            for number, line in enumerate(file, start=2):
+                fields = line.rstrip("\r\n").split(",")
+                if len(fields) != len(COLUMNS) or not all(map(str.isdigit, fields)):
+                    raise DatasetError(
+                        f"{path}: line {number} is {line[:120]!r}. Wanted a query id and {len(COLUMNS) - 1} "
+                        "product ids, whole numbers with commas between"
+                    )
+        return super()._read(path)
+
+
+class HtmlFile(WholeDataset[str, str]):
+    """A page of HTML."""
+
+    def _write(self, path: Path, data: str) -> None:
+        path.write_text(data, encoding="utf-8")
+
+    def _read(self, path: Path) -> str:
+        return path.read_text(encoding="utf-8")

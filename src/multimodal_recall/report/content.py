@@ -68,6 +68,8 @@ class ReportContent:
     """Of each trained ranker, one row an epoch; empty where none was trained."""
     products: pd.DataFrame | None
     """One row a product; box sides in pixels and label names are lists. ``None`` where boxes are not known."""
+    rejected_rows: int | None
+    """Rows of the split's file that were left out when it was read; ``None`` where no file was read."""
     photos: Path | None
     """Folder of ``<product_id>.jpg``; a product without one is drawn as its boxes alone."""
 

@@ -89,12 +89,15 @@ def _tiles(content: ReportContent, ordered: pd.DataFrame) -> list[tuple[str, str
     ndcg, ranks = ordered["ndcg_at_5"], ordered["right_ranks"]
     first = sum(found[:1] == [1] for found in ranks)
     none = int((ndcg == 0).sum())
-    return [
+    tiles = [
         (f"{ndcg.mean():.3f}", f"nDCG@{K} of {content.ranking}"),
         (f"{len(ordered):,}", f"queries, {len(content.candidates):,} candidates"),
         (f"{first / len(ordered):.0%}", "of the queries have a right product first"),
         (f"{none / len(ordered):.0%}", f"of the queries have no right product among the first {K}"),
     ]
+    if content.rejected_rows is not None:
+        tiles.append((f"{content.rejected_rows:,}", f"rows of the {content.split} file could not be read"))
+    return tiles
 
 
 def _plots(content: ReportContent) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Score the candidates of a split, measure the ranking, write the submission, compare."""
+"""Score the candidates of a split, write the submission, measure and compare all rankings."""
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall import ranking
+from multimodal_recall import ranking, rankings
+from multimodal_recall.blending import is_right, normalise
 from multimodal_recall.datasets.chunk_list import ChunkTables
-from multimodal_recall.metrics import MEASURES, bootstrap_interval, measure_queries
+from multimodal_recall.metrics import MEASURES, bootstrap_means, interval, measure_queries, rank_candidates
 from multimodal_recall.options import EvaluateOptions
-from multimodal_recall.tables import TABLES
+from multimodal_recall.pool_rules import leak_poor_queries
+from multimodal_recall.tables import TABLES, from_pandas
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from multimodal_recall.models.ranker import Ranker
@@ -21,6 +24,14 @@ if TYPE_CHECKING:  # torch takes seconds to import
 logger = logging.getLogger(__name__)
 
 REFERENCES = {"random": "random order", "noun_alone": "noun alone", "truth": "generator's truth"}
+SHOWN = {
+    "ndcg_at_5": "nDCG@5",
+    "ndcg_at_10": "nDCG@10",
+    "reciprocal_rank": "MRR",
+    "recall_at_5": "recall@5",
+    "precision_at_5": "precision@5",
+    "average_precision": "MAP",
+}
 
 
 def score_candidates(model: Any, examples: dict[str, ChunkTables]) -> pa.Table:
@@ -50,101 +61,337 @@ def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Tab
     return pa.concat_tables(scored).cast(TABLES["scores"])
 
 
-def measure_scores(scores: ds.Dataset, examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> pa.Table:
-    """Measure each query's ranking by the answers.
-
-    Args:
-        scores: One row a candidate.
-        examples: The split's chunks, for the text of the queries.
-        answers: Right products of each query.
-
-    Returns:
-        ``query_metrics``: one row a query of the answers.
-    """
-    queries = measure_queries(scores.to_table().to_pandas(), answers)
-    pairs = pa.concat_tables(t["pairs"].to_table(columns=["query_id", "query"]) for t in examples.values())
-    texts = pairs.to_pandas().drop_duplicates("query_id")
-    table = queries.merge(texts, how="left", on="query_id")[TABLES["query_metrics"].names]
-    # Without pandas' own metadata, which names a type of `top_5` that pandas then fails to read.
-    return pa.Table.from_pandas(table, TABLES["query_metrics"], preserve_index=False).replace_schema_metadata()
-
-
-def summarise_metrics(query_metrics: ds.Dataset, options: EvaluateOptions, seed: int) -> dict[str, Any]:
-    """Give each measure's mean over the queries and its bootstrap interval; see ``summarise``."""
-    return summarise(query_metrics.to_table().to_pandas(), options, seed)
-
-
-def summarise(queries: pd.DataFrame, options: EvaluateOptions, seed: int) -> dict[str, Any]:
-    """Mean, interval and number of queries of each measure."""
-    summary: dict[str, Any] = {"queries": len(queries)}
-    for measure in MEASURES:
-        values = queries[measure].to_numpy()
-        random = np.random.default_rng([seed, *measure.encode()])
-        low, high = bootstrap_interval(values, options.bootstrap_draws, options.confidence, random)
-        summary[measure] = {"mean": float(values.mean()), "low": low, "high": high}
-    return summary
-
-
-def measure_references_of(splits: tuple[str, ...]) -> Callable[..., dict[str, Any]]:
-    """Bind the reference rankings to the splits of the node's inputs."""
-
-    def measure_references(options: EvaluateOptions, seed: int, *inputs: Any) -> dict[str, Any]:
-        """Measure the rankings that the made-up shop knows: by chance, by the noun alone, by its own truth.
-
-        Args:
-            options: How the intervals are drawn.
-            seed: Seed of the intervals.
-            inputs: ``reference_scores`` and answers of each split in turn.
-
-        Returns:
-            Metrics by split and name of the ranking.
-        """
-        measured = {}
-        for split, scores, answers in zip(splits, inputs[::2], inputs[1::2], strict=True):
-            table = scores.to_table().to_pandas()
-            measured[split] = {
-                name: summarise(measure_queries(table.rename(columns={column: "score"}), answers), options, seed)
-                for column, name in REFERENCES.items()
-            }
-        return measured
-
-    return measure_references
-
-
 def make_submission(scores: ds.Dataset) -> pd.DataFrame:
     """Give each query its five best products, in the official form; see ``ranking.make_submission``."""
     return ranking.make_submission(scores.to_table().to_pandas())
 
 
-def compare_rankings_of(rankings: list[tuple[str, str]]) -> Callable[..., pd.DataFrame]:
-    """Bind the comparison to the (split, ranker) of each of its inputs."""
+def gather_scores_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
+    """Bind the names of the rankers whose scores are gathered."""
 
-    def compare_rankings(*metrics: dict[str, Any]) -> pd.DataFrame:
-        """Put the metrics of all rankings into a table, worst of a split first, and log it.
+    def gather_scores(options: EvaluateOptions, *scores: ds.Dataset) -> pa.Table:
+        """Put the scores of all models side by side: ``query_id``, ``product_id``, then a column a model.
 
         Args:
-            metrics: Of each ranker; then, where a shop is made, of the reference rankings by split and name.
+            options: Which models are wanted.
+            scores: Of each ranker; then the table of given scores, where there is one.
         """
-        named = [(split, ranker, found) for (split, ranker), found in zip(rankings, metrics, strict=False)]
-        for references in metrics[len(rankings) :]:
-            named += [(split, name, found) for split, group in references.items() for name, found in group.items()]
-        rows = [
-            {
-                "split": split,
-                "ranking": name,
-                "nDCG@5": found["ndcg_at_5"]["mean"],
-                "low": found["ndcg_at_5"]["low"],
-                "high": found["ndcg_at_5"]["high"],
-                "MRR": found["reciprocal_rank"]["mean"],
-                "recall@5": found["recall_at_5"]["mean"],
-                "queries": found["queries"],
-            }
-            for split, name, found in named
+        tables = {
+            name: table.to_table().to_pandas().rename(columns={"score": name})
+            for name, table in zip(rankers, scores, strict=False)
+        }
+        if len(scores) > len(rankers):
+            tables["given scores"] = scores[-1].to_table().to_pandas()
+        joined = rankings.join_scores(tables, options.models)
+        return pa.Table.from_pandas(joined, preserve_index=False).replace_schema_metadata()
+
+    return gather_scores
+
+
+def count_lists(*model_scores: ds.Dataset) -> pa.Table:
+    """Count in how many candidate lists, of all splits together, each product stands: the leak."""
+    pairs = pd.concat([table.to_table(columns=rankings.IDS).to_pandas() for table in model_scores])
+    lists = pairs.groupby("product_id").size().rename("lists_with_product").reset_index()
+    return from_pandas("list_counts", lists)
+
+
+def blend_rankings(model_scores: ds.Dataset, list_counts: ds.Dataset, options: EvaluateOptions) -> pa.Table:
+    """Make further rankings of the models' scores: their sums, and what the rules on candidate lists make of one.
+
+    Args:
+        model_scores: A column a model.
+        list_counts: In how many lists each product stands.
+        options: Which model the rules are applied to.
+
+    Returns:
+        ``rankings``.
+    """
+    scores = model_scores.to_table().to_pandas()
+    lists = _lists(scores, list_counts)
+    ruled = rankings.ruled_rankings(scores, _headline(scores, options), lists, options.margin)
+    made = {rankings.LEAK_FREE: rankings.blended_rankings(scores), rankings.LEAK: ruled}
+    return from_pandas("rankings", rankings.stack_rankings(made))
+
+
+def fit_rankings(
+    model_scores: ds.Dataset,
+    list_counts: ds.Dataset,
+    answers: dict[int, list[int]],
+    options: EvaluateOptions,
+    seed: int,
+) -> tuple[pa.Table, pd.DataFrame]:
+    """Make the rankings that are fitted on valid, each query by models that have not seen it.
+
+    Args:
+        model_scores: A column a model.
+        list_counts: In how many lists each product stands.
+        answers: Right products of each query.
+        options: Folds and shuffles.
+        seed: Of the folds and fits.
+
+    Returns:
+        ``rankings``, and nDCG@5 with its spread over shuffles and folds.
+    """
+    scores = model_scores.to_table().to_pandas()
+    lists = _lists(scores, list_counts)
+    made, fits = rankings.fitted_rankings(scores, answers, lists, options.folds, options.shuffles, seed)
+    for name, ndcg, one, over_shuffles, over_folds in fits.itertuples(index=False):
+        logger.info(
+            "%s: nDCG@5 %.4f out of fold; of one shuffle %.4f, standard deviation %.4f over shuffles, %.4f over folds",
+            *(name, ndcg, one, over_shuffles, over_folds),
+        )
+    return from_pandas("rankings", rankings.stack_rankings(made)), fits.round(6)
+
+
+def _lists(scores: pd.DataFrame, list_counts: ds.Dataset) -> np.ndarray:
+    """In how many lists each candidate's product stands (n,)."""
+    counts = list_counts.to_table().to_pandas().drop_duplicates("product_id").set_index("product_id")
+    return counts["lists_with_product"].reindex(scores["product_id"]).to_numpy()
+
+
+def _headline(scores: pd.DataFrame, options: EvaluateOptions) -> str:
+    """The model that others are compared with.
+
+    Raises:
+        MetricError: If the options name one that has no scores.
+    """
+    models = rankings.models_of(scores)
+    if options.ranking is not None and options.ranking not in models:
+        raise rankings.MetricError(f"evaluate.ranking is {options.ranking!r}, but the models with scores are {models}")
+    return options.ranking or models[0]
+
+
+def measure_rankings_of(split: str) -> Callable[..., pa.Table]:
+    """Bind the split."""
+
+    def measure_rankings(
+        model_scores: ds.Dataset,
+        list_counts: ds.Dataset,
+        answers: dict[int, list[int]],
+        blends: ds.Dataset,
+        fitted: ds.Dataset | None = None,
+        references: ds.Dataset | None = None,
+    ) -> pa.Table:
+        """Measure every ranking of a split, query by query.
+
+        Args:
+            model_scores: A column a model.
+            list_counts: In how many lists each product stands.
+            answers: Right products of each query.
+            blends: Further rankings made of them.
+            fitted: Those fitted on the answers.
+            references: Rankings of all splits that the made-up shop knows: by chance, by the noun, by its own truth.
+
+        Returns:
+            ``query_metrics``: one row a ranking and query of the answers.
+        """
+        scores = model_scores.to_table().to_pandas()
+        models = rankings.models_of(scores)
+        named = {(name, rankings.LEAK_FREE): scores.rename(columns={name: "score"}) for name in models}
+        if references is not None:
+            table = references.to_table(filter=ds.field("split") == split).to_pandas()
+            named |= {(name, rankings.LEAK_FREE): table.rename(columns={c: "score"}) for c, name in REFERENCES.items()}
+        for made in (blends, *([fitted] if fitted is not None else [])):
+            named |= dict(iter(made.to_table().to_pandas().groupby(["ranking", "kind"], sort=False)))
+        measured = [
+            measure_queries(table, answers).assign(ranking=name, kind=kind) for (name, kind), table in named.items()
         ]
-        table = pd.DataFrame(rows).sort_values(["split", "nDCG@5"], ascending=[False, True], ignore_index=True)
-        # 51 columns: beside Kedro's time and level they fit a terminal of 80.
-        shown = table[["split", "ranking", "nDCG@5", "low", "high"]].round(3)
-        logger.info("comparison of rankings:\n%s", shown.to_string(index=False))
+        together = pd.concat(measured, ignore_index=True)
+        poor = leak_poor_queries(scores, _lists(scores, list_counts))
+        return from_pandas("query_metrics", together.assign(leak_poor=together["query_id"].isin(poor)))
+
+    return measure_rankings
+
+
+def describe_queries(examples: dict[str, ChunkTables], answers: dict[int, list[int]], labels: list[str]) -> pa.Table:
+    """Say of each query by what its ranking is broken down: its words, and boxes and label of its right products.
+
+    Args:
+        examples: The split's chunks.
+        answers: Right products of each query.
+        labels: The label names.
+
+    Returns:
+        ``query_facts``: one row a query of the answers that has candidates.
+    """
+
+    def read(kind: str, columns: list[str]) -> pd.DataFrame:
+        tables = (tables[kind].to_table(columns=columns).to_pandas() for tables in examples.values())
+        return pd.concat(tables).drop_duplicates(columns[0])
+
+    queries = read("pairs", ["query_id", "query"]).set_index("query_id")["query"]
+    products = read("products", ["product_id", "labels"])
+    right = pd.Series(answers).explode().rename("product_id").rename_axis("query_id").reset_index()
+    boxes = right.astype("int64").merge(products, on="product_id").set_index("query_id")
+    label = boxes["labels"].explode().groupby("query_id").agg(lambda found: found.mode().iloc[0])
+    words = queries.str.split()
+    facts = {
+        "query": queries,
+        "words": words.str.len(),
+        "last_word": words.str[-1],
+        "boxes": boxes["labels"].str.len().groupby("query_id").mean(),
+        "label": label.map(dict(enumerate(labels))),
+    }
+    return from_pandas("query_facts", pd.DataFrame(facts).reindex(queries.index).reset_index(names="query_id"))
+
+
+def compare_rankings_of(splits: tuple[str, ...]) -> Callable[..., pd.DataFrame]:
+    """Bind the comparison to the splits of its inputs."""
+
+    def compare_rankings(options: EvaluateOptions, seed: int, fits: pd.DataFrame, *tables: ds.Dataset) -> pd.DataFrame:
+        """Put the means of all rankings into a table, the leak-free first and each kind's worst first, and log it.
+
+        Args:
+            options: How the intervals are drawn; with which model the others are compared.
+            seed: Of the draws.
+            fits: nDCG@5 of the rankings fitted on valid, and its spread over shuffles and folds.
+            tables: Query metrics and models' scores of each split in turn.
+        """
+        summaries = []
+        for split, metrics, scores in zip(splits, tables[::2], tables[1::2], strict=True):
+            headline = _headline(scores.head(1).to_pandas(), options)
+            summaries.append(summarise(metrics.to_table().to_pandas(), headline, options, seed))
+            summaries[-1].insert(0, "split", split)
+        table = pd.concat(summaries, ignore_index=True)
+        spread = fits.assign(split="valid").drop(columns="ndcg_at_5")
+        table = table.merge(spread, how="left", on=["split", "ranking"])
+        for (split, kind), group in table.groupby(["split", "kind"], sort=False):
+            # 51 columns: beside Kedro's time and level they fit a terminal of 80.
+            shown = group[["ranking", "nDCG@5", "low", "high"]].round(3)
+            logger.info("rankings of %s, %s:\n%s", split, kind, shown.to_string(index=False))
         return table.round(6)
 
     return compare_rankings
+
+
+def summarise(query_metrics: pd.DataFrame, headline: str, options: EvaluateOptions, seed: int) -> pd.DataFrame:
+    """Summarise the rankings of a split.
+
+    Returns:
+        One row a ranking: mean of each measure; of nDCG@5 also the interval, the mean over the leak-poor queries, and
+        the paired comparison with the headline model; see ``rankings.paired_differences``.
+    """
+    groups = query_metrics.groupby(["kind", "ranking"], sort=False)
+    poor = query_metrics[query_metrics["leak_poor"]].groupby(["kind", "ranking"], sort=False)["ndcg_at_5"].mean()
+    ndcg = query_metrics.pivot(index="query_id", columns="ranking", values="ndcg_at_5")
+    draws = bootstrap_means(ndcg.to_numpy(), options.bootstrap_draws, np.random.default_rng(seed))
+    low, high = interval(draws, options.confidence)
+    ends = pd.DataFrame({"low": low, "high": high}, index=ndcg.columns)
+    table = groups[list(MEASURES)].mean().assign(poor=poor).rename(columns={**SHOWN, "poor": "leak-poor nDCG@5"})
+    table = table.reset_index().join(ends, on="ranking").assign(queries=len(ndcg))
+    pairs = rankings.paired_differences(ndcg, headline, draws, options.confidence)
+    table = table.merge(pairs, how="left", on="ranking")
+    order = [table["kind"].map(rankings.KINDS.index), table["nDCG@5"]]
+    table = table.iloc[np.lexsort(order[::-1])]
+    first = ["ranking", "kind", "nDCG@5", "low", "high", "leak-poor nDCG@5"]
+    return table[[*first, *table.columns.drop(first)]]
+
+
+def break_down_queries(
+    query_metrics: ds.Dataset,
+    model_scores: ds.Dataset,
+    options: EvaluateOptions,
+    seed: int,
+    query_facts: ds.Dataset | None = None,
+) -> pd.DataFrame:
+    """Measure the headline model on groups of queries; without ``query_facts``, by the leak alone."""
+    headline = _headline(model_scores.head(1).to_pandas(), options)
+    measured = query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas().set_index("query_id")
+    groups = pd.DataFrame({"candidate list": np.where(measured["leak_poor"], "leak-poor", "leaks")}, measured.index)
+    if query_facts is not None:
+        facts = query_facts.to_table().to_pandas().set_index("query_id").reindex(measured.index)
+        groups = groups.join(query_groups(facts))
+    found = rankings.break_down(measured["ndcg_at_5"], groups, options.bootstrap_draws, options.confidence, seed)
+    return found.round(6)
+
+
+def query_groups(facts: pd.DataFrame) -> pd.DataFrame:
+    """Part the queries by number of words, frequent last words, boxes and label of the right products."""
+    frequent = facts["last_word"].value_counts().index[:10]
+    return pd.DataFrame(
+        {
+            "words in the query": pd.cut(facts["words"], [0, 2, 3, 4, 5, np.inf], labels=["1-2", "3", "4", "5", "6+"]),
+            "last word": facts["last_word"].where(facts["last_word"].isin(frequent)),
+            "boxes of a right product": pd.cut(
+                facts["boxes"], [0, 1, 2, 4, np.inf], labels=["1", "up to 2", "up to 4", "more"]
+            ),
+            "label of the right products": facts["label"],
+        }
+    )
+
+
+def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:
+    """Bind the split, and the names of the rankers whose training logs are shown."""
+
+    def make_report(
+        options: EvaluateOptions,
+        comparison: pd.DataFrame,
+        model_scores: ds.Dataset,
+        query_metrics: ds.Dataset,
+        breakdown: pd.DataFrame,
+        answers: dict[int, list[int]],
+        examples: dict[str, ChunkTables] | None = None,
+        labels: list[str] | None = None,
+        rejected: ds.Dataset | None = None,
+        *training_logs: ds.Dataset,
+    ) -> str:
+        """Render what is known of a split's rankings as one HTML page; see ``report.page.render_page``.
+
+        Args:
+            options: Which model is drawn; where photos lie.
+            comparison: Of all rankings and splits.
+            model_scores: A column a model.
+            query_metrics: Of all rankings.
+            breakdown: Of the headline model.
+            answers: Right products of each query.
+            examples: The split's chunks, for the queries' texts and the products' boxes.
+            labels: The label names.
+            rejected: Rows of the split's file that were left out.
+            training_logs: Of each ranker.
+        """
+        from multimodal_recall.report.content import ReportContent
+        from multimodal_recall.report.page import render_page
+
+        headline = _headline(model_scores.head(1).to_pandas(), options)
+        measured = query_metrics.to_table(
+            columns=["query_id", "ndcg_at_5"], filter=ds.field("ranking") == headline
+        ).to_pandas()
+        content = ReportContent(
+            title=f"How {headline} ranks {split}",
+            split=split,
+            confidence=options.confidence,
+            headline=comparison[comparison["split"] == split].rename(columns={"nDCG@5": "ndcg_at_5"}),
+            ranking=headline,
+            scores_are_log_odds=True,
+            candidates=_drawn_candidates(model_scores.to_table().to_pandas(), headline, answers, examples),
+            queries=measured,
+            breakdown=breakdown,
+            training_logs={name: log.to_table().to_pandas() for name, log in zip(rankers, training_logs, strict=True)},
+            products=None if examples is None else _drawn_products(examples, labels),
+            rejected_rows=None if rejected is None else rejected.count_rows(),
+            photos=Path(options.photos),
+        )
+        return render_page(content)
+
+    return make_report
+
+
+def _drawn_candidates(
+    scores: pd.DataFrame, model: str, answers: dict[int, list[int]], examples: dict[str, ChunkTables] | None
+) -> pd.DataFrame:
+    """A model's candidates in order of rank, scores as log-odds, with the query's text where it is known."""
+    scored = normalise(scores, [model], "logit").rename(columns={model: "score"})
+    ranked = rank_candidates(scored)
+    queries: dict[int, str] = {}
+    for tables in (examples or {}).values():
+        pairs = tables["pairs"].to_table(columns=["query_id", "query"]).to_pandas().drop_duplicates("query_id")
+        queries |= pairs.set_index("query_id")["query"].to_dict()
+    return ranked.assign(query=ranked["query_id"].map(queries).astype(object), right=is_right(ranked, answers))
+
+
+def _drawn_products(examples: dict[str, ChunkTables], labels: list[str]) -> pd.DataFrame:
+    """Size, boxes and label names of a split's products."""
+    columns = ["product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
+    tables = (tables["products"].to_table(columns=columns).to_pandas() for tables in examples.values())
+    products = pd.concat(tables).drop_duplicates("product_id")
+    return products.assign(labels=[[labels[label] for label in found] for found in products["labels"]])

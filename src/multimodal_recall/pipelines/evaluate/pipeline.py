@@ -1,15 +1,22 @@
-"""Wiring of ``evaluate``: scores, metrics and submission of each ranker, and their comparison."""
+"""Wiring of ``evaluate``: scores and submission of each ranker; then all rankings measured and compared."""
+
+from collections.abc import Iterator
 
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.layout import Layout
 from multimodal_recall.pipelines.evaluate.nodes import (
+    blend_rankings,
+    break_down_queries,
     compare_rankings_of,
+    count_lists,
+    describe_queries,
+    fit_rankings,
+    gather_scores_of,
+    make_report_of,
     make_submission,
-    measure_references_of,
-    measure_scores,
+    measure_rankings_of,
     score_candidates,
-    summarise_metrics,
 )
 
 OPTIONS = {"options": "params:evaluate", "seed": "params:seed"}
@@ -17,16 +24,13 @@ OPTIONS = {"options": "params:evaluate", "seed": "params:seed"}
 
 def create_pipeline(layout: Layout) -> Pipeline:
     """Rank the candidates of every split but train; measure and compare where there are answers."""
-    rankers = Pipeline([_evaluate_one(ranker, layout) for ranker in layout.rankers])
-    return rankers + _compare(layout)
+    return Pipeline([*(_rank(ranker, layout) for ranker in layout.rankers), _compare(layout)])
 
 
-def _evaluate_one(ranker: str, layout: Layout) -> Pipeline:
-    splits, answered = layout.candidate_splits, layout.answered
-    nodes = [node for split in splits for node in _rank_split(split)]
-    nodes += [node for split in answered for node in _measure_split(split)]
-    inputs = {f"{split}_examples" for split in splits} | {f"{split}_answers" for split in answered}
-    return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters=set(OPTIONS.values()))
+def _rank(ranker: str, layout: Layout) -> Pipeline:
+    nodes = [node for split in layout.candidate_splits for node in _rank_split(split)]
+    inputs = {f"{split}_examples" for split in layout.candidate_splits}
+    return Pipeline(nodes, namespace=ranker, inputs=inputs)
 
 
 def _rank_split(split: str) -> list[Node]:
@@ -42,41 +46,56 @@ def _rank_split(split: str) -> list[Node]:
     return [score, Node(make_submission, inputs=f"{split}_scores", outputs=submission, name=f"make_{submission}")]
 
 
-def _measure_split(split: str) -> list[Node]:
-    return [
-        Node(
-            measure_scores,
-            inputs={"scores": f"{split}_scores", "examples": f"{split}_examples", "answers": f"{split}_answers"},
-            outputs=f"{split}_query_metrics",
-            name=f"measure_{split}",
-        ),
-        Node(
-            summarise_metrics,
-            inputs={"query_metrics": f"{split}_query_metrics", **OPTIONS},
-            outputs=f"{split}_metrics",
-            name=f"summarise_{split}",
-        ),
-    ]
-
-
 def _compare(layout: Layout) -> Pipeline:
-    """The table of all rankings; the shop's own references are in it where a shop is made."""
-    rankings = [(split, ranker) for split in layout.answered for ranker in layout.rankers]
-    metrics = [f"{ranker}.{split}_metrics" for split, ranker in rankings]
-    compare, nodes = compare_rankings_of(rankings), []
+    """All nodes that see several rankings, under one namespace; what they read from elsewhere keeps its name."""
+    nodes = [node for split in layout.answered for node in _compare_split(split, layout)]
+    if not layout.given_counts:
+        tables = [f"{split}_model_scores" for split in layout.answered]
+        nodes.append(Node(count_lists, inputs=tables, outputs="list_counts", name="count_lists"))
+    tables = [f"{split}_{kind}" for split in layout.answered for kind in ("query_metrics", "model_scores")]
+    compare = compare_rankings_of(layout.answered)
+    nodes.append(Node(compare, [*OPTIONS.values(), "fits", *tables], "comparison", name="compare_rankings"))
+    nodes.append(_report(layout.answered[-1], layout))  # testA's where it has answers: valid has chosen the epoch
+    made = {name for node in nodes for name in node.outputs}
+    read = {name for node in nodes for name in node.inputs if not name.startswith("params:")} - made
+    parameters = set(OPTIONS.values())
+    return Pipeline(nodes, namespace="evaluation", inputs=read, outputs={"comparison"}, parameters=parameters)
+
+
+def _report(split: str, layout: Layout) -> Node:
+    kinds = ("model_scores", "query_metrics", "breakdown", "answers")
+    inputs = [OPTIONS["options"], "comparison", *(f"{split}_{kind}" for kind in kinds)]
+    if layout.rankers:
+        inputs += [
+            f"{split}_examples",
+            "labels",
+            f"{split}.rejected",
+            *(f"{ranker}.training_log" for ranker in layout.rankers),
+        ]
+    return Node(make_report_of(split, layout.rankers), inputs, "report", name="make_report")
+
+
+def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
+    scores, metrics, answers = f"{split}_model_scores", f"{split}_query_metrics", f"{split}_answers"
+    counts = "given_list_counts" if layout.given_counts else "list_counts"
+    sources = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
+    sources += [f"{split}_given_scores"] * (split in layout.given_scores)
+    yield Node(gather_scores_of(layout.rankers), [OPTIONS["options"], *sources], scores, name=f"gather_{split}_scores")
+    known = {"model_scores": scores, "list_counts": counts}
+    made = {"blends": f"{split}_rankings"}
+    options = {"options": OPTIONS["options"]}
+    yield Node(blend_rankings, {**known, **options}, made["blends"], name=f"blend_{split}_rankings")
+    known["answers"] = answers
+    if split == "valid":  # fitting on test answers would not be a test
+        made["fitted"] = "fitted_rankings"
+        yield Node(fit_rankings, {**known, **OPTIONS}, ["fitted_rankings", "fits"], name="fit_rankings")
     if layout.makes_shop:
-        metrics.append("reference_metrics")
-        nodes.append(_measure_references(layout.answered))
-    return Pipeline([*nodes, Node(compare, inputs=metrics, outputs="comparison", name="compare_rankings")])
-
-
-def _measure_references(splits: tuple[str, ...]) -> Node:
-    """A node of the shop's namespace: no ranker is part of it."""
-    kinds = ("reference_scores", "answers")
-    return Node(
-        measure_references_of(splits),
-        inputs=[*OPTIONS.values(), *(f"{split}_{kind}" for split in splits for kind in kinds)],
-        outputs="reference_metrics",
-        name="measure_references",
-        namespace="shop",
-    )
+        made["references"] = "reference_scores"
+    yield Node(measure_rankings_of(split), {**known, **made}, metrics, name=f"measure_{split}_rankings")
+    inputs = {"query_metrics": metrics, "model_scores": scores, **OPTIONS}
+    if layout.rankers:
+        facts = f"{split}_query_facts"
+        described = {"examples": f"{split}_examples", "answers": answers, "labels": "labels"}
+        yield Node(describe_queries, described, facts, name=f"describe_{split}_queries")
+        inputs = {**inputs, "query_facts": facts}
+    yield Node(break_down_queries, inputs, f"{split}_breakdown", name=f"break_down_{split}_queries")

@@ -28,7 +28,7 @@ def _ingest_split(split: str, chunks: list[Chunk]) -> Pipeline:
     merge = Node(
         merge_rejected,
         inputs=[f"{chunk.namespace}.{kind}" for chunk in chunks for kind in ("rejected", "pairs")],
-        outputs=f"{split}_rejected",
+        outputs=f"{split}.rejected",
         name="merge_rejected",
         namespace=split,
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from multimodal_recall.datasets.official_rows import OfficialRow
 from multimodal_recall.options import ShopOptions
@@ -261,3 +262,18 @@ def make_candidate_files_of(split: str) -> Callable[..., dict[str, Any]]:
 def make_labels() -> list[str]:
     """The 33 official label names."""
     return list(LABELS)
+
+
+def join_reference_scores_of(splits: tuple[str, ...]) -> Callable[..., pa.Table]:
+    """Bind the splits of the tables that are joined."""
+
+    def join_reference_scores(*scores: ds.Dataset) -> pa.Table:
+        """Put the reference scores of all splits into one table, with a column that says which."""
+        tables = [table.to_table().replace_schema_metadata() for table in scores]
+        named = [
+            table.add_column(0, "split", pa.array([split] * len(table)))
+            for split, table in zip(splits, tables, strict=True)
+        ]
+        return pa.concat_tables(named)
+
+    return join_reference_scores

@@ -2,7 +2,9 @@
 
 from kedro.pipeline import Node, Pipeline
 
+from multimodal_recall.layout import SHOP_SPLITS
 from multimodal_recall.pipelines.make_shop.nodes import (
+    join_reference_scores_of,
     make_candidate_files_of,
     make_labels,
     make_training_file,
@@ -24,8 +26,15 @@ def create_pipeline() -> Pipeline:
             name=f"make_{split}_files",
             namespace="shop",
         )
-        for split in ("valid", "testA")
+        for split in SHOP_SPLITS[1:]
     ]
+    join = Node(
+        join_reference_scores_of(SHOP_SPLITS[1:]),
+        inputs=[f"{split}_reference_scores" for split in SHOP_SPLITS[1:]],
+        outputs="reference_scores",
+        name="join_reference_scores",
+        namespace="shop",
+    )
     training = Node(make_training_file, inputs=options, outputs="train_tsv", name="make_train_file", namespace="shop")
     labels = Node(make_labels, inputs=None, outputs="labels", name="make_labels", namespace="shop")
-    return Pipeline([labels, training, *candidates])
+    return Pipeline([labels, training, *candidates, join])

@@ -95,8 +95,12 @@ def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
 def list_examples_of(chunks: list[Chunk], kinds: tuple[str, ...]) -> Callable[..., dict[str, dict[str, ds.Dataset]]]:
     """Bind the list of a split to its chunks and kinds of table, in the order in which the node gets them."""
 
-    def list_examples(*tables: ds.Dataset) -> dict[str, dict[str, ds.Dataset]]:
+    def list_examples(rejected: ds.Dataset, *tables: ds.Dataset) -> dict[str, dict[str, ds.Dataset]]:
         """Group the split's lazy tables by chunk; saving the result records their versions.
+
+        Args:
+            rejected: Rows of the split's file that were left out; their number is logged.
+            tables: Of each chunk in turn.
 
         Raises:
             ExamplesError: If a chunk's tables were not made from the same pairs, or the chunks not from the same cut of
@@ -108,6 +112,7 @@ def list_examples_of(chunks: list[Chunk], kinds: tuple[str, ...]) -> Callable[..
             for chunk, of_chunk in zip(chunks, by_chunk, strict=True)
         }
         check_origins(chunks, listed)
+        logger.info("%s: %d rows of its file were left out", chunks[0].split, rejected.count_rows())
         return listed
 
     return list_examples

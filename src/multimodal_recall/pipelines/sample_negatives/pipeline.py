@@ -43,7 +43,7 @@ def _list_split(chunks: list[Chunk], kinds: tuple[str, ...]) -> Node:
     split = chunks[0].split
     return Node(
         list_examples_of(chunks, kinds),
-        inputs=[f"{chunk.namespace}.{kind}" for chunk in chunks for kind in kinds],
+        inputs=[f"{split}.rejected", *(f"{chunk.namespace}.{kind}" for chunk in chunks for kind in kinds)],
         outputs=f"{split}_examples",
         name="list_examples",
         namespace=split,

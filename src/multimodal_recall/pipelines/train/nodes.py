@@ -151,10 +151,10 @@ def fit(
 
 
 def _valid_ndcg(module: Any, examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> float:
-    from multimodal_recall.metrics import measure_queries
+    from multimodal_recall.metrics import ndcg_at_5
     from multimodal_recall.pipelines.evaluate.nodes import score_examples
 
-    return float(measure_queries(score_examples(module, examples).to_pandas(), answers)["ndcg_at_5"].mean())
+    return float(ndcg_at_5(score_examples(module, examples).to_pandas(), answers)["ndcg_at_5"].mean())
 
 
 def _versions(examples: dict[str, ChunkTables]) -> dict[str, dict[str, str]]:

@@ -1,0 +1,207 @@
+"""From the scores of one or several models to all the rankings that are compared, each under its own name and kind."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_integer_dtype, is_numeric_dtype
+
+from multimodal_recall import pool_rules
+from multimodal_recall.blending import OutOfFold, blend, weigh_out_of_fold
+from multimodal_recall.metrics import MetricError, bootstrap_means, interval
+
+LEAK_FREE = "leak-free"
+FITTED = "fitted on valid, out of fold"
+LEAK = "uses the candidate-list leak"
+KINDS = (LEAK_FREE, FITTED, LEAK)
+SCALES = {"probability": "probabilities", "logit": "log-odds", "rank": "ranks", "z_score": "z-scores"}
+
+IDS = ["query_id", "product_id"]
+
+
+def join_scores(tables: Mapping[str, pd.DataFrame], models: Sequence[str] | None) -> pd.DataFrame:
+    """Put the scores of several sources side by side.
+
+    Args:
+        tables: By name of the source: ``query_id``, ``product_id`` and a numeric column a model.
+        models: The models that are wanted; ``None`` for all.
+
+    Returns:
+        The candidates in the order of the first source, with a column a model.
+
+    Raises:
+        MetricError: If a source lacks an id column, has no model or one that is no number or a NaN, names a candidate
+            twice, or scores other candidates than the first; if a model stands in two sources, or a wanted one in none.
+    """
+    joined: pd.DataFrame | None = None
+    for source, table in tables.items():
+        _check(source, table)
+        if joined is None:
+            joined = table
+            continue
+        twice = sorted(set(joined.columns) & set(table.columns) - set(IDS))
+        if twice:
+            raise MetricError(f"{source} has scores of {twice}, and so has another source: rename its column")
+        merged = joined.merge(table, on=IDS)
+        if not len(merged) == len(joined) == len(table):
+            raise MetricError(
+                f"{source} scores {len(table)} candidates, those before it {len(joined)}, and {len(merged)} of them "
+                "are the same ones: score the same candidate lists"
+            )
+        joined = merged
+    absent = [model for model in models or () if model not in joined.columns]
+    if absent:
+        raise MetricError(f"evaluate.models names {absent}, but the models with scores are {models_of(joined)}")
+    return joined if models is None else joined[[*IDS, *models]]
+
+
+def _check(source: str, table: pd.DataFrame) -> None:
+    absent = [name for name in IDS if name not in table.columns]
+    models = [name for name in table.columns if name not in IDS]
+    if absent or not models:
+        raise MetricError(
+            f"{source} has the columns {list(table.columns)}: wanted query_id, product_id and a column a model"
+        )
+    for name in table.columns:
+        is_number = is_integer_dtype if name in IDS else is_numeric_dtype
+        if not is_number(table[name]):
+            raise MetricError(f"{source}: {name} holds {table[name].dtype}, wanted numbers (whole ones for ids)")
+        nan = table[name].isna()
+        if nan.any():
+            row = table[nan].iloc[0]
+            raise MetricError(
+                f"{source}: {nan.sum()} scores of {name} are NaN, first of query {row['query_id']:.0f}, product "
+                f"{row['product_id']:.0f}"
+            )
+    twice = table.duplicated(IDS)
+    if twice.any():
+        query, product = table.loc[twice, IDS].iloc[0]
+        raise MetricError(f"{source}: {twice.sum()} candidates stand twice, first query {query}, product {product}")
+
+
+def models_of(scores: pd.DataFrame) -> list[str]:
+    """Names of the models whose scores a joined table holds."""
+    return [name for name in scores.columns if name not in IDS]
+
+
+def blended_rankings(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Sums of all models' scores, one for each common scale; none where there is one model."""
+    models = models_of(scores)
+    if len(models) == 1:
+        return {}
+    return {f"sum of {plural}": blend(scores, models, scale) for scale, plural in SCALES.items()}
+
+
+def ruled_rankings(scores: pd.DataFrame, model: str, lists: np.ndarray, margin: float) -> dict[str, pd.DataFrame]:
+    """The rules on candidate lists, each alone, applied to one model.
+
+    Args:
+        scores: The joined table.
+        model: Whose scores the rules are applied to.
+        lists: (n,) in how many lists of all splits each candidate's product stands.
+        margin: See ``pool_rules.beat_by_margin``.
+    """
+    own = scores[[*IDS, model]].rename(columns={model: "score"})
+    probabilities = blend(scores, [model], "probability")
+    here = pool_rules.lists_with_product(own)
+    ruled = {
+        "keep-once": pool_rules.keep_once(own, here),
+        "best query only": pool_rules.best_query_only(own),
+        f"margin {margin:g}": pool_rules.beat_by_margin(probabilities, margin),
+    }
+    if (lists != here).any():
+        ruled["keep-once all splits"] = pool_rules.keep_once(own, lists)
+    return {f"{model}, {rule}": kept for rule, kept in ruled.items()}
+
+
+def fitted_rankings(
+    scores: pd.DataFrame, answers: dict[int, list[int]], lists: np.ndarray, folds: int, shuffles: int, seed: int
+) -> tuple[dict[str, dict[str, pd.DataFrame]], pd.DataFrame]:
+    """Weights and LightGBM stacks of several models, fitted on the split itself and scored out of fold.
+
+    Args:
+        scores: The joined table.
+        answers: Right products of each query.
+        lists: (n,) in how many lists each candidate's product stands, for the stack that reads the leak.
+        folds: Folds of queries.
+        shuffles: Ways to part the queries into folds.
+        seed: Of the folds and fits.
+
+    Returns:
+        The rankings by kind and name, none where there is one model; and a row for each with its ``ranking``, nDCG@5
+        and spread; see ``blending.OutOfFold.summarise``.
+    """
+    from multimodal_recall.stacking import stack_features, stack_out_of_fold
+
+    models, how = models_of(scores), (folds, shuffles, seed)
+    if len(models) == 1:
+        return {}, pd.DataFrame(columns=["ranking", "ndcg_at_5", "one_shuffle", "over_shuffles", "over_folds"])
+    features = stack_features(scores, models).to_numpy()
+    with_lists = stack_features(scores.assign(lists=lists), models, extra=("lists",)).to_numpy()
+    found: dict[str, dict[str, OutOfFold]] = {
+        FITTED: {
+            "weighted sum of log-odds": weigh_out_of_fold(scores, answers, models, "logit", *how),
+            "LightGBM classifier": stack_out_of_fold(scores, answers, features, "classifier", *how),
+            "LambdaRank": stack_out_of_fold(scores, answers, features, "lambdarank", *how),
+        },
+        LEAK: {"LambdaRank, list counts": stack_out_of_fold(scores, answers, with_lists, "lambdarank", *how)},
+    }
+    rankings = {kind: {name: fit.scores for name, fit in fits.items()} for kind, fits in found.items()}
+    fits = [{"ranking": n, **fit.summarise(answers)} for fits in found.values() for n, fit in fits.items()]
+    return rankings, pd.DataFrame(fits)
+
+
+def stack_rankings(kinds: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+    """One table of rankings by kind and name: ``ranking``, ``kind``, ``query_id``, ``product_id``, ``score``."""
+    tables = [
+        scores[[*IDS, "score"]].assign(ranking=name, kind=kind)
+        for kind, rankings in kinds.items()
+        for name, scores in rankings.items()
+    ]
+    if not tables:
+        tables = [pd.DataFrame({name: [] for name in (*IDS, "score", "ranking", "kind")})]
+    return pd.concat(tables, ignore_index=True)[["ranking", "kind", *IDS, "score"]]
+
+
+def paired_differences(ndcg: pd.DataFrame, against: str, draws: np.ndarray, confidence: float) -> pd.DataFrame:
+    """Compare every ranking with one of them, query by query.
+
+    Args:
+        ndcg: (queries, rankings) a measure.
+        against: Name of the one.
+        draws: (draws, rankings) resampled means of it; see ``metrics.bootstrap_means``.
+        confidence: Of the interval.
+
+    Returns:
+        One row an other ranking: ``ranking``, ``against``, ``difference``, its ends ``difference_low`` and
+        ``difference_high``, and on how many queries it ``wins``, ``loses`` and ``ties``.
+    """
+    one = ndcg.columns.get_loc(against)
+    difference = ndcg.drop(columns=against).sub(ndcg[against], axis=0)
+    low, high = interval(np.delete(draws, one, axis=1) - draws[:, [one]], confidence)
+    sums = {"wins": (difference > 0).sum(), "loses": (difference < 0).sum(), "ties": (difference == 0).sum()}
+    means = {"difference": difference.mean(), "difference_low": low, "difference_high": high}
+    table = pd.DataFrame({"against": against, **means, **sums})
+    return table.rename_axis("ranking").reset_index()
+
+
+def break_down(ndcg: pd.Series, facts: pd.DataFrame, draws: int, confidence: float, seed: int) -> pd.DataFrame:
+    """Measure groups of queries apart.
+
+    Args:
+        ndcg: A measure by query id.
+        facts: By query id, a column of groups for each way to part the queries; missing values belong to no group.
+        draws: Of the bootstrap.
+        confidence: Of its interval.
+        seed: Of its draws.
+
+    Returns:
+        ``by``, ``group``, ``queries``, ``ndcg_at_5``, ``low``, ``high``.
+    """
+    rows = []
+    for by, groups in facts.items():
+        for group, values in ndcg.groupby(groups, observed=True, sort=True):
+            random = np.random.default_rng([seed, *f"{by} {group}".encode()])
+            low, high = interval(bootstrap_means(values.to_numpy()[:, None], draws, random), confidence)
+            rows.append((by, str(group), len(values), values.mean(), low[0], high[0]))
+    return pd.DataFrame(rows, columns=["by", "group", "queries", "ndcg_at_5", "low", "high"])

@@ -1,0 +1,76 @@
+"""Scores from elsewhere through ``kedro run``, with and without rankers of our own."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import LEADERBOARD, copy_project, run_project
+from tests.test_whole_run import load
+
+PUBLISHED = {
+    "imagebert": (0.709813, 0.6155),
+    "lxmert_b1": (0.689490, 0.5327),
+    "lxmert_b2": (0.686212, 0.5646),
+    "lxmert_b3": (0.673890, 0.5136),
+}
+
+
+@pytest.mark.skipif(not LEADERBOARD.exists(), reason=f"{LEADERBOARD} with the real scores is not here")
+def test_the_leaderboard(tmp_path: Path) -> None:
+    (tmp_path / "shared").symlink_to(LEADERBOARD.parent)
+    (tmp_path / "project").mkdir()
+    project = copy_project(tmp_path / "project")
+    run_project(project, env="leaderboard", parameters={"evaluate": {"bootstrap_draws": 100}})
+    table = load(project, "comparison", "leaderboard").set_index("ranking")
+    for model, (ndcg, leak_poor) in PUBLISHED.items():
+        assert table.loc[model, "nDCG@5"] == pytest.approx(ndcg, abs=1e-6)
+        assert table.loc[model, "leak-poor nDCG@5"] == pytest.approx(leak_poor, abs=1e-4)
+    for rule, ndcg in {"best query only": 0.7486, "keep-once": 0.8367, "keep-once all splits": 0.8766}.items():
+        row = table.loc[f"imagebert, {rule}"]
+        assert row["nDCG@5"] == pytest.approx(ndcg, abs=5e-5)
+        assert row["kind"] == "uses the candidate-list leak"
+    for ranking, (least, kind) in {
+        "weighted sum of log-odds": (0.725, "fitted on valid, out of fold"),
+        "LambdaRank": (0.733, "fitted on valid, out of fold"),
+        "LambdaRank, list counts": (0.885, "uses the candidate-list leak"),
+    }.items():
+        assert table.loc[ranking, "one_shuffle"] >= least
+        assert table.loc[ranking, "kind"] == kind
+        assert 0 < table.loc[ranking, "over_shuffles"] < 0.01
+    assert table.loc["lxmert_b1", ["wins", "loses", "ties"]].sum() == 496
+
+
+def test_given_scores_stand_beside_our_own(run_copy: tuple) -> None:
+    project, run = run_copy
+    scores = load(project, "two_tower.valid_scores").to_table().to_pandas()
+    theirs = scores[["query_id", "product_id"]].assign(theirs=-scores["score"])
+    theirs.sample(frac=1, random_state=0).to_parquet(project / "data/01_raw/shop/valid_scores.parquet")
+    run(pipeline_name="evaluate")
+    table = load(project, "comparison").set_index(["split", "ranking"])
+    assert {"two_tower", "theirs", "sum of ranks", "LambdaRank"} < set(table.loc["valid"].index)
+    assert "theirs" not in table.loc["testA"].index
+
+
+def test_an_answer_that_is_missing(run_copy: tuple) -> None:
+    project, run = run_copy
+    answers = project / "data/01_raw/shop/valid_answer.json"
+    kept = json.loads(answers.read_text())
+    query, _ = kept.popitem()
+    answers.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match=f"1 scored queries have no answer, first {query}"):
+        run(node_names=["evaluation.measure_valid_rankings"])
+
+
+def test_a_headline_ranking_without_scores(run_copy: tuple) -> None:
+    _, run = run_copy
+    with pytest.raises(ValueError, match=r"evaluate.ranking is 'mcan', but the models with scores are \['two_tower'\]"):
+        run(node_names=["evaluation.blend_valid_rankings"], parameters={"evaluate": {"ranking": "mcan"}})
+
+
+def test_scores_that_are_no_table(run_copy: tuple) -> None:
+    project, run = run_copy
+    pd.DataFrame({"query": [1], "score": [0.5]}).to_parquet(project / "data/01_raw/shop/valid_scores.parquet")
+    with pytest.raises(ValueError, match=r"given scores has the columns \['query', 'score'\]: wanted query_id"):
+        run(node_names=["evaluation.gather_valid_scores"])

@@ -1,0 +1,79 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from multimodal_recall.metrics import MetricError, bootstrap_means
+from multimodal_recall.rankings import break_down, fitted_rankings, join_scores, paired_differences, ruled_rankings
+
+
+def scores(**models: list[float]) -> pd.DataFrame:
+    length = len(next(iter(models.values())))
+    return pd.DataFrame({"query_id": 1, "product_id": range(10, 10 + length), **models})
+
+
+def test_scores_are_joined_by_candidate_and_not_by_row() -> None:
+    given = scores(theirs=[1.0, 2.0, 3.0]).iloc[::-1]
+    joined = join_scores({"two_tower": scores(two_tower=[0.1, 0.2, 0.3]), "given": given}, models=None)
+    assert joined.columns.tolist() == ["query_id", "product_id", "two_tower", "theirs"]
+    assert joined["theirs"].tolist() == [1.0, 2.0, 3.0]
+    assert join_scores({"given": given}, models=["theirs"])["theirs"].tolist() == [3.0, 2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (scores(a=[0.1, np.nan]), "given: 1 scores of a are NaN, first of query 1, product 11"),
+        (pd.concat([scores(a=[0.1])] * 2), "given: 1 candidates stand twice, first query 1, product 10"),
+        (scores(a=[0.1]).drop(columns="query_id"), r"given has the columns \['product_id', 'a'\]: wanted query_id"),
+        (scores(a=[0.1])[["query_id", "product_id"]], "wanted query_id, product_id and a column a model"),
+        (scores(a=["high"]), "given: a holds (object|str), wanted numbers"),
+        (scores(a=[0.1]).astype({"query_id": float}), "given: query_id holds float64, wanted numbers"),
+        (scores(a=[0.1, 0.2, 0.3]), "given scores 3 candidates, those before it 2, and 2 of them are the same ones"),
+        (scores(ours=[0.1, 0.2]), r"given has scores of \['ours'\], and so has another source"),
+    ],
+)
+def test_bad_scores_are_refused(given: pd.DataFrame, message: str) -> None:
+    with pytest.raises(MetricError, match=message):
+        join_scores({"ours": scores(ours=[0.5, 0.6]), "given": given}, models=None)
+
+
+def test_a_model_that_has_no_scores_is_named() -> None:
+    with pytest.raises(MetricError, match=r"evaluate.models names \['b'\], but the models with scores are \['a'\]"):
+        join_scores({"given": scores(a=[0.1])}, models=["a", "b"])
+
+
+def test_counts_of_all_splits_are_a_ruled_ranking_only_where_they_differ() -> None:
+    table = scores(a=[0.1, 0.2])
+    assert len(ruled_rankings(table, "a", np.array([1, 1]), 0.92)) == 3
+    assert "a, keep-once all splits" in ruled_rankings(table, "a", np.array([1, 4]), 0.92)
+
+
+def test_nothing_is_fitted_to_one_model() -> None:
+    made, fits = fitted_rankings(scores(a=[0.1, 0.2]), {1: [10]}, np.ones(2), folds=2, shuffles=2, seed=0)
+    assert made == {}
+    assert len(fits) == 0
+
+
+def test_wins_and_losses_are_counted_query_by_query() -> None:
+    ndcg = pd.DataFrame({"a": [0.0, 0.5, 1.0, 0.2], "b": [0.5, 0.0, 1.0, 0.9]})
+    means = bootstrap_means(ndcg.to_numpy(), 200, np.random.default_rng(0))
+    row = paired_differences(ndcg, "a", means, 0.95).iloc[0]
+    assert row[["ranking", "against", "wins", "loses", "ties"]].tolist() == ["b", "a", 2, 1, 1]
+    assert row["difference"] == pytest.approx(0.175)
+    assert row["difference_low"] < 0.175 < row["difference_high"]
+
+
+def test_the_interval_of_a_difference_is_that_of_paired_draws() -> None:
+    # two models that differ by the same on every query: no doubt about the difference
+    values = np.random.default_rng(0).random(50)
+    ndcg = pd.DataFrame({"a": values, "b": values + 0.1})
+    row = paired_differences(ndcg, "a", bootstrap_means(ndcg.to_numpy(), 100, np.random.default_rng(0)), 0.95).iloc[0]
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx((0.1, 0.1))
+
+
+def test_the_groups_of_a_breakdown_make_up_the_whole() -> None:
+    ndcg = pd.Series([0.0, 0.5, 1.0, 0.2], index=[7, 8, 9, 10])
+    facts = pd.DataFrame({"words": ["1", "2", "2", None]}, index=[10, 9, 8, 7])
+    found = break_down(ndcg, facts, draws=50, confidence=0.95, seed=0).set_index("group")
+    assert found["queries"].to_dict() == {"1": 1, "2": 2}
+    assert found.loc["2", "ndcg_at_5"] == 0.75
