@@ -77,6 +77,19 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+@pytest.fixture(scope="session")
+def leaderboard_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that has evaluated the real scores of published models."""
+    if not LEADERBOARD.exists():
+        pytest.skip(f"{LEADERBOARD} with the real scores is not here")
+    folder = tmp_path_factory.mktemp("leaderboard")
+    (folder / "shared").symlink_to(LEADERBOARD.parent)
+    (folder / "project").mkdir()
+    project = copy_project(folder / "project")
+    run_project(project, env="leaderboard", parameters={"evaluate": {"bootstrap_draws": 100}})
+    return project
+
+
 @pytest.fixture
 def run_copy(finished_project: Path, tmp_path: Path) -> tuple[Path, Callable[..., None]]:
     """A copy of the finished project, and a function that runs it."""

@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import LEADERBOARD, copy_project, run_project
 from tests.test_whole_run import load
 
 PUBLISHED = {
@@ -17,13 +16,8 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.skipif(not LEADERBOARD.exists(), reason=f"{LEADERBOARD} with the real scores is not here")
-def test_the_leaderboard(tmp_path: Path) -> None:
-    (tmp_path / "shared").symlink_to(LEADERBOARD.parent)
-    (tmp_path / "project").mkdir()
-    project = copy_project(tmp_path / "project")
-    run_project(project, env="leaderboard", parameters={"evaluate": {"bootstrap_draws": 100}})
-    table = load(project, "comparison", "leaderboard").set_index("ranking")
+def test_the_leaderboard(leaderboard_project: Path) -> None:
+    table = load(leaderboard_project, "comparison", "leaderboard").set_index("ranking")
     for model, (ndcg, leak_poor) in PUBLISHED.items():
         assert table.loc[model, "nDCG@5"] == pytest.approx(ndcg, abs=1e-6)
         assert table.loc[model, "leak-poor nDCG@5"] == pytest.approx(leak_poor, abs=1e-4)

@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
 
+from multimodal_recall.datasets.small_files import SubmissionFile
 from multimodal_recall.ranking import COLUMNS, SubmissionError, check_submission, make_submission
 
 SCORES = pd.DataFrame(
@@ -34,3 +38,26 @@ def test_a_query_with_four_candidates_is_refused() -> None:
 def test_faults_are_named(change: object, message: str) -> None:
     with pytest.raises(SubmissionError, match=message):
         check_submission(change(make_submission(SCORES)), SCORES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("query-id,product1,product2,product3,product4,product5\n1,2,3,4,5,6,7\n", "line 2 is '1,2,3,4,5,6,7"),
+        ("query-id,product1,product2,product3,product4,product5\n1,2,3,4,5\n", "Wanted a query id and 5 product ids"),
+        ("1,2,3,4,5,6\n", "the first line is '1,2,3,4,5,6'. Wanted the header query-id,product1"),
+        ("query-id,product1,product2,product3,product4,product5\n1,2,3,4,5,six\n", "line 2 is"),
+    ],
+)
+def test_a_file_that_is_no_submission(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "submission.csv"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        SubmissionFile(str(path)).load()
+
+
+def test_a_submission_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    submission = pd.DataFrame([[1, 2, 3, 4, 5, 6]], columns=COLUMNS)
+    file = SubmissionFile(str(tmp_path / "submission.csv"))
+    file.save(submission)
+    pd.testing.assert_frame_equal(file.load(), submission)

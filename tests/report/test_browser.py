@@ -93,3 +93,23 @@ def test_search_shows_the_queries_that_match(page: Any, typed: str, rows: int, c
     assert page.inner_text("#found") == (f"{rows} of {QUERIES} queries" if typed else f"{QUERIES} queries")
     lists = [part.locator("[data-query]:visible").count() for part in page.locator(".list").all()]
     assert page.locator(".none:visible").count() == lists.count(0)
+
+
+@pytest.mark.parametrize(
+    ("project", "collection"), [("finished_project", "shop"), ("leaderboard_project", "leaderboard")]
+)
+def test_the_report_of_a_run_opens_without_errors_and_is_searched(
+    browser: Any, request: pytest.FixtureRequest, project: str, collection: str
+) -> None:
+    pages = (request.getfixturevalue(project) / "data/08_reporting" / collection / "report.html").glob("*/report.html")
+    page, errors = browser.new_page(), []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    start = time.perf_counter()
+    page.goto(next(pages).as_uri(), wait_until="load")
+    assert time.perf_counter() - start < 3  # seconds
+    rows = page.locator("tr.row:visible").count()
+    page.fill("#search", page.locator("tr.row").first.get_attribute("data-query") or "")
+    assert 1 <= page.locator("tr.row:visible").count() < rows
+    assert errors == []
+    page.close()
