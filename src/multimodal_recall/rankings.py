@@ -8,7 +8,7 @@ from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
 from multimodal_recall import pool_rules
 from multimodal_recall.blending import OutOfFold, blend, weigh_out_of_fold
-from multimodal_recall.metrics import MetricError, bootstrap_means, interval
+from multimodal_recall.metrics import MetricError
 
 LEAK_FREE = "leak-free"
 FITTED = "fitted on valid, out of fold"
@@ -161,47 +161,3 @@ def stack_rankings(kinds: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFr
     if not tables:
         tables = [pd.DataFrame({name: [] for name in (*IDS, "score", "ranking", "kind")})]
     return pd.concat(tables, ignore_index=True)[["ranking", "kind", *IDS, "score"]]
-
-
-def paired_differences(ndcg: pd.DataFrame, against: str, draws: np.ndarray, confidence: float) -> pd.DataFrame:
-    """Compare every ranking with one of them, query by query.
-
-    Args:
-        ndcg: (queries, rankings) a measure.
-        against: Name of the one.
-        draws: (draws, rankings) resampled means of it; see ``metrics.bootstrap_means``.
-        confidence: Of the interval.
-
-    Returns:
-        One row an other ranking: ``ranking``, ``against``, ``difference``, its ends ``difference_low`` and
-        ``difference_high``, and on how many queries it ``wins``, ``loses`` and ``ties``.
-    """
-    one = ndcg.columns.get_loc(against)
-    difference = ndcg.drop(columns=against).sub(ndcg[against], axis=0)
-    low, high = interval(np.delete(draws, one, axis=1) - draws[:, [one]], confidence)
-    sums = {"wins": (difference > 0).sum(), "loses": (difference < 0).sum(), "ties": (difference == 0).sum()}
-    means = {"difference": difference.mean(), "difference_low": low, "difference_high": high}
-    table = pd.DataFrame({"against": against, **means, **sums})
-    return table.rename_axis("ranking").reset_index()
-
-
-def break_down(ndcg: pd.Series, facts: pd.DataFrame, draws: int, confidence: float, seed: int) -> pd.DataFrame:
-    """Measure groups of queries apart.
-
-    Args:
-        ndcg: A measure by query id.
-        facts: By query id, a column of groups for each way to part the queries; missing values belong to no group.
-        draws: Of the bootstrap.
-        confidence: Of its interval.
-        seed: Of its draws.
-
-    Returns:
-        ``by``, ``group``, ``queries``, ``ndcg_at_5``, ``low``, ``high``.
-    """
-    rows = []
-    for by, groups in facts.items():
-        for group, values in ndcg.groupby(groups, observed=True, sort=True):
-            random = np.random.default_rng([seed, *f"{by} {group}".encode()])
-            low, high = interval(bootstrap_means(values.to_numpy()[:, None], draws, random), confidence)
-            rows.append((by, str(group), len(values), values.mean(), low[0], high[0]))
-    return pd.DataFrame(rows, columns=["by", "group", "queries", "ndcg_at_5", "low", "high"])

@@ -12,8 +12,9 @@ import pyarrow.dataset as ds
 
 from multimodal_recall import ranking, rankings
 from multimodal_recall.blending import is_right, normalise
+from multimodal_recall.comparison import break_down, query_groups, summarise
 from multimodal_recall.datasets.chunk_list import ChunkTables
-from multimodal_recall.metrics import MEASURES, bootstrap_means, interval, measure_queries, rank_candidates
+from multimodal_recall.metrics import MetricError, measure_queries, rank_candidates
 from multimodal_recall.options import EvaluateOptions
 from multimodal_recall.pool_rules import leak_poor_queries
 from multimodal_recall.tables import TABLES, from_pandas
@@ -24,14 +25,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
 logger = logging.getLogger(__name__)
 
 REFERENCES = {"random": "random order", "noun_alone": "noun alone", "truth": "generator's truth"}
-SHOWN = {
-    "ndcg_at_5": "nDCG@5",
-    "ndcg_at_10": "nDCG@10",
-    "reciprocal_rank": "MRR",
-    "recall_at_5": "recall@5",
-    "precision_at_5": "precision@5",
-    "average_precision": "MAP",
-}
 
 
 def score_candidates(model: Any, examples: dict[str, ChunkTables]) -> pa.Table:
@@ -88,9 +81,9 @@ def gather_scores_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
     return gather_scores
 
 
-def count_lists(*model_scores: ds.Dataset) -> pa.Table:
+def count_lists(*scores: ds.Dataset) -> pa.Table:
     """Count in how many candidate lists, of all splits together, each product stands: the leak."""
-    pairs = pd.concat([table.to_table(columns=rankings.IDS).to_pandas() for table in model_scores])
+    pairs = pd.concat([table.to_table(columns=rankings.IDS).to_pandas() for table in scores])
     lists = pairs.groupby("product_id").size().rename("lists_with_product").reset_index()
     return from_pandas("list_counts", lists)
 
@@ -144,9 +137,19 @@ def fit_rankings(
 
 
 def _lists(scores: pd.DataFrame, list_counts: ds.Dataset) -> np.ndarray:
-    """In how many lists each candidate's product stands (n,)."""
+    """In how many lists each candidate's product stands (n,).
+
+    Raises:
+        MetricError: If a product is not counted.
+    """
     counts = list_counts.to_table().to_pandas().drop_duplicates("product_id").set_index("product_id")
-    return counts["lists_with_product"].reindex(scores["product_id"]).to_numpy()
+    lists = counts["lists_with_product"].reindex(scores["product_id"])
+    if lists.isna().any():
+        raise MetricError(
+            f"{lists.isna().sum()} candidates have products that are not counted, first "
+            f"{lists.index[lists.isna()][0]}: count all lists in product_counts.parquet, or take the file away"
+        )
+    return lists.to_numpy()
 
 
 def _headline(scores: pd.DataFrame, options: EvaluateOptions) -> str:
@@ -157,7 +160,7 @@ def _headline(scores: pd.DataFrame, options: EvaluateOptions) -> str:
     """
     models = rankings.models_of(scores)
     if options.ranking is not None and options.ranking not in models:
-        raise rankings.MetricError(f"evaluate.ranking is {options.ranking!r}, but the models with scores are {models}")
+        raise MetricError(f"evaluate.ranking is {options.ranking!r}, but the models with scores are {models}")
     return options.ranking or models[0]
 
 
@@ -264,29 +267,6 @@ def compare_rankings_of(splits: tuple[str, ...]) -> Callable[..., pd.DataFrame]:
     return compare_rankings
 
 
-def summarise(query_metrics: pd.DataFrame, headline: str, options: EvaluateOptions, seed: int) -> pd.DataFrame:
-    """Summarise the rankings of a split.
-
-    Returns:
-        One row a ranking: mean of each measure; of nDCG@5 also the interval, the mean over the leak-poor queries, and
-        the paired comparison with the headline model; see ``rankings.paired_differences``.
-    """
-    groups = query_metrics.groupby(["kind", "ranking"], sort=False)
-    poor = query_metrics[query_metrics["leak_poor"]].groupby(["kind", "ranking"], sort=False)["ndcg_at_5"].mean()
-    ndcg = query_metrics.pivot(index="query_id", columns="ranking", values="ndcg_at_5")
-    draws = bootstrap_means(ndcg.to_numpy(), options.bootstrap_draws, np.random.default_rng(seed))
-    low, high = interval(draws, options.confidence)
-    ends = pd.DataFrame({"low": low, "high": high}, index=ndcg.columns)
-    table = groups[list(MEASURES)].mean().assign(poor=poor).rename(columns={**SHOWN, "poor": "leak-poor nDCG@5"})
-    table = table.reset_index().join(ends, on="ranking").assign(queries=len(ndcg))
-    pairs = rankings.paired_differences(ndcg, headline, draws, options.confidence)
-    table = table.merge(pairs, how="left", on="ranking")
-    order = [table["kind"].map(rankings.KINDS.index), table["nDCG@5"]]
-    table = table.iloc[np.lexsort(order[::-1])]
-    first = ["ranking", "kind", "nDCG@5", "low", "high", "leak-poor nDCG@5"]
-    return table[[*first, *table.columns.drop(first)]]
-
-
 def break_down_queries(
     query_metrics: ds.Dataset,
     model_scores: ds.Dataset,
@@ -301,23 +281,8 @@ def break_down_queries(
     if query_facts is not None:
         facts = query_facts.to_table().to_pandas().set_index("query_id").reindex(measured.index)
         groups = groups.join(query_groups(facts))
-    found = rankings.break_down(measured["ndcg_at_5"], groups, options.bootstrap_draws, options.confidence, seed)
+    found = break_down(measured["ndcg_at_5"], groups, options.bootstrap_draws, options.confidence, seed)
     return found.round(6)
-
-
-def query_groups(facts: pd.DataFrame) -> pd.DataFrame:
-    """Part the queries by number of words, frequent last words, boxes and label of the right products."""
-    frequent = facts["last_word"].value_counts().index[:10]
-    return pd.DataFrame(
-        {
-            "words in the query": pd.cut(facts["words"], [0, 2, 3, 4, 5, np.inf], labels=["1-2", "3", "4", "5", "6+"]),
-            "last word": facts["last_word"].where(facts["last_word"].isin(frequent)),
-            "boxes of a right product": pd.cut(
-                facts["boxes"], [0, 1, 2, 4, np.inf], labels=["1", "up to 2", "up to 4", "more"]
-            ),
-            "label of the right products": facts["label"],
-        }
-    )
 
 
 def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:

@@ -50,7 +50,8 @@ def _compare(layout: Layout) -> Pipeline:
     """All nodes that see several rankings, under one namespace; what they read from elsewhere keeps its name."""
     nodes = [node for split in layout.answered for node in _compare_split(split, layout)]
     if not layout.given_counts:
-        tables = [f"{split}_model_scores" for split in layout.answered]
+        tables = [f"{ranker}.{split}_scores" for ranker in layout.rankers[:1] for split in layout.candidate_splits]
+        tables = tables or [f"{split}_model_scores" for split in layout.answered]
         nodes.append(Node(count_lists, inputs=tables, outputs="list_counts", name="count_lists"))
     tables = [f"{split}_{kind}" for split in layout.answered for kind in ("query_metrics", "model_scores")]
     compare = compare_rankings_of(layout.answered)
