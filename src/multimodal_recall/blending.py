@@ -11,7 +11,6 @@ from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 
 from multimodal_recall.metrics import DISCOUNTS, K, measure_queries
 
@@ -54,7 +53,7 @@ def normalise(scores: pd.DataFrame, models: list[str], kind: Scale) -> pd.DataFr
         probable = ((values.min() >= 0) & (values.max() <= 1)).to_numpy()
         columns = values.columns[~probable if kind == "probability" else probable]
         given = values[columns]
-        values[columns] = expit(given) if kind == "probability" else logit(given.clip(EPSILON, 1 - EPSILON))
+        values[columns] = _probability(given) if kind == "probability" else _log_odds(given)
     elif kind == "rank":
         values = values.groupby(scores["query_id"]).rank()
     else:
@@ -62,6 +61,15 @@ def normalise(scores: pd.DataFrame, models: list[str], kind: Scale) -> pd.DataFr
         deviation = of_query.transform("std", ddof=0)
         values = ((values - of_query.transform("mean")) / deviation).where(deviation > 0, 0.0)
     return pd.concat([scores[["query_id", "product_id"]], values], axis=1)
+
+
+def _probability(log_odds: pd.DataFrame) -> pd.DataFrame:
+    return np.exp(-np.logaddexp(0, -log_odds))
+
+
+def _log_odds(probability: pd.DataFrame) -> pd.DataFrame:
+    clipped = probability.clip(EPSILON, 1 - EPSILON)
+    return np.log(clipped) - np.log1p(-clipped)
 
 
 def _check(scores: pd.DataFrame, models: list[str]) -> pd.DataFrame:

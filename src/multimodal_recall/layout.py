@@ -103,16 +103,8 @@ def _configuration() -> tuple[OmegaConfigLoader, Path]:
     return loader, find_kedro_project(Path(loader.conf_source)) or Path.cwd()
 
 
-def read_layout() -> Layout:
-    """Read the shape of the pipelines from the current environment's configuration.
-
-    Raises:
-        LayoutError: If ``chunks`` names an unknown split or a count below one, ``rankers`` names a ranker without
-            options, or there is neither a ranker nor a file of scores to evaluate.
-    """
-    loader, project = _configuration()
-    parameters, catalog = loader["parameters"], loader["catalog"]
-    chunks, rankers = parameters.get("chunks") or {}, parameters.get("rankers") or []
+def _problems(parameters: dict[str, Any], chunks: dict[str, Any], rankers: list[str]) -> list[str]:
+    """What is wrong with the parameters that shape the pipelines."""
     problems = [f"chunks names {split!r}; a split is one of {SPLITS}" for split in chunks if split not in SPLITS]
     problems += [
         f"chunks.{split} is {count!r}, not a whole number of at least 1"
@@ -123,6 +115,20 @@ def read_layout() -> Layout:
     problems += [f"rankers names {ranker!r}, which has no options" for ranker in rankers if ranker not in parameters]
     unknown = sorted(set(parameters) - set(GROUPS) - set(SHIPPED_RANKERS) - set(rankers))
     problems += [f"{name!r} is no group of options; wanted one of {GROUPS}, or a name in rankers" for name in unknown]
+    return problems
+
+
+def read_layout() -> Layout:
+    """Read the shape of the pipelines from the current environment's configuration.
+
+    Raises:
+        LayoutError: If ``chunks`` names an unknown split or a count below one, ``rankers`` names a ranker without
+            options, or there is neither a ranker nor a file of scores to evaluate.
+    """
+    loader, project = _configuration()
+    parameters, catalog = loader["parameters"], loader["catalog"]
+    chunks, rankers = parameters.get("chunks") or {}, parameters.get("rankers") or []
+    problems = _problems(parameters, chunks, rankers)
     if problems:
         raise LayoutError("The parameters do not fit: " + "; ".join(problems) + ". Mend conf/<env>/parameters*.yml.")
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +10,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall import ranking, rankings
-from multimodal_recall.blending import is_right, normalise
 from multimodal_recall.comparison import break_down, query_groups, summarise
 from multimodal_recall.datasets.chunk_list import ChunkTables
-from multimodal_recall.metrics import MetricError, measure_queries, rank_candidates
+from multimodal_recall.metrics import MetricError, measure_queries
 from multimodal_recall.options import EvaluateOptions
 from multimodal_recall.pool_rules import leak_poor_queries
 from multimodal_recall.tables import TABLES, from_pandas
@@ -101,7 +99,7 @@ def blend_rankings(model_scores: ds.Dataset, list_counts: ds.Dataset, options: E
     """
     scores = model_scores.to_table().to_pandas()
     lists = _lists(scores, list_counts)
-    ruled = rankings.ruled_rankings(scores, _headline(scores, options), lists, options.margin)
+    ruled = rankings.ruled_rankings(scores, headline_of(scores, options), lists, options.margin)
     made = {rankings.LEAK_FREE: rankings.blended_rankings(scores), rankings.LEAK: ruled}
     return from_pandas("rankings", rankings.stack_rankings(made))
 
@@ -152,7 +150,7 @@ def _lists(scores: pd.DataFrame, list_counts: ds.Dataset) -> np.ndarray:
     return lists.to_numpy()
 
 
-def _headline(scores: pd.DataFrame, options: EvaluateOptions) -> str:
+def headline_of(scores: pd.DataFrame, options: EvaluateOptions) -> str:
     """The model that others are compared with.
 
     Raises:
@@ -252,7 +250,7 @@ def compare_rankings_of(splits: tuple[str, ...]) -> Callable[..., pd.DataFrame]:
         """
         summaries = []
         for split, metrics, scores in zip(splits, tables[::2], tables[1::2], strict=True):
-            headline = _headline(scores.head(1).to_pandas(), options)
+            headline = headline_of(scores.head(1).to_pandas(), options)
             summaries.append(summarise(metrics.to_table().to_pandas(), headline, options, seed))
             summaries[-1].insert(0, "split", split)
         table = pd.concat(summaries, ignore_index=True)
@@ -275,7 +273,7 @@ def break_down_queries(
     query_facts: ds.Dataset | None = None,
 ) -> pd.DataFrame:
     """Measure the headline model on groups of queries; without ``query_facts``, by the leak alone."""
-    headline = _headline(model_scores.head(1).to_pandas(), options)
+    headline = headline_of(model_scores.head(1).to_pandas(), options)
     measured = query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas().set_index("query_id")
     groups = pd.DataFrame({"candidate list": np.where(measured["leak_poor"], "leak-poor", "leaks")}, measured.index)
     if query_facts is not None:
@@ -283,80 +281,3 @@ def break_down_queries(
         groups = groups.join(query_groups(facts))
     found = break_down(measured["ndcg_at_5"], groups, options.bootstrap_draws, options.confidence, seed)
     return found.round(6)
-
-
-def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:
-    """Bind the split, and the names of the rankers whose training logs are shown."""
-
-    def make_report(
-        options: EvaluateOptions,
-        comparison: pd.DataFrame,
-        model_scores: ds.Dataset,
-        query_metrics: ds.Dataset,
-        breakdown: pd.DataFrame,
-        answers: dict[int, list[int]],
-        examples: dict[str, ChunkTables] | None = None,
-        labels: list[str] | None = None,
-        rejected: ds.Dataset | None = None,
-        *training_logs: ds.Dataset,
-    ) -> str:
-        """Render what is known of a split's rankings as one HTML page; see ``report.page.render_page``.
-
-        Args:
-            options: Which model is drawn; where photos lie.
-            comparison: Of all rankings and splits.
-            model_scores: A column a model.
-            query_metrics: Of all rankings.
-            breakdown: Of the headline model.
-            answers: Right products of each query.
-            examples: The split's chunks, for the queries' texts and the products' boxes.
-            labels: The label names.
-            rejected: Rows of the split's file that were left out.
-            training_logs: Of each ranker.
-        """
-        from multimodal_recall.report.content import ReportContent
-        from multimodal_recall.report.page import render_page
-
-        headline = _headline(model_scores.head(1).to_pandas(), options)
-        measured = query_metrics.to_table(
-            columns=["query_id", "ndcg_at_5"], filter=ds.field("ranking") == headline
-        ).to_pandas()
-        content = ReportContent(
-            title=f"How {headline} ranks {split}",
-            split=split,
-            confidence=options.confidence,
-            headline=comparison[comparison["split"] == split].rename(columns={"nDCG@5": "ndcg_at_5"}),
-            ranking=headline,
-            scores_are_log_odds=True,
-            candidates=_drawn_candidates(model_scores.to_table().to_pandas(), headline, answers, examples),
-            queries=measured,
-            breakdown=breakdown,
-            training_logs={name: log.to_table().to_pandas() for name, log in zip(rankers, training_logs, strict=True)},
-            products=None if examples is None else _drawn_products(examples, labels),
-            rejected_rows=None if rejected is None else rejected.count_rows(),
-            photos=Path(options.photos),
-        )
-        return render_page(content)
-
-    return make_report
-
-
-def _drawn_candidates(
-    scores: pd.DataFrame, model: str, answers: dict[int, list[int]], examples: dict[str, ChunkTables] | None
-) -> pd.DataFrame:
-    """A model's candidates in order of rank, scores as log-odds, with the query's text where it is known."""
-    scored = normalise(scores, [model], "logit").rename(columns={model: "score"})
-    ranked = rank_candidates(scored)
-    queries: dict[int, str] = {}
-    for tables in (examples or {}).values():
-        pairs = tables["pairs"].to_table(columns=["query_id", "query"]).to_pandas().drop_duplicates("query_id")
-        queries |= pairs.set_index("query_id")["query"].to_dict()
-    return ranked.assign(query=ranked["query_id"].map(queries).astype(object), right=is_right(ranked, answers))
-
-
-def _drawn_products(examples: dict[str, ChunkTables], labels: list[str]) -> pd.DataFrame:
-    """Size, boxes and label names of a split's products."""
-    columns = ["product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
-    tables = (tables["products"].to_table(columns=columns).to_pandas() for tables in examples.values())
-    products = pd.concat(tables).drop_duplicates("product_id")
-    return products.assign(labels=[[labels[label] for label in found] for found in products["labels"]])

@@ -13,11 +13,11 @@ from multimodal_recall.pipelines.evaluate.nodes import (
     describe_queries,
     fit_rankings,
     gather_scores_of,
-    make_report_of,
     make_submission,
     measure_rankings_of,
     score_candidates,
 )
+from multimodal_recall.pipelines.evaluate.report import make_report_of
 
 OPTIONS = {"options": "params:evaluate", "seed": "params:seed"}
 
