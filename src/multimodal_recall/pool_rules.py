@@ -1,4 +1,4 @@
-"""Rules that read the candidate lists instead of the images: the leak, see ``LEAK``.
+"""Rules that read the candidate lists instead of the images: the leak, see ``report.content.KINDS``.
 
 Each takes ``scores`` (``query_id``, ``product_id``, ``score``; one row a candidate) and gives the rows that it keeps.
 """
@@ -8,11 +8,6 @@ import pandas as pd
 
 from multimodal_recall.metrics import K
 
-LEAK = (
-    "The lists of the contest were filled up from a shared pool, so that a right product mostly stands in one list and "
-    "a wrong one in several. What counts over lists reads the answer without looking at image or query; a search "
-    "engine has no such lists."
-)
 LEAK_POOR_UNIQUE = 12
 
 

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 
 from multimodal_recall.metrics import K
+from multimodal_recall.rankings import FITTED, LEAK, LEAK_FREE
 
 KINDS: Mapping[str, str] = {
-    "leak-free": "From photos and words alone, as a shop's search engine would have them: the figures to quote.",
-    "fitted on valid, out of fold": (
+    LEAK_FREE: "From photos and words alone, as a shop's search engine would have them: the figures to quote.",
+    FITTED: (
         "Weights or a second model were fitted on answers of this very split. Each query is scored by a fit that did "
         "not see it, so the figures are honest, but a ranking of the first group had no such help."
     ),
-    "uses the candidate-list leak": (
+    LEAK: (
         "A product that stands in the candidate lists of several queries is rarely the answer of any, because wrong "
         "candidates come from a shared pool and answers mostly do not. Counting over candidate lists therefore tells "
         "answers without a look at a photo or a query. A shop's search engine would have no such lists: these figures "
