@@ -32,9 +32,9 @@ GATHER, BLEND, MEASURE, BREAK_DOWN = (
 TAKES_EVALUATE = (*GATHER, *BLEND, "fit_rankings", *BREAK_DOWN, "compare_rankings", "make_report")
 FOLLOWS_FROM_SCORES = ", ".join(
     [
-        *(f"{node} of evaluation" for node in GATHER),
+        *(f"{node} of evaluation" for node in ("count_lists", *GATHER)),
         "make_testA_submission of two_tower",
-        *(f"{node} of evaluation" for node in ("count_lists", *BLEND, "fit_rankings", *MEASURE, *BREAK_DOWN)),
+        *(f"{node} of evaluation" for node in (*BLEND, "fit_rankings", *MEASURE, *BREAK_DOWN)),
         "compare_rankings of evaluation, make_report of evaluation",
     ]
 )
