@@ -30,7 +30,7 @@ from benchmarks.made_up import FOLDER, made_up_queries, made_up_tsv
 from multimodal_recall.datasets.chunk_parquet import ChunkParquet
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
-from multimodal_recall.metrics import ndcg_at_5
+from multimodal_recall.metrics import MEASURES, bootstrap_means, measure_queries, ndcg_at_5
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
 from multimodal_recall.models.hardware import keep_freed_memory
 from multimodal_recall.models.language_model import QueryVectors, train_tokenizer
@@ -247,8 +247,8 @@ def similar_query(side: str) -> Timed:
     return timed
 
 
-def ndcg(side: str) -> Timed:
-    """A million scores to nDCG@5 of each query."""
+def _million_scores() -> tuple[pd.DataFrame, dict[int, list[int]]]:
+    """Scores of 30 candidates of each query, and its six right ones."""
     random, queries = np.random.default_rng(0), 33_334
     scores = pd.DataFrame(
         {
@@ -258,9 +258,28 @@ def ndcg(side: str) -> Timed:
         }
     )
     answers = dict(enumerate(scores["product_id"].to_numpy().reshape(queries, 30)[:, :6].tolist()))
+    return scores, answers
+
+
+def ndcg(side: str) -> Timed:
+    """A million scores to nDCG@5 of each query."""
+    scores, answers = _million_scores()
     timed = Timed(len(scores))
     with timed.clock():
         ndcg_at_5(scores, answers) if side == "ours" else straightforward.ndcg_at_5(scores, answers)
+    return timed
+
+
+def measures(side: str) -> Timed:
+    """A million scores to all six measures of each query, and 1,000 bootstrap draws of their means."""
+    scores, answers = _million_scores()
+    timed, draws = Timed(len(scores)), 1000
+    with timed.clock():
+        if side == "ours":
+            values = measure_queries(scores, answers)[list(MEASURES)].to_numpy()
+            bootstrap_means(values, draws, np.random.default_rng(0))
+        else:
+            straightforward.measures(scores, answers, draws)
     return timed
 
 
@@ -271,6 +290,7 @@ STAGES: dict[str, Callable[[str], Timed]] = {
     "label_sharing": label_sharing,
     "similar_query": similar_query,
     "ndcg": ndcg,
+    "measures": measures,
 }
 
 

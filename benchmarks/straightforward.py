@@ -6,6 +6,7 @@ negatives, which are random, and float rounding.
 
 import base64
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,28 @@ def ndcg_at_5(scores: pd.DataFrame, answers: dict[int, list[int]]) -> pd.Series:
         return gain / sum(1 / np.log2(rank + 2) for rank in range(min(5, len(right))))
 
     return scores.groupby("query_id")[["product_id", "score"]].apply(one)
+
+
+def measures(scores: pd.DataFrame, answers: dict[int, list[int]], draws: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Six measures of each query in a groupby, and their means over resampled queries."""
+
+    def one(candidates: pd.DataFrame) -> pd.Series:
+        ranked = candidates.sort_values(["score", "product_id"], ascending=[False, True])["product_id"]
+        right = answers[candidates.name]
+        ranks = [rank for rank, product in enumerate(ranked, start=1) if product in right]
+        found = {}
+        for k in (5, 10):
+            ideal = _gain(range(1, min(k, len(right)) + 1))
+            found[f"ndcg_at_{k}"] = _gain(rank for rank in ranks if rank <= k) / ideal
+        found["reciprocal_rank"] = 1 / ranks[0] if ranks else 0.0
+        found["recall_at_5"] = sum(rank <= 5 for rank in ranks) / len(right)
+        found["precision_at_5"] = sum(rank <= 5 for rank in ranks) / 5
+        found["average_precision"] = sum(hits / rank for hits, rank in enumerate(ranks, start=1)) / len(right)
+        return pd.Series(found)
+
+    table = scores.groupby("query_id")[["product_id", "score"]].apply(one)
+    return table, pd.DataFrame([table.sample(frac=1, replace=True, random_state=draw).mean() for draw in range(draws)])
+
+
+def _gain(ranks: Iterable[int]) -> float:
+    return sum(1 / np.log2(rank + 1) for rank in ranks)

@@ -15,7 +15,7 @@ from benchmarks.stages import made_up_arrays, made_up_pairs, padded
 
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
-from multimodal_recall.metrics import ndcg_at_5
+from multimodal_recall.metrics import MEASURES, measure_queries, ndcg_at_5
 from multimodal_recall.models.language_model import QueryVectors, new_albert, train_tokenizer
 from multimodal_recall.options import IngestOptions, LanguageModelOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
@@ -85,6 +85,10 @@ def test_ndcg() -> None:
     answers = {query: random.permutation(9)[: random.integers(1, 8)].tolist() for query in range(40)}
     theirs = straightforward.ndcg_at_5(scores, answers)
     np.testing.assert_allclose(theirs, ndcg_at_5(scores, answers)["ndcg_at_5"], atol=1e-12)
+    theirs, means = straightforward.measures(scores, answers, draws=2)
+    ours = measure_queries(scores, answers)
+    np.testing.assert_allclose(theirs, ours[theirs.columns], atol=1e-6)
+    assert (theirs.shape[1], len(means)) == (len(MEASURES), 2)
 
 
 def test_a_side_of_a_stage_runs_alone() -> None:
