@@ -12,7 +12,7 @@ pytest.importorskip("kedro_viz", reason="kedro-viz is not installed")
 
 @pytest.fixture(scope="module")
 def graph(finished_project: Path) -> dict:
-    command = [sys.executable, "-m", "kedro", "viz", "build"]
+    command = [sys.executable, "-m", "kedro", "viz", "build", "--include-previews"]
     finished = subprocess.run(command, cwd=finished_project, capture_output=True, text=True, check=False, timeout=180)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return json.loads((finished_project / "build" / "api" / "main").read_text())
@@ -34,3 +34,16 @@ def test_layers_are_in_order(graph: dict) -> None:
 def test_each_chunk_folds_into_its_split(graph: dict) -> None:
     children = {child["id"] for child in graph["modular_pipelines"]["train"]["children"]}
     assert {"train.chunk_000", "train.chunk_001"} <= children
+
+
+def test_learning_curves_and_comparison_are_drawn(finished_project: Path, graph: dict) -> None:
+    drawn = {}
+    for node in graph["nodes"]:
+        if node["name"] in ("two_tower.training_log", "comparison"):
+            detail = json.loads((finished_project / "build" / "api" / "nodes" / node["id"]).read_text())
+            assert detail["preview_type"] == "PlotlyPreview"
+            drawn[node["name"]] = {trace["name"]: trace for trace in detail["preview"]["data"]}
+    assert len(drawn["two_tower.training_log"]["nDCG@5 on valid"]["y"]) == 2
+    ours = drawn["comparison"]["testA, leak-free"]
+    assert "two_tower" in ours["y"]
+    assert min(ours["error_x"]["array"] + ours["error_x"]["arrayminus"]) >= 0

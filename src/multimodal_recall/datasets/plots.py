@@ -1,0 +1,40 @@
+"""Tables that kedro-viz shows as plots."""
+
+from typing import Any
+
+from kedro_datasets._typing import PlotlyPreview
+
+from multimodal_recall.datasets.chunk_parquet import ChunkParquet
+from multimodal_recall.datasets.small_files import CsvFile
+
+LAYOUT = {"template": "none", "margin": {"l": 160, "t": 30}}
+
+
+class TrainingLogParquet(ChunkParquet):
+    """A ``training_log``, drawn as learning curves."""
+
+    def preview(self) -> PlotlyPreview:
+        """nDCG@5 on valid and the loss after each epoch, as Plotly's JSON."""
+        log = self.load().to_table().to_pydict()
+        epochs = [epoch + 1 for epoch in log["epoch"]]
+        curves = {"nDCG@5 on valid": ("valid_ndcg_at_5", "y"), "training loss": ("loss", "y2")}
+        data: list[dict[str, Any]] = [
+            {"type": "scatter", "mode": "lines+markers", "name": name, "x": epochs, "y": log[column], "yaxis": axis}
+            for name, (column, axis) in curves.items()
+        ]
+        axes = {"xaxis": {"title": {"text": "epoch"}}, "yaxis2": {"overlaying": "y", "side": "right"}}
+        return PlotlyPreview({"data": data, "layout": {**LAYOUT, **axes}})
+
+
+class ComparisonCsv(CsvFile):
+    """A ``comparison``, drawn as nDCG@5 of each ranking with its interval."""
+
+    def preview(self) -> PlotlyPreview:
+        """One series a split and kind, as Plotly's JSON."""
+        data: list[dict[str, Any]] = []
+        for (split, kind), rows in self.load().groupby(["split", "kind"], sort=False):
+            ends = {"array": rows["high"] - rows["nDCG@5"], "arrayminus": rows["nDCG@5"] - rows["low"]}
+            interval = {"type": "data", "symmetric": False, **{side: list(widths) for side, widths in ends.items()}}
+            points = {"x": rows["nDCG@5"].tolist(), "y": rows["ranking"].tolist(), "error_x": interval}
+            data.append({"type": "scatter", "mode": "markers", "name": f"{split}, {kind}", **points})
+        return PlotlyPreview({"data": data, "layout": {**LAYOUT, "xaxis": {"title": {"text": "nDCG@5"}}}})
