@@ -39,11 +39,13 @@ def test_the_leaderboard(leaderboard_project: Path) -> None:
 def test_given_scores_stand_beside_our_own(run_copy: tuple) -> None:
     project, run = run_copy
     scores = load(project, "two_tower.valid_scores").to_table().to_pandas()
-    theirs = scores[["query_id", "product_id"]].assign(theirs=-scores["score"])
+    theirs = scores[["query_id", "product_id"]].assign(theirs=-scores["score"], score=scores["score"])
     theirs.sample(frac=1, random_state=0).to_parquet(project / "data/01_raw/shop/valid_scores.parquet")
     run(pipeline_name="evaluate")
     table = load(project, "comparison").set_index(["split", "ranking"])
-    assert {"two_tower", "theirs", "sum of ranks", "LambdaRank"} < set(table.loc["valid"].index)
+    assert {"two_tower", "theirs", "score", "sum of ranks", "LambdaRank"} < set(table.loc["valid"].index)
+    # a column that is called as ours inside
+    assert table.loc[("valid", "score"), "nDCG@5"] == table.loc[("valid", "two_tower"), "nDCG@5"]
     assert "theirs" not in table.loc["testA"].index
 
 

@@ -84,6 +84,11 @@ def models_of(scores: pd.DataFrame) -> list[str]:
     return [name for name in scores.columns if name not in IDS]
 
 
+def scores_of(scores: pd.DataFrame, model: str) -> pd.DataFrame:
+    """``query_id``, ``product_id``, ``score`` of one model of a joined table, whatever its other columns are called."""
+    return scores[[*IDS, model]].rename(columns={model: "score"})
+
+
 def blended_rankings(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Sums of all models' scores, one for each common scale; none where there is one model."""
     models = models_of(scores)
@@ -101,7 +106,7 @@ def ruled_rankings(scores: pd.DataFrame, model: str, lists: np.ndarray, margin: 
         lists: (n,) in how many lists of all splits each candidate's product stands.
         margin: See ``pool_rules.beat_by_margin``.
     """
-    own = scores[[*IDS, model]].rename(columns={model: "score"})
+    own = scores_of(scores, model)
     probabilities = blend(scores, [model], "probability")
     here = pool_rules.lists_with_product(own)
     ruled = {

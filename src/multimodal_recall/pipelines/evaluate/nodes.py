@@ -188,10 +188,12 @@ def measure_rankings_of(split: str) -> Callable[..., pa.Table]:
         """
         scores = model_scores.to_table().to_pandas()
         models = rankings.models_of(scores)
-        named = {(name, rankings.LEAK_FREE): scores.rename(columns={name: "score"}) for name in models}
+        named = {(name, rankings.LEAK_FREE): rankings.scores_of(scores, name) for name in models}
         if references is not None:
             table = references.to_table(filter=ds.field("split") == split).to_pandas()
-            named |= {(name, rankings.LEAK_FREE): table.rename(columns={c: "score"}) for c, name in REFERENCES.items()}
+            named |= {
+                (name, rankings.LEAK_FREE): rankings.scores_of(table, column) for column, name in REFERENCES.items()
+            }
         for made in (blends, *([fitted] if fitted is not None else [])):
             named |= dict(iter(made.to_table().to_pandas().groupby(["ranking", "kind"], sort=False)))
         measured = [
