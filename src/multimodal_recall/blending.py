@@ -4,7 +4,6 @@ Throughout: ``scores`` has ``query_id``, ``product_id`` and one column of scores
 candidate, in any order.
 """
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -12,7 +11,7 @@ from typing import Literal, Self
 import numpy as np
 import pandas as pd
 
-from multimodal_recall.metrics import DISCOUNTS, K, measure_queries
+from multimodal_recall.metrics import DISCOUNTS, K, ndcg_at_5, relevance_of
 
 Scale = Literal["probability", "logit", "rank", "z_score"]
 FitAndScore = Callable[[np.ndarray, np.ndarray, dict[int, list[int]], np.random.Generator], np.ndarray]
@@ -166,19 +165,18 @@ class PaddedQueries:
         values[:, place, query] = ordered[models].to_numpy().T
         floor = np.full(values.shape[1:], -np.inf)
         floor[place, query] = 0
-        relevant = is_right(ordered, answers)
+        relevant, count = relevance_of(ordered["query_id"].to_numpy(), ordered["product_id"].to_numpy(), answers)
         place, query = place[relevant], query[relevant]
         nth = pd.Series(query).groupby(query).cumcount().to_numpy()
         right = np.zeros((nth.max(initial=0) + 1, len(answers)), np.int64)
         right[nth, query] = place
-        count = np.array([len(set(products)) for products in answers.values()])
         ideal = np.cumsum(DISCOUNTS)[np.minimum(count, K) - 1]
         share = np.zeros(right.shape)
         share[nth, query] = 1 / (ideal[query] * len(answers))
         return cls(values, floor, right, np.arange(len(floor))[:, None, None] < right, share)
 
     def ndcg(self, blended: np.ndarray) -> float:
-        """Mean nDCG@5 of scores (candidates, queries); equal to ``metrics.measure_queries``."""
+        """Mean nDCG@5 of scores (candidates, queries); equal to the mean of ``metrics.ndcg_at_5``."""
         blended = blended + self.floor
         right = np.take_along_axis(blended, self.right, axis=0)
         others = blended[:, None]
@@ -188,11 +186,7 @@ class PaddedQueries:
 
 def is_right(scores: pd.DataFrame, answers: dict[int, list[int]]) -> np.ndarray:
     """Whether each candidate (rows,) is a right answer of its query: all of them are, the sixth too."""
-    lengths = [len(products) for products in answers.values()]
-    answered = np.repeat(np.fromiter(answers, np.int64), lengths)
-    products = np.fromiter(itertools.chain.from_iterable(answers.values()), np.int64)
-    pairs = pd.MultiIndex.from_frame(scores[["query_id", "product_id"]])
-    return pairs.isin(pd.MultiIndex.from_arrays([answered, products]))
+    return relevance_of(scores["query_id"].to_numpy(), scores["product_id"].to_numpy(), answers)[0]
 
 
 def search_weights(
@@ -298,7 +292,7 @@ class OutOfFold:
         weighted = self.folds.assign(total=self.folds["ndcg_at_5"] * self.folds["queries"]).groupby("shuffle")
         shuffles = weighted["total"].sum() / weighted["queries"].sum()
         return {
-            "ndcg_at_5": float(measure_queries(self.scores, answers)["ndcg_at_5"].mean()),
+            "ndcg_at_5": float(ndcg_at_5(self.scores, answers)["ndcg_at_5"].mean()),
             "one_shuffle": float(shuffles.mean()),
             "over_shuffles": float(shuffles.std()),
             "over_folds": float(weighted["ndcg_at_5"].std().mean()),
@@ -346,7 +340,7 @@ def out_of_fold(
             known = {query: right for query, right in answers.items() if query not in held_out}
             fit_rows, score_rows = np.flatnonzero(~scored), np.flatnonzero(scored)
             found[score_rows] = fit_and_score(fit_rows, score_rows, known, random)
-        queries = measure_queries(candidates.assign(score=found), answers).set_index("query_id")["ndcg_at_5"]
+        queries = ndcg_at_5(candidates.assign(score=found), answers).set_index("query_id")["ndcg_at_5"]
         measured += [
             {"shuffle": shuffle, "fold": fold, "queries": len(group), "ndcg_at_5": queries.loc[group].mean()}
             for fold, group in enumerate(groups)

@@ -134,7 +134,7 @@ def _ndcg_at_5(ranked: pd.DataFrame, answers: dict[int, list[int]]) -> pd.DataFr
     if (place < 0).any():
         unknown = pd.unique(queries[place < 0])
         raise MetricError(f"{len(unknown)} scored queries have no answer, first {unknown[0]}: another split's answers?")
-    relevant, count = _relevance(queries, products, answers)
+    relevant, count = relevance_of(queries, products, answers)
     listed = relevant & (rank <= K)
     gains = np.bincount(place[listed], DISCOUNTS[rank[listed] - 1], minlength=len(count))
     ideal = np.cumsum(DISCOUNTS)[np.minimum(count, K) - 1]
@@ -160,7 +160,7 @@ def _by_trec(ranked: pd.DataFrame, answers: dict[int, list[int]]) -> dict[str, n
     return found
 
 
-def _relevance(
+def relevance_of(
     queries: np.ndarray, products: np.ndarray, answers: dict[int, list[int]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether each candidate (n,) is a right answer, and the number of distinct right answers of each query (Q,)."""
