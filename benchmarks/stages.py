@@ -35,10 +35,11 @@ from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
 from multimodal_recall.models.hardware import keep_freed_memory
 from multimodal_recall.models.language_model import QueryVectors, train_tokenizer
 from multimodal_recall.models.losses import cross_entropy
-from multimodal_recall.models.ranker import InputSizes, Ranker
+from multimodal_recall.models.ranker import InputSizes, build_ranker
 from multimodal_recall.negatives import LabelSharing, RightAnswers, SimilarQueries
-from multimodal_recall.options import IngestOptions, RankerOptions
+from multimodal_recall.options import IngestOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
+from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
 
 LABELS = [f"label {number}" for number in range(33)]
 OTHERS = 28
@@ -146,12 +147,13 @@ def made_up_arrays(products: int, queries: int, random: np.random.Generator) -> 
     features = np.maximum(random.standard_normal((boxes.sum(), 2048), np.float32) - 0.674, 0).astype(np.float16)
     return ChunkArrays(
         features,
-        random.random((boxes.sum(), 5), np.float32),
+        random.random((boxes.sum(), 6), np.float32),
         random.integers(0, 33, boxes.sum()),
         boxes,
         random.standard_normal((queries, 768)).astype(np.float16),
         random.integers(0, 5000, words.sum()),
         words,
+        random.integers(0, 1000, queries),
     )
 
 
@@ -172,7 +174,7 @@ def padded(batch: Batch) -> tuple[torch.Tensor, ...]:
         words[queries],
         features[products],
         batch.box_labels[products],
-        batch.box_positions[products],
+        batch.box_positions[products, :, :5],
     )
 
 
@@ -188,7 +190,7 @@ def train(side: str) -> Timed:
     torch.manual_seed(0)
     if side == "ours":
         keep_freed_memory()  # as the training loop does
-        model = Ranker(RankerOptions(), InputSizes(768, 2048, 5000, 300, 33))
+        model = build_ranker(RankerOptions(TwoTowerOptions()), InputSizes(768, 2048, 5000, 300, 33))
     else:
         model = straightforward.TwoTower(5000)
     weights = [weight for weight in model.parameters() if weight.requires_grad]

@@ -29,7 +29,11 @@ SMALL = {
     "language_model": {"pretrain_epochs": 1, "hidden_size": 16, "layers": 2, "heads": 2, "vocabulary_size": 200},
     "word_vectors": {"size": 8, "epochs": 1},
     "sample_negatives": {"epochs": 2},
-    "two_tower": {"image_state": 16, "word_state": 8, "head_state": 16, "epochs": 2, "batch_size": 50},
+    "two_tower": {
+        "model": {"image_state": 16, "word_state": 8, "head_state": 16},
+        "epochs": 2,
+        "batch_size": 50,
+    },
     "evaluate": {"bootstrap_draws": 50},
 }
 

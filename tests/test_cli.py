@@ -94,14 +94,14 @@ def test_the_command_remakes_what_follows_from_a_new_chunk_and_nothing_else(kedr
     kedro("kedro run --pipelines=ingest --namespaces=train.chunk_001")
     lines = lines_of(kedro("kedro stale"), 1)
     assert lines[1:5] == [
-        "  newer version of products: sample_negatives of train.chunk_001, list_examples of train",
-        "  newer version of pairs: sample_negatives of train.chunk_001, merge_rejected of train, "
-        "featurize of train.chunk_001",
         "  newer version of rejected: merge_rejected of train",
+        "  newer version of pairs: merge_rejected of train, featurize of train.chunk_001, "
+        "sample_negatives of train.chunk_001",
+        "  newer version of products: sample_negatives of train.chunk_001, list_examples of train",
         "and what follows from it: train of two_tower, score_testA of two_tower, score_valid of two_tower, "
         f"{FOLLOWS_FROM_SCORES}",
     ]
-    nodes = "train.chunk_001.sample_negatives,train.merge_rejected,train.chunk_001.featurize"
+    nodes = "train.merge_rejected,train.chunk_001.featurize"
     assert lines[-1] == f"  kedro run --from-nodes={nodes}"
     assert kedro(lines[-1]).exit_code == 0
     assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
@@ -173,9 +173,9 @@ def test_missing_and_unrecorded_outputs(kedro: Kedro) -> None:
 
 
 def test_a_pinned_older_input_is_not_stale(run_copy: tuple[Path, Callable], kedro: Kedro) -> None:
-    first = versions(Path(), "query_features")[0]
-    run_copy[1](node_names=["train.chunk_001.featurize"])
-    run_copy[1](node_names=["train.list_examples"], load_versions={"train.chunk_001.query_features": first})
+    first = versions(Path(), "samples")[0]
+    run_copy[1](node_names=["train.chunk_001.sample_negatives"])
+    run_copy[1](node_names=["train.list_examples"], load_versions={"train.chunk_001.samples": first})
     assert lines_of(kedro("kedro stale"), 1)[1:3] == [
         "  newer version of train_examples: train of two_tower",
         f"and what follows from it: score_testA of two_tower, score_valid of two_tower, {FOLLOWS_FROM_SCORES}",

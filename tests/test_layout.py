@@ -60,9 +60,9 @@ def test_the_registry_follows_the_environment(project: Path) -> None:
         ({"chunks": {"tset": 1}}, "chunks names 'tset'; a split is one of"),
         ({"chunks": {"train": 0}}, "chunks.train is 0, not a whole number of at least 1"),
         ({"chunks": {"train": "four"}}, "chunks.train is 'four'"),
-        ({"rankers": ["two_towers"]}, "rankers names 'two_towers', which has no options"),
+        ({"rankers": ["two_towers"]}, "rankers names 'two_towers', which has no options with a model"),
         ({"chunks": {"train": True}}, "chunks.train is True"),
-        ({"sample_negativs": {"epochs": 9}}, "'sample_negativs' is no group of options"),
+        ({"sample_negativs": {"epochs": 9}}, "'sample_negativs' is neither a group of options"),
         ({"rankers": []}, "There is nothing to run: rankers is empty, and .*valid_scores.parquet does not exist"),
     ],
 )
@@ -70,6 +70,11 @@ def test_faults_are_named(project: Path, parameters: dict, message: str) -> None
     load(project, "local", **parameters)
     with pytest.raises(LayoutError, match=message):
         read_layout()
+
+
+def test_one_ranker_may_be_named_from_the_shell(project: Path) -> None:
+    load(project, "local", rankers="two_tower")  # --params=rankers=two_tower
+    assert read_layout().rankers == ("two_tower",)
 
 
 def test_chunk_names() -> None:
@@ -91,4 +96,4 @@ def test_kddcup_keeps_what_it_does_not_change(project: Path) -> None:
     options = RememberingConfigLoader.current["parameters"]
     published = yaml.safe_load((project / "conf" / "kddcup" / "parameters.yml").read_text())
     assert options["two_tower"]["batch_size"] == published["two_tower"]["batch_size"] == 1000
-    assert options["two_tower"]["word_state"] == 128
+    assert options["two_tower"]["model"]["word_state"] == 128

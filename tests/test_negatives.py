@@ -7,8 +7,11 @@ from multimodal_recall.negatives import (
     LabelSharing,
     NegativeError,
     RightAnswers,
+    SameGroup,
     SimilarQueries,
+    clusters,
     draw_others,
+    last_word_groups,
     most_similar,
 )
 
@@ -108,3 +111,37 @@ def test_a_chunk_of_right_answers_only_is_refused() -> None:
     right = RightAnswers(np.zeros(5, int), np.arange(5), 5)
     with pytest.raises(NegativeError, match="all 5 products of the chunk are right answers of its query 0"):
         draw_others(np.zeros(3, int), right, np.random.default_rng(0))
+
+
+def test_every_row_of_the_group_is_drawn_as_often() -> None:
+    # Given texts 0 and 1 of one group, 2 alone; product 1 stands on two rows of text 1, 3 is right for 0 too
+    queries, products = np.array([0, 1, 1, 1, 2, 0]), np.array([0, 1, 1, 2, 4, 3])
+    drawer = SameGroup(np.array([0, 0, 1]), queries, products)
+    right = RightAnswers(queries, products, 5)
+    drawn = drawer.draw(np.zeros(6000, int), np.zeros(6000, int), right, np.random.default_rng(0))
+    assert np.bincount(drawn, minlength=5) / 6000 == pytest.approx([0, 2 / 3, 1 / 3, 0, 0], abs=0.03)
+    assert set(drawer.draw(np.full(9, 2), np.full(9, 4), right, np.random.default_rng(0))) == {-1}
+
+
+def test_a_group_of_right_answers_but_one_is_searched_through() -> None:
+    # Given 400 rows of the same query in the group, and one of another
+    queries = np.append(np.zeros(400, int), 1)
+    drawer = SameGroup(np.array([0, 0]), queries, np.arange(401))
+    drawn = drawer.draw(
+        np.zeros(50, int), np.zeros(50, int), RightAnswers(queries, np.arange(401), 401), np.random.default_rng(0)
+    )
+    assert set(drawn) == {400}
+
+
+def test_last_words_are_compared_without_case() -> None:
+    groups = last_word_groups(["red Shirt", "blue shirt", "shirt dress", "!", "shirt"])
+    assert groups[0] == groups[1] == groups[4]
+    assert len(set(groups)) == 3
+
+
+def test_clusters_follow_the_direction_of_the_vectors() -> None:
+    vectors = np.repeat(np.eye(3), 20, axis=0) * np.random.default_rng(0).uniform(1, 9, (60, 1))
+    found = clusters(vectors.astype(np.float16), size=20, seed=0)
+    assert found.reshape(3, 20).tolist() == [[group] * 20 for group in found[::20]]
+    assert len(set(found)) == 3
+    np.testing.assert_array_equal(found, clusters(vectors.astype(np.float16), size=20, seed=0))

@@ -6,17 +6,17 @@ from kedro.config import OmegaConfigLoader
 from kedro.validation import ParameterValidationError
 from pydantic import ValidationError
 
-from multimodal_recall import options as module
+from multimodal_recall import options, ranker_options
 from multimodal_recall.options import (
     EvaluateOptions,
     IngestOptions,
     LanguageModelOptions,
     NegativeOptions,
     QueryOptions,
-    RankerOptions,
     ShopOptions,
     WordVectorOptions,
 )
+from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
 GROUPS = {
@@ -30,6 +30,8 @@ GROUPS = {
     "evaluate": EvaluateOptions,
 }
 STRUCTURE = {"seed", "chunks", "rankers"}
+TWO_TOWER = {"kind": "two_tower"}
+MODELS = (TwoTowerOptions,)
 
 
 @pytest.mark.parametrize("env", ["base", "kddcup", "photos"])
@@ -39,18 +41,19 @@ def test_every_parameter_of_every_environment_is_an_option(env: str) -> None:
     )
     parameters = loader["parameters"]
     assert set(parameters) == set(GROUPS) | STRUCTURE
-    for group, options in GROUPS.items():
+    for group, kind in GROUPS.items():
         if parameters[group] is not None:
-            options(**parameters[group])
+            kind(**parameters[group])
 
 
 def test_every_option_has_a_sentence() -> None:
-    source = Path(module.__file__).read_text()
-    for options in GROUPS.values():
-        for field in fields(options):
+    source = "".join(Path(module.__file__).read_text() for module in (options, ranker_options))
+    for group in (*GROUPS.values(), *MODELS):
+        for field in fields(group):
             assert f"    {field.name}: " in source
-            after = source.split(f"class {options.__name__}:")[1].split(f"    {field.name}: ")[1]
-            assert after.split("\n", 1)[1].lstrip().startswith('"""'), f"{options.__name__}.{field.name}"
+            after = source.split(f"class {group.__name__}:")[1].split(f"    {field.name}: ")[1]
+            assert after.split('"""')[0].count("\n    ") <= 9, f"{group.__name__}.{field.name}"
+            assert '"""' in after.split("\n\n")[0], f"{group.__name__}.{field.name}"
 
 
 @pytest.mark.parametrize(
@@ -59,9 +62,12 @@ def test_every_option_has_a_sentence() -> None:
         (IngestOptions, {"max_box": 12}, "max_box"),
         (IngestOptions, {"max_boxes": 0}, "greater than 0"),
         (IngestOptions, {"box_order": "smallest"}, "file"),
-        (RankerOptions, {"image_state": 7}, "multiple of 2"),
-        (RankerOptions, {"loss": "hinge"}, "cross_entropy"),
-        (RankerOptions, {"epochs": "many"}, "valid integer"),
+        (TwoTowerOptions, {"image_state": 7}, "multiple of 2"),
+        (RankerOptions, {"model": {"kind": "two_towers"}}, "two_tower"),
+        (RankerOptions, {"model": TWO_TOWER, "loss": "hinges"}, "cross_entropy"),
+        (RankerOptions, {"model": TWO_TOWER, "epochs": "many"}, "valid integer"),
+        (RankerOptions, {"model": TWO_TOWER, "negatives": {"hard": 1}}, "label_sharing"),
+        (NegativeOptions, {"kinds": ["random", "random"]}, "each once"),
         (LanguageModelOptions, {"pretrain_epochs": 0}, "Name a checkpoint in start_from"),
         (LanguageModelOptions, {"heads": 3}, "must be a multiple of heads"),
         (EvaluateOptions, {"confidence": 1.0}, "less than 1"),

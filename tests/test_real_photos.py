@@ -13,7 +13,7 @@ PHOTOS = SHARED / "real-photos"
 pytestmark = pytest.mark.skipif(not PHOTOS.exists(), reason=f"{PHOTOS} with the real photos is not here")
 
 # Narrower towers and few epochs: a minute and a half. Chance is .185, a ranking that ignores the query .292.
-SHORT = {"image_state": 512, "epochs": 10}
+SHORT = {"model": {"image_state": 512}, "epochs": 10}
 
 
 def test_the_seed_system_learns_from_real_photos(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_the_run_ends_with_a_comparison_and_a_submission(finished_project: Path)
 
 def test_the_model_card_says_how_it_came_about(finished_project: Path) -> None:
     model, log = load(finished_project, "two_tower.model"), load(finished_project, "two_tower.training_log").to_table()
-    assert model.options.image_state == SMALL["two_tower"]["image_state"]
+    assert model.options.model.image_state == SMALL["two_tower"]["model"]["image_state"]
     assert set(model.card) == {"seed", "epoch", "valid_ndcg_at_5", "parameters", "inputs", "packages", "git_commit"}
     assert set(model.card["inputs"]) == {"chunk_000", "chunk_001"}
     assert model.card["valid_ndcg_at_5"] == max(log["valid_ndcg_at_5"].to_pylist())
@@ -136,7 +136,7 @@ def test_one_stage_of_one_chunk(run_copy: Run) -> None:
 def test_a_chunk_and_what_follows_from_it(run_copy: Run) -> None:
     project, run = run_copy
     run(from_nodes=["train.chunk_001.featurize"])
-    assert [len(versions(project, name)) for name in STAGES] == [1, 2, 1]
+    assert [len(versions(project, name)) for name in STAGES] == [1, 2, 2]
     listed = load(project, "train_examples")["chunk_001"]
     assert Path(listed["query_features"].files[0]).parent.name == versions(project, "query_features")[-1]
     assert len(list((project / "data/06_models/shop/two_tower/model").iterdir())) == 2
@@ -178,7 +178,11 @@ def test_two_processes_train_the_same_ranker(run_copy: Run) -> None:
     project, run = run_copy
     weights = []
     for processes in (1, 2):
-        ranker = {**SMALL["two_tower"], "dropout": 0.0, "processes": processes}
+        ranker = {
+            **SMALL["two_tower"],
+            "model": {**SMALL["two_tower"]["model"], "dropout": 0.0},
+            "processes": processes,
+        }
         run(node_names=["two_tower.train"], parameters={**SMALL, "two_tower": ranker})
         weights.append(load(project, "two_tower.model").weights)
     for name, tensor in weights[0].items():

@@ -12,9 +12,11 @@ def relative_positions(sides: np.ndarray, image_h: np.ndarray, image_w: np.ndarr
         image_w: (boxes,) width.
 
     Returns:
-        (boxes, 5) float32: top, left, bottom, right and area, each 0 to 1. Top and bottom are divided by the height,
-        left and right by the width; two published solutions have it the other way round.
+        (boxes, 6) float32: top, left, bottom, right and area, each 0 to 1, and height / width in pixels, of which a
+        width below one counts as one. Top and bottom are divided by the height, left and right by the width; two
+        published solutions have it the other way round.
     """
     relative = sides / np.stack([image_h, image_w, image_h, image_w], axis=1)
     area = (relative[:, 2] - relative[:, 0]) * (relative[:, 3] - relative[:, 1])
-    return np.column_stack([relative, area]).astype(np.float32)
+    shape = (sides[:, 2] - sides[:, 0]) / np.maximum(sides[:, 3] - sides[:, 1], 1)
+    return np.column_stack([relative, area, shape]).astype(np.float32)

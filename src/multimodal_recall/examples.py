@@ -1,22 +1,41 @@
 """From the tables of a chunk to the arrays that a ranker's batches are cut from."""
 
+from itertools import chain
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.dataset as ds
 
 from multimodal_recall.boxes import relative_positions
-from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.models.batch import ChunkArrays, Pairs, Reading
+from multimodal_recall.negatives import NegativeError, last_word_groups
+from multimodal_recall.ranker_options import RankerOptions
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
-def read_chunk(tables: dict[str, ds.Dataset]) -> ChunkArrays:
-    """Read a chunk's products and query features into memory, features as the float16 they are stored in."""
+PLAIN = Reading()
+
+
+def read_chunk(tables: dict[str, ds.Dataset], reading: Reading = PLAIN) -> ChunkArrays:
+    """Read a chunk's products and query features into memory, features as the float16 they are stored in.
+
+    Args:
+        tables: ``products`` and ``query_features`` of the chunk.
+        reading: What else the ranker reads; ``Ranker.reading``.
+    """
     products = tables["products"].to_table().combine_chunks()
-    queries = tables["query_features"].to_table(columns=["vector", "word_ids"]).combine_chunks()
+    queries = tables["query_features"].to_table(columns=["query", "vector", "word_ids"]).combine_chunks()
+    texts = queries["query"].to_pylist()
     labels = _list(products, "labels")
     boxes = labels.value_lengths().to_numpy()
     sides = np.column_stack([_values(products, side) for side in ("top", "left", "bottom", "right")])
     sizes = (np.repeat(products[name].to_numpy(), boxes) for name in ("image_h", "image_w"))
     words = _list(queries, "word_ids")
+    token_ids, token_counts = (None, None) if reading.tokenizer is None else tokenise(texts, reading.tokenizer)
     return ChunkArrays(
         features=_features(products, int(boxes.sum())),
         positions=relative_positions(sides, *sizes),
@@ -25,15 +44,77 @@ def read_chunk(tables: dict[str, ds.Dataset]) -> ChunkArrays:
         query_vectors=_values(queries, "vector").reshape(queries.num_rows, -1),
         word_ids=words.flatten().to_numpy().astype(np.int64),
         word_counts=words.value_lengths().to_numpy().astype(np.int64),
+        last_words=last_word_groups(texts),
+        token_ids=token_ids,
+        token_counts=token_counts,
+        max_boxes=reading.max_boxes,
     )
 
 
-def read_samples(tables: dict[str, ds.Dataset], epoch: int) -> Pairs:
-    """Read one epoch's right and wrong pairs of a training chunk; epochs beyond the last draw start over."""
-    samples = tables["samples"]
+def tokenise(texts: list[str], tokenizer: "Tokenizer") -> tuple[np.ndarray, np.ndarray]:
+    """Token ids of all texts, one after the other, and how many each has."""
+    found = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+    counts = np.array([len(ids) for ids in found], np.int64)
+    return np.fromiter(chain.from_iterable(found), np.int64, counts.sum()), counts
+
+
+def read_samples(
+    tables: dict[str, ds.Dataset], epoch: int, options: RankerOptions, random: np.random.Generator
+) -> Pairs:
+    """Read one epoch's right and wrong pairs of a training chunk; epochs beyond the last draw start over.
+
+    Args:
+        tables: ``samples`` of the chunk.
+        epoch: From 0.
+        options: How the kinds of negatives are mixed, and how many are taken.
+        random: Of the mixing.
+
+    Returns:
+        Each right pair, followed by its ``negatives_per_positive`` wrong ones.
+
+    Raises:
+        NegativeError: If a kind was not drawn, or not often enough.
+    """
+    samples, k = tables["samples"], options.negatives_per_positive
     draws = int(pa.compute.max(samples.to_table(columns=["epoch"])["epoch"]).as_py()) + 1
-    table = samples.to_table(filter=ds.field("epoch") == epoch % draws)
-    return Pairs(*(table[name].to_numpy() for name in ("query_row", "product_row", "relevance")))
+    drawn = samples.to_table(filter=ds.field("epoch") == (epoch % draws if options.fresh_negatives else 0))
+    wrong = {kind: _wrong_rows(drawn, kind, k) for kind in pa.compute.unique(drawn["kind"]).to_pylist()}
+    weights = mixture(options, epoch)
+    if unknown := sorted(set(weights) - set(wrong)):
+        raise NegativeError(
+            f"the ranker's negatives name {unknown}, but the samples hold {sorted(wrong)}. Add it to "
+            "sample_negatives.kinds, then: kedro run --pipelines=sample_negatives,train,evaluate"
+        )
+    first = drawn.filter(pa.compute.equal(drawn["kind"], next(iter(wrong))))
+    query_rows, product_rows = (first[name].to_numpy() for name in ("query_row", "product_row"))
+    kinds = random.choice(len(weights), (len(first), k), p=np.array(list(weights.values())))
+    mixed = np.stack([wrong[kind] for kind in weights])[kinds, np.arange(len(first))[:, None], np.arange(k)]
+    together = np.column_stack([product_rows, mixed])
+    return Pairs(np.repeat(query_rows, k + 1), together.ravel(), np.tile(np.array([1] + [0] * k, np.int8), len(first)))
+
+
+def _wrong_rows(drawn: pa.Table, kind: str, wanted: int) -> np.ndarray:
+    """The first ``wanted`` wrong products of each pair (n, wanted)."""
+    rows = _list(drawn.filter(pa.compute.equal(drawn["kind"], kind)), "wrong_rows")
+    wrong = rows.flatten().to_numpy().reshape(len(rows), -1)
+    if wrong.shape[1] < wanted:
+        raise NegativeError(
+            f"the ranker takes {wanted} negatives a right pair, but {wrong.shape[1]} were drawn. Set "
+            f"sample_negatives.negatives_per_positive to {wanted}, then: kedro run "
+            "--pipelines=sample_negatives,train,evaluate"
+        )
+    return wrong[:, :wanted]
+
+
+def mixture(options: RankerOptions, epoch: int) -> dict[str, float]:
+    """Share of each kind of negatives in an epoch, from ``negatives`` in the first to ``negatives_at_end``."""
+    ends = [options.negatives, options.negatives if options.negatives_at_end is None else options.negatives_at_end]
+    done = epoch / max(options.epochs - 1, 1)
+    shares = [{kind: weight / sum(end.values()) for kind, weight in end.items()} for end in ends]
+    mixed = {
+        kind: (1 - done) * shares[0].get(kind, 0) + done * shares[1].get(kind, 0) for kind in {**ends[0], **ends[1]}
+    }
+    return {kind: share for kind, share in mixed.items() if share > 0}
 
 
 def read_candidates(tables: dict[str, ds.Dataset]) -> tuple[pa.Table, Pairs]:

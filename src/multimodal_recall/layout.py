@@ -26,7 +26,6 @@ GROUPS = (
     "sample_negatives",
     "evaluate",
 )
-SHIPPED_RANKERS = ("two_tower",)
 REQUIRED_SPLITS = ("train", "valid")
 
 
@@ -112,9 +111,16 @@ def _problems(parameters: dict[str, Any], chunks: dict[str, Any], rankers: list[
         if not (type(count) is int and count >= 1)
     ]
     problems += [f"chunks has no {split!r}" for split in REQUIRED_SPLITS if split not in chunks]
-    problems += [f"rankers names {ranker!r}, which has no options" for ranker in rankers if ranker not in parameters]
-    unknown = sorted(set(parameters) - set(GROUPS) - set(SHIPPED_RANKERS) - set(rankers))
-    problems += [f"{name!r} is no group of options; wanted one of {GROUPS}, or a name in rankers" for name in unknown]
+    known = [name for name, group in parameters.items() if isinstance(group, dict) and "model" in group]
+    problems += [
+        f"rankers names {ranker!r}, which has no options with a model; those that have are {known}"
+        for ranker in rankers
+        if ranker not in known
+    ]
+    unknown = sorted(set(parameters) - set(GROUPS) - set(known))
+    problems += [
+        f"{name!r} is neither a group of options, {GROUPS}, nor a ranker, which has a model" for name in unknown
+    ]
     return problems
 
 
@@ -128,6 +134,7 @@ def read_layout() -> Layout:
     loader, project = _configuration()
     parameters, catalog = loader["parameters"], loader["catalog"]
     chunks, rankers = parameters.get("chunks") or {}, parameters.get("rankers") or []
+    rankers = [rankers] if isinstance(rankers, str) else rankers  # --params=rankers=mcan
     problems = _problems(parameters, chunks, rankers)
     if problems:
         raise LayoutError("The parameters do not fit: " + "; ".join(problems) + ". Mend conf/<env>/parameters*.yml.")

@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from multimodal_recall.text import words_of
 
+if TYPE_CHECKING:
+    from multimodal_recall.models.batch import Pairs
+
 # After so many vectorised rounds, what is left has almost no product to draw and is searched exactly.
 ROUNDS = 32
 
 
 class NegativeError(Exception):
-    """No wrong product can be drawn."""
+    """No wrong product can be drawn, or those that were drawn are not what a ranker wants."""
 
 
 class RightAnswers:
@@ -23,8 +27,14 @@ class RightAnswers:
         self.products = products
         self.keys = np.unique(query_rows.astype(np.int64) * products + product_rows)
 
+    @classmethod
+    def among(cls, pairs: "Pairs", products: int) -> "RightAnswers":
+        """The right ones of some pairs."""
+        right = pairs.relevance == 1
+        return cls(pairs.query_rows[right], pairs.product_rows[right], products)
+
     def hold(self, query_rows: np.ndarray, product_rows: np.ndarray) -> np.ndarray:
-        """Whether each product (n,) is a right answer of the query text beside it (n,)."""
+        """Whether each product is a right answer of the query text beside it; two arrays that broadcast."""
         keys = query_rows.astype(np.int64) * self.products + product_rows
         position = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return self.keys[position] == keys
@@ -131,6 +141,78 @@ class SimilarQueries:
             products = np.concatenate([self.products[self.starts[text] : self.starts[text + 1]] for text in texts])
             drawn[row] = _any_but(np.unique(products), right.of(query), random)
         return drawn
+
+
+class SameGroup:
+    """Draws a product of a query text of the same group, any of the group's rows with the same probability."""
+
+    def __init__(self, groups: np.ndarray, query_rows: np.ndarray, product_rows: np.ndarray) -> None:
+        """Index the rows by group.
+
+        Args:
+            groups: (texts,) group of each distinct text of the chunk, from 0.
+            query_rows: (n,) text of each pair.
+            product_rows: (n,) its right product.
+        """
+        of_row = groups[query_rows]
+        self.groups, self.products = groups, product_rows[np.argsort(of_row, kind="stable")]
+        self.starts = np.concatenate([[0], np.cumsum(np.bincount(of_row, minlength=groups.max() + 1))])
+
+    def draw(
+        self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
+    ) -> np.ndarray:
+        """Draw one product for each pair; as ``LabelSharing.draw``, -1 where the group has no wrong product."""
+        del product_rows
+
+        def propose(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            group = self.groups[query_rows[rows]]
+            candidate = self.products[random.integers(self.starts[group], self.starts[group + 1])]
+            return candidate, ~right.hold(query_rows[rows], candidate)
+
+        drawn, left = _draw_until_accepted(len(query_rows), np.arange(len(query_rows)), propose)
+        # Many rows where many groups hold one text alone: its own rows are all that there is.
+        alone = np.bincount(self.groups) == 1
+        for row in left[~alone[self.groups[query_rows[left]]]]:
+            group = self.groups[query_rows[row]]
+            products = np.unique(self.products[self.starts[group] : self.starts[group + 1]])
+            drawn[row] = _any_but(products, right.of(query_rows[row]), random)
+        return drawn
+
+
+class Anywhere:
+    """Draws any product of the chunk that is no right answer."""
+
+    def draw(
+        self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
+    ) -> np.ndarray:
+        """Draw one product for each pair; see ``draw_others``."""
+        del product_rows
+        return draw_others(query_rows, right, random)
+
+
+def last_word_groups(queries: list[str]) -> np.ndarray:
+    """Number the last words of texts (Q,): the same number for the same one; a text without words is its own."""
+    last = [(words_of(query) or [query])[-1] for query in queries]
+    return np.unique(last, return_inverse=True)[1]
+
+
+def clusters(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Cluster the query vectors (Q, D) by k-means, scaled to length 1.
+
+    Args:
+        vectors: Of the language model.
+        size: Vectors to a cluster, on average.
+        seed: Of the k-means.
+
+    Returns:
+        (Q,) the cluster of each.
+    """
+    from sklearn.cluster import MiniBatchKMeans
+    from sklearn.preprocessing import normalize
+
+    count = max(1, len(vectors) // size)
+    means = MiniBatchKMeans(count, n_init=1, batch_size=4096, random_state=seed)
+    return means.fit_predict(normalize(vectors.astype(np.float32))).astype(np.int64)
 
 
 def most_similar(queries: list[str], count: int) -> tuple[np.ndarray, np.ndarray]:

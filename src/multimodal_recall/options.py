@@ -1,10 +1,10 @@
-"""Every option of the project: one frozen dataclass for each group of ``parameters_*.yml``.
+"""Every option of the project but the rankers': one frozen dataclass for each group of ``parameters_*.yml``.
 
 Kedro builds those of the nodes that are to run from ``params:`` before the first of them (it reads their type hints),
 so a misspelt key or a value out of range is one error at the start, not a surprise after an hour.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -14,6 +14,7 @@ STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
+NegativeKind = Literal["random", "label_sharing", "similar_query", "same_last_word", "same_cluster"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -115,50 +116,25 @@ class WordVectorOptions:
 class NegativeOptions:
     """How wrong products are drawn for a query (``sample_negatives``)."""
 
-    kind: Literal["label_sharing", "similar_query"] = "label_sharing"
-    """A product that shares a box label with the right one (seed system), or one of a similar query (first place)."""
+    kinds: tuple[NegativeKind, ...] = get_args(NegativeKind)
+    """Kinds to draw; each ranker says how it mixes them. random: any product; label_sharing: one that shares a box
+    label with the right one (seed system); similar_query: one of a query with much the same words (first place);
+    same_last_word: one of a query with the same last word, same_cluster: one of a query whose vector is of the same
+    k-means cluster (both tenth place)."""
     negatives_per_positive: Positive = 1
-    """Wrong products for each right one."""
+    """Wrong products of each kind for each right one; a ranker may take fewer."""
     epochs: Positive = 10
     """Draws made ahead, one an epoch; longer training starts over with the first draw."""
     ignored_labels: tuple[str, ...] = ("others",)
     """Labels that do not count as shared: 67 % of the official boxes are "others". Empty: the published way."""
     similar_queries: Positive = 100
-    """Most similar query texts of the chunk that a wrong product is drawn from, where ``kind`` is similar_query."""
+    """Most similar query texts of the chunk that a wrong product of the kind similar_query is drawn from."""
+    queries_per_cluster: Positive = 50
+    """Query texts of the chunk to a cluster, on average."""
 
-
-@dataclass(frozen=True, config=STRICT)
-class RankerOptions:
-    """One ranker: its parts, their sizes, and how it is trained (``two_tower`` and its kin)."""
-
-    query_encoder: Literal["sentence_and_words"] = "sentence_and_words"
-    """Query tower: the language model's vector beside a BiLSTM over word vectors."""
-    image_encoder: Literal["box_lstm"] = "box_lstm"
-    """Image tower: a BiLSTM over the boxes."""
-    head: Literal["concat_mlp"] = "concat_mlp"
-    """What compares the two towers' vectors: an MLP on both."""
-    loss: Literal["cross_entropy"] = "cross_entropy"
-    """Training loss."""
-    schedule: Literal["constant", "linear_warmup"] = "constant"
-    """Learning rate over the training steps; linear_warmup rises over the first 10 % and falls to 0."""
-    word_state: Annotated[int, Field(gt=0, multiple_of=2)] = 128
-    """Width of the word BiLSTM's vector, both directions together."""
-    image_state: Annotated[int, Field(gt=0, multiple_of=2)] = 1024
-    """Width of the image vector, both directions together."""
-    head_state: Positive = 512
-    """Width of the head's hidden layer."""
-    dropout: Share = 0.1
-    """Dropout in the head."""
-    epochs: Positive = 10
-    """Passes over the training chunks."""
-    batch_size: Positive = 1000
-    """Pairs a step, right and wrong ones together, over all processes."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    """Adam's learning rate."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's weight decay; 0 is plain Adam."""
-    processes: Positive = 1
-    """Processes (one a GPU) that train together; each takes its share of every batch."""
+    def __post_init__(self) -> None:
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise ValueError(f"sample_negatives.kinds is {list(self.kinds)}: name one kind or more, each once")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -126,7 +126,10 @@ def _by_field(values: dict[str, Any]) -> dict[str, Any]:
     flat = {}
     for name, value in values.items():
         short = name.removeprefix("params:")
-        flat |= {f"{short}.{field}": v for field, v in value.items()} if isinstance(value, dict) else {short: value}
+        if isinstance(value, dict):
+            flat |= {f"{short}.{field}": inner for field, inner in _by_field(value).items()}
+        else:
+            flat[short] = value
     return flat
 
 

@@ -57,13 +57,14 @@ TABLES: Mapping[str, pa.Schema] = {
             "word_ids": pa.list_(pa.int32()),  # rows of `word_vectors`
         }
     ),
-    # For each epoch and pair: the right product, then the wrong ones.
+    # For each epoch and kind of negatives, one row a pair, in the order of `pairs`.
     "samples": pa.schema(
         {
             "epoch": pa.int16(),
+            "kind": pa.string(),
             "query_row": pa.int32(),
-            "product_row": pa.int32(),
-            "relevance": pa.int8(),  # 1 right, 0 wrong
+            "product_row": pa.int32(),  # the right product
+            "wrong_rows": pa.list_(pa.int32()),  # the wrong ones, as many in each row
         }
     ),
     "scores": pa.schema({"query_id": pa.int64(), "product_id": pa.int64(), "score": pa.float32()}),

@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
-from multimodal_recall.models.ranker import InputSizes, Ranker
-from multimodal_recall.options import RankerOptions
+from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
+from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
 
 SIZES = InputSizes(query_vector=6, box_feature=10, words=20, word_vector=5, labels=33)
-OPTIONS = RankerOptions(
-    image_state=12, word_state=8, head_state=16, dropout=0.0, epochs=3, batch_size=8, learning_rate=0.01
-)
+MODEL = TwoTowerOptions(image_state=12, word_state=8, head_state=16, dropout=0.0)
+OPTIONS = RankerOptions(model=MODEL, epochs=3, batch_size=8, learning_rate=0.01)
 
 
 def make_arrays(queries: int = 10, products: int = 12, seed: int = 0) -> ChunkArrays:
@@ -20,12 +19,13 @@ def make_arrays(queries: int = 10, products: int = 12, seed: int = 0) -> ChunkAr
     boxes = box_counts.sum()
     return ChunkArrays(
         features=random.random((boxes, SIZES.box_feature)).astype(np.float16),
-        positions=random.random((boxes, 5)).astype(np.float32),
+        positions=random.random((boxes, 6)).astype(np.float32),
         labels=random.integers(0, SIZES.labels, boxes),
         box_counts=box_counts,
         query_vectors=random.normal(size=(queries, SIZES.query_vector)).astype(np.float16),
         word_ids=random.integers(0, SIZES.words, word_counts.sum()),
         word_counts=word_counts,
+        last_words=random.integers(0, 4, queries),
     )
 
 
@@ -40,9 +40,10 @@ def make_pairs(queries: int = 10, products: int = 12, seed: int = 0) -> Pairs:
 
 def make_ranker(seed: int = 0, options: RankerOptions = OPTIONS) -> Ranker:
     torch.manual_seed(seed)
-    ranker = Ranker(options, SIZES)
-    ranker.query_encoder.word_vectors.normal_()
-    ranker.image_encoder.label_vectors.normal_()
+    ranker = build_ranker(options, SIZES)
+    random = np.random.default_rng(seed)
+    tables = (random.normal(size=(rows, SIZES.word_vector)) for rows in (SIZES.words, SIZES.labels))
+    ranker.start(*(table.astype(np.float32) for table in tables))
     return ranker
 
 

@@ -7,8 +7,8 @@ from torch import nn
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
 from multimodal_recall.models.encoders import BiLstm, packing
 from multimodal_recall.models.heads import ConcatMlp
-from multimodal_recall.models.ranker import Ranker, TrainedRanker
-from tests.models.conftest import OPTIONS, SIZES
+from multimodal_recall.models.ranker import Ranker, TrainedRanker, build_ranker
+from tests.models.conftest import MODEL, OPTIONS, SIZES
 
 
 def padded(batch: Batch, extra: int) -> Batch:
@@ -67,8 +67,8 @@ def test_the_image_tower_equals_torchs_lstm_on_label_vector_feature_and_position
     torch.manual_seed(1)
     for weight in tower.feature_norm.parameters():
         nn.init.normal_(weight)
-    boxes = [tower.label_vectors[batch.box_labels], tower.feature_norm(batch.box_features.float())]
-    boxes = torch.cat([*boxes, batch.box_positions], dim=2)
+    boxes = [tower.label_vectors(batch.box_labels), tower.feature_norm(batch.box_features.float())]
+    boxes = torch.cat([*boxes, batch.box_positions[:, :, :5]], dim=2)
     lengths = (~batch.box_mask).sum(dim=1)
     sequences = nn.utils.rnn.pack_padded_sequence(boxes, lengths, batch_first=True, enforce_sorted=False)
     expected = torch.cat([*tower.boxes.lstm(sequences)[1][0]], dim=1)
@@ -101,7 +101,7 @@ def test_the_split_first_layer_equals_one_on_both_vectors() -> None:
     whole = nn.Linear(8, 7)
     whole.weight.data = torch.cat([head.query_part.weight, head.product_part.weight], dim=1)
     whole.bias.data = head.query_part.bias
-    expected = head.rest(whole(torch.cat([queries[first], products[second]], dim=1)))
+    expected = whole(torch.cat([queries[first], products[second]], dim=1)).relu()
     torch.testing.assert_close(head(queries, products, first, second), expected)
 
 
@@ -124,8 +124,9 @@ def test_gradients_are_the_same_bits_whatever_the_threads_do() -> None:
 
 
 def test_scores_are_the_log_odds_of_the_right_class() -> None:
-    logits = torch.tensor([[0.3, 1.1], [2.0, -1.0]])
-    torch.testing.assert_close(ConcatMlp.scores(logits).sigmoid(), logits.softmax(dim=1)[:, 1])
+    torch.manual_seed(0)
+    head, hidden = ConcatMlp(3, 5, 7, dropout=0.0), torch.randn(6, 7)
+    torch.testing.assert_close(head.score(hidden).sigmoid(), head.last(hidden).softmax(dim=1)[:, 1])
 
 
 def test_scoring_leaves_the_mode_as_it_was(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
@@ -142,8 +143,8 @@ def test_weights_alone_rebuild_the_ranker(ranker: Ranker, arrays: ChunkArrays, p
 
 def test_published_sizes() -> None:
     # systems.md section 0: query 768 + 128 = 896, image 1024, together 1920
-    published = replace(OPTIONS, image_state=1024, word_state=128)
-    ranker = Ranker(published, replace(SIZES, query_vector=768, box_feature=2048, word_vector=300))
+    published = replace(OPTIONS, model=replace(MODEL, image_state=1024, word_state=128))
+    ranker = build_ranker(published, replace(SIZES, query_vector=768, box_feature=2048, word_vector=300))
     assert (ranker.query_encoder.size, ranker.image_encoder.size) == (896, 1024)
     assert ranker.image_encoder.boxes.lstm.input_size == 300 + 2048 + 5
     assert ranker.query_encoder.words.lstm.hidden_size == 64

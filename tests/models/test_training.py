@@ -7,11 +7,10 @@ from torch import Tensor
 
 from multimodal_recall.models import schedules
 from multimodal_recall.models.batch import ChunkArrays, Pairs
-from multimodal_recall.models.losses import cross_entropy
 from multimodal_recall.models.ranker import Ranker
-from multimodal_recall.models.training import Trainer, TrainingError, epoch_order, shuffled_batches, stream
-from multimodal_recall.options import RankerOptions
-from tests.models.conftest import OPTIONS, make_arrays, make_pairs, make_ranker
+from multimodal_recall.models.training import Trainer, TrainingError, batch_rows, epoch_order, stream
+from multimodal_recall.ranker_options import RankerOptions
+from tests.models.conftest import MODEL, OPTIONS, make_arrays, make_pairs, make_ranker
 
 CHUNKS = {"chunk_000": 0, "chunk_001": 1, "chunk_002": 2}
 
@@ -76,7 +75,7 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("kill_after", range(1, 9))
 def test_a_killed_training_ends_with_the_same_bits(kill_after: int) -> None:
     # Given dropout and three chunks, killed after any of the nine checkpoints
-    options = replace(OPTIONS, dropout=0.3)
+    options = replace(OPTIONS, model=replace(MODEL, dropout=0.3))
     whole = trainer(options=options)
     best, log = whole.fit()
     checkpoint = MemoryCheckpoint(kill_after)
@@ -125,15 +124,15 @@ def test_ten_pairs_are_learnt_by_heart() -> None:
 def test_every_pair_is_seen_every_epoch_in_another_order() -> None:
     # Given 50 right pairs with two wrong ones each, in batches of 20
     pairs = Pairs(np.repeat(np.arange(50), 3), np.arange(150), np.tile([1, 0, 0], 50))
-    epochs = [list(shuffled_batches(pairs, 20, stream(0, epoch, "chunk_000"))) for epoch in range(2)]
+    words, options = np.zeros(50, int), replace(OPTIONS, batch_size=20)
+    epochs = [list(batch_rows(pairs, words, options, stream(0, epoch, "chunk_000"))) for epoch in range(2)]
     for batches in epochs:
-        assert sorted(np.concatenate(batches)) == list(range(150))
-        assert max(map(len, batches)) <= 20
-        assert max(map(len, batches)) - min(map(len, batches)) <= 3
+        assert sorted(np.concatenate(batches).ravel()) == list(range(150))
+        assert max(rows.size for rows in batches) <= 20
+        assert max(map(len, batches)) - min(map(len, batches)) <= 1
         for rows in batches:  # a right pair and its wrong ones stay together
-            groups = rows.reshape(-1, 3)
-            assert (groups == groups[:, :1] + np.arange(3)).all()
-            assert (pairs.relevance[groups[:, 0]] == 1).all()
+            assert (rows == rows[:, :1] + np.arange(3)).all()
+            assert (pairs.relevance[rows[:, 0]] == 1).all()
     assert not np.array_equal(np.concatenate(epochs[0]), np.concatenate(epochs[1]))
 
 
@@ -170,18 +169,32 @@ def test_a_loss_that_is_no_number_stops_with_advice() -> None:
 def test_word_and_label_vectors_stay_frozen() -> None:
     best, _ = trainer().fit()
     start = make_ranker().state_dict()
-    for name in ("query_encoder.word_vectors", "image_encoder.label_vectors"):
+    for name in ("query_encoder.word_vectors.vectors", "image_encoder.label_vectors.vectors"):
         assert torch.equal(best[name], start[name])
     assert not torch.equal(best["head.query_part.weight"], start["head.query_part.weight"])
 
 
-def test_cross_entropy_of_each_pair() -> None:
-    logits, relevance = torch.tensor([[0.0, 2.0], [1.0, 1.0]]), torch.tensor([1, 0])
-    expected = [np.log1p(np.exp(-2.0)), np.log(2.0)]
-    np.testing.assert_allclose(cross_entropy(logits, relevance).numpy(), expected, rtol=1e-6)
+def test_batches_of_the_same_last_word() -> None:
+    # Given 60 right pairs of 30 queries with three last words, in groups of 5
+    random = np.random.default_rng(0)
+    pairs = Pairs(random.integers(0, 30, 60), np.arange(60), np.ones(60, int))
+    words = random.integers(0, 3, 30)
+    options = replace(OPTIONS, batches="same_last_word", group_size=5, batch_size=60)
+    (rows,) = batch_rows(pairs, words, options, random)
+    assert sorted(rows.ravel()) == list(range(60))
+    # Then each word's rows stand in runs of five, but for what is left over
+    of_row = words[pairs.query_rows[rows.ravel()]]
+    runs = np.diff(np.flatnonzero(np.diff(of_row, prepend=-1, append=-1)))
+    leftover = np.bincount(of_row) % 5
+    assert (runs % 5 == 0).sum() >= len(runs) - np.count_nonzero(leftover) * 2
+    assert len(runs) > 3  # and not in one run a word
+    assert sorted(np.bincount(of_row)) == sorted(np.bincount(words[pairs.query_rows]))
 
 
 def test_schedules() -> None:
     assert [schedules.constant(progress) for progress in (0, 0.5, 1)] == [1, 1, 1]
     factors = [schedules.linear_warmup(progress) for progress in (0, 0.05, 0.1, 0.55, 1)]
     assert factors == pytest.approx([0, 0.5, 1, 0.5, 0])
+    # first place: a quarter of a wave after a 24th of the decay, three quarters after an eighth
+    crests = [schedules.wavy_linear_warmup(0.1 + 0.9 * share) for share in (0, 1 / 24, 1 / 8, 1)]
+    assert crests == pytest.approx([1, 1.3 * 23 / 24, 0.7 * 7 / 8, 0])

@@ -1,16 +1,18 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 from multimodal_recall.layout import Chunk
 from multimodal_recall.negatives import NegativeError
-from multimodal_recall.options import IngestOptions, NegativeOptions
+from multimodal_recall.options import IngestOptions, NegativeKind, NegativeOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.pipelines.sample_negatives.nodes import ExamplesError, list_examples_of, sample_chunk
-from multimodal_recall.tables import TABLES
+from multimodal_recall.tables import TABLES, distinct_queries
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import tsv_of
 
@@ -22,42 +24,71 @@ def chunk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ds.Dataset]:
     rows = [make_row(product, 1 + product % 4, query=f"query {product % 30}") for product in range(90)]
     tsv = tsv_of(tmp_path_factory.mktemp("raw") / "t.tsv", *rows)
     made = ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), Chunk("train", 0, 1))
-    return {"products": ds.dataset(made["products"]), "pairs": ds.dataset(made["pairs"])}
+    return {"products": ds.dataset(made["products"]), "pairs": ds.dataset(made["pairs"]), **features_of(made["pairs"])}
 
 
-def sample(chunk: dict[str, ds.Dataset], seed: int = 0, name: str = "train.chunk_000", **options: object) -> pa.Table:
-    return sample_chunk(chunk["products"], chunk["pairs"], LABELS, NegativeOptions(**options), seed, name)
+def features_of(pairs: pa.Table) -> dict[str, ds.Dataset]:
+    """Two far clusters of query vectors."""
+    queries = distinct_queries(pairs)
+    vectors = np.eye(2)[np.arange(len(queries)) % 2] + np.random.default_rng(0).normal(0, 0.01, (len(queries), 2))
+    table = pa.table([queries, list(vectors.astype(np.float16)), [[0]] * len(queries)], TABLES["query_features"])
+    return {"query_features": ds.dataset(table)}
 
 
-def test_each_right_pair_is_followed_by_its_wrong_ones_in_every_epoch(chunk: dict[str, ds.Dataset]) -> None:
-    table = sample(chunk, negatives_per_positive=3, epochs=2)
+def sample(
+    chunk: dict[str, ds.Dataset],
+    seed: int = 0,
+    name: str = "train.chunk_000",
+    kind: str = "label_sharing",
+    **how: object,
+) -> pa.Table:
+    tables = (chunk[table] for table in ("products", "pairs", "query_features"))
+    return sample_chunk(*tables, LABELS, NegativeOptions(kinds=(kind,), **how), seed, name)
+
+
+def drawn_pairs(samples: pa.Table) -> pd.DataFrame:
+    return samples.to_pandas().explode("wrong_rows")
+
+
+def test_every_epoch_and_kind_has_a_row_a_pair(chunk: dict[str, ds.Dataset]) -> None:
+    tables = (chunk[table] for table in ("products", "pairs", "query_features"))
+    options = NegativeOptions(kinds=("random", "same_cluster"), negatives_per_positive=3, epochs=2)
+    table = sample_chunk(*tables, LABELS, options, 0, "train.chunk_000")
     assert table.schema.equals(TABLES["samples"])
     samples = table.to_pandas()
-    assert samples.groupby("epoch").size().to_dict() == {0: 360, 1: 360}
     pairs = chunk["pairs"].to_table().to_pandas()
-    for _, epoch in samples.groupby("epoch"):
-        groups = epoch.to_numpy().reshape(90, 4, -1)
-        np.testing.assert_array_equal(groups[:, :, 1], pairs[["query_row"]].to_numpy().repeat(4, axis=1))
-        np.testing.assert_array_equal(groups[:, 0, 2], pairs["product_row"])
-        np.testing.assert_array_equal(groups[:, :, 3], np.tile([1, 0, 0, 0], (90, 1)))
+    groups = samples.groupby(["epoch", "kind"])
+    assert list(groups.groups) == [(0, "random"), (0, "same_cluster"), (1, "random"), (1, "same_cluster")]
+    for _, drawn in groups:
+        np.testing.assert_array_equal(drawn[["query_row", "product_row"]], pairs[["query_row", "product_row"]])
+        assert (drawn["wrong_rows"].str.len() == 3).all()
 
 
-def test_no_right_answer_is_ever_drawn_as_a_wrong_one(chunk: dict[str, ds.Dataset]) -> None:
-    samples = sample(chunk, epochs=20).to_pandas()
+@pytest.mark.parametrize("kind", get_args(NegativeKind))
+def test_no_right_answer_is_ever_drawn_as_a_wrong_one(chunk: dict[str, ds.Dataset], kind: str) -> None:
     right = set(map(tuple, chunk["pairs"].to_table().to_pandas()[["query_row", "product_row"]].to_numpy()))
-    wrong = samples[samples["relevance"] == 0]
-    assert not right & set(map(tuple, wrong[["query_row", "product_row"]].to_numpy()))
+    assert not right & set(
+        map(tuple, drawn_pairs(sample(chunk, kind=kind, epochs=20))[["query_row", "wrong_rows"]].to_numpy())
+    )
+
+
+def test_a_kind_is_drawn_the_same_beside_others(chunk: dict[str, ds.Dataset]) -> None:
+    tables = [chunk[table] for table in ("products", "pairs", "query_features")]
+    both = NegativeOptions(kinds=("random", "label_sharing"), epochs=1)
+    both = sample_chunk(*tables, LABELS, both, 0, "train.chunk_000")
+    alone = sample(chunk, epochs=1)
+    assert both.filter(pa.compute.equal(both["kind"], "label_sharing")).equals(alone)
 
 
 def test_every_epoch_seed_and_chunk_draws_anew_and_the_same_again(chunk: dict[str, ds.Dataset]) -> None:
     one = sample(chunk, epochs=2)
     assert one.equals(sample(chunk, epochs=2))
-    first, second = (one.filter(pa.compute.equal(one["epoch"], epoch))["product_row"] for epoch in (0, 1))
+    first, second = (one.filter(pa.compute.equal(one["epoch"], epoch))["wrong_rows"] for epoch in (0, 1))
     assert not first.equals(second)
     assert not one.equals(sample(chunk, epochs=2, seed=1))
     assert not one.equals(sample(chunk, epochs=2, name="train.chunk_001"))
     # an epoch's draw does not depend on how many others are made
-    assert sample(chunk, epochs=1)["product_row"].to_pylist() == first.to_pylist()
+    assert sample(chunk, epochs=1)["wrong_rows"].to_pylist() == first.to_pylist()
 
 
 def test_a_misspelt_label_is_refused_and_hard_negatives_are_never_quietly_off(chunk: dict[str, ds.Dataset]) -> None:
@@ -68,17 +99,24 @@ def test_a_misspelt_label_is_refused_and_hard_negatives_are_never_quietly_off(ch
 def test_what_is_replaced_by_chance_is_counted(chunk: dict[str, ds.Dataset], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "multimodal_recall")
     sample(chunk, epochs=1, ignored_labels=tuple(LABELS))
-    assert "train.chunk_000: 90 of 90 wrong products are random, for want of a label-sharing one" in caplog.text
+    assert "train.chunk_000: 90 of 90 label_sharing negatives are random, for want of one" in caplog.text
 
 
 def test_similar_queries_are_drawn_from_on_demand(chunk: dict[str, ds.Dataset]) -> None:
     # "query 0" to "query 29": all share a word, and a chunk of the same 30 texts has no other products
-    samples = sample(chunk, kind="similar_query", epochs=20, similar_queries=5).to_pandas()
+    samples = drawn_pairs(sample(chunk, kind="similar_query", epochs=20, similar_queries=5))
     pairs = chunk["pairs"].to_table().to_pandas()
     text_of = pairs.set_index("product_row")["query_row"]
-    wrong = samples[samples["relevance"] == 0]
-    drawn_texts = wrong.assign(text=text_of[wrong["product_row"]].to_numpy()).groupby("query_row")["text"].nunique()
+    drawn_texts = samples.assign(text=text_of[samples["wrong_rows"]].to_numpy()).groupby("query_row")["text"].nunique()
     assert drawn_texts.between(2, 6).all()
+
+
+def test_the_cluster_of_a_drawn_product_is_the_querys(chunk: dict[str, ds.Dataset]) -> None:
+    samples = drawn_pairs(sample(chunk, kind="same_cluster", epochs=20, queries_per_cluster=15))
+    text_of = chunk["pairs"].to_table().to_pandas().set_index("product_row")["query_row"]
+    drawn = text_of[samples["wrong_rows"]].to_numpy()
+    assert (drawn % 2 == samples["query_row"] % 2).all()
+    assert len(set(drawn)) == 30
 
 
 def chunks_of(path: Path, count: int, products: range) -> dict[str, dict[str, ds.Dataset]]:
@@ -87,11 +125,12 @@ def chunks_of(path: Path, count: int, products: range) -> dict[str, dict[str, ds
     for number in range(count):
         part = Chunk("train", number, count)
         tables = ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), part)
+        features = features_of(tables["pairs"])
         tables = {name: ds.dataset(tables[name]) for name in ("products", "pairs")}
-        samples = sample_chunk(
-            tables["products"], tables["pairs"], LABELS, NegativeOptions(epochs=1), 0, part.namespace
-        )
-        made[part.name] = {**tables, "samples": ds.dataset(samples)}
+        made[part.name] = {
+            **tables,
+            "samples": ds.dataset(sample({**tables, **features}, name=part.namespace, epochs=1)),
+        }
     return made
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs non
 
     from multimodal_recall.models.ranker import TrainedRanker
 
-WEIGHTS, CARD = "model.safetensors", "card.json"
+WEIGHTS, CARD, TOKENIZER = "model.safetensors", "card.json", "tokenizer.json"
 
 
 class LanguageModelFolder(WholeDataset[tuple[Any, Any], Path]):
@@ -29,7 +29,7 @@ class LanguageModelFolder(WholeDataset[tuple[Any, Any], Path]):
 
 
 class RankerFolder(WholeDataset["TrainedRanker", "TrainedRanker"]):
-    """A trained ranker: ``model.safetensors`` and ``card.json`` with its options, sizes and history."""
+    """A trained ranker: ``model.safetensors``, ``card.json`` with its options, sizes and history, maybe a tokenizer."""
 
     def _write(self, path: Path, data: "TrainedRanker") -> None:
         from safetensors.torch import save_file
@@ -37,6 +37,8 @@ class RankerFolder(WholeDataset["TrainedRanker", "TrainedRanker"]):
         path.mkdir()
         save_file(data.weights, path / WEIGHTS)
         (path / CARD).write_text(json.dumps(data.description(), indent=2), encoding="utf-8")
+        if data.tokenizer is not None:
+            (path / TOKENIZER).write_text(data.tokenizer, encoding="utf-8")
 
     def _read(self, path: Path) -> "TrainedRanker":
         return read_ranker(path)
@@ -56,7 +58,7 @@ def read_ranker(folder: str | Path) -> "TrainedRanker":
     from safetensors.torch import load_file
 
     from multimodal_recall.models.ranker import InputSizes, TrainedRanker
-    from multimodal_recall.options import RankerOptions
+    from multimodal_recall.ranker_options import RankerOptions
 
     folder = Path(folder)
     card = read_card(folder)
@@ -64,7 +66,9 @@ def read_ranker(folder: str | Path) -> "TrainedRanker":
         options, sizes = RankerOptions(**card.pop("options")), InputSizes(**card.pop("sizes"))
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{folder / CARD} is from another version of the code: {error}. Train again.") from error
-    return TrainedRanker(options, sizes, load_file(folder / WEIGHTS), card)
+    tokenizer = folder / TOKENIZER
+    text = tokenizer.read_text(encoding="utf-8") if tokenizer.exists() else None
+    return TrainedRanker(options, sizes, load_file(folder / WEIGHTS), card, text)
 
 
 class CheckpointFile:

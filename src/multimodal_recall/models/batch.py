@@ -3,11 +3,16 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from multimodal_recall.negatives import RightAnswers
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 # A chunk's arrays are views on read-only parquet buffers; batches only read them.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -27,10 +32,20 @@ class Pairs(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a ranker reads of a chunk besides vectors, words and boxes."""
+
+    tokenizer: "Tokenizer | None" = None
+    """Makes the tokens of a query; ``None`` where the ranker reads none."""
+    max_boxes: int | None = None
+    """Boxes read of a product; ``None``: all that ingest has kept."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some pairs, with each of their queries and products once.
 
-    Q queries of at most W words, P products of at most B boxes, N pairs. Masks are True on padding.
+    Q queries of at most W words and T tokens, P products of at most B boxes, N pairs. Masks are True on padding.
     """
 
     query_vectors: Tensor
@@ -42,7 +57,7 @@ class Batch:
     box_features: Tensor
     """(P, B, F) float16."""
     box_positions: Tensor
-    """(P, B, 5) top, left, bottom, right, area as fractions of the image."""
+    """(P, B, 6) top, left, bottom, right, area as fractions of the image; height / width."""
     box_labels: Tensor
     """(P, B) rows of the label vectors."""
     box_mask: Tensor
@@ -53,10 +68,17 @@ class Batch:
     """(N,) which of the P."""
     relevance: Tensor
     """(N,) 1 right, 0 wrong."""
+    token_ids: Tensor | None = None
+    """(Q, T) of the ranker's tokenizer; ``None`` where it has none."""
+    token_mask: Tensor | None = None
+    """(Q, T)."""
+    right: Tensor | None = None
+    """(Q, P) whether the product is a right answer of the query; ``None`` where only the pairs are asked for."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: None if tensor is None else tensor.to(device) for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True)
@@ -66,7 +88,7 @@ class ChunkArrays:
     features: np.ndarray
     """(boxes, F) float16, product after product."""
     positions: np.ndarray
-    """(boxes, 5) float32."""
+    """(boxes, 6) float32."""
     labels: np.ndarray
     """(boxes,) int64."""
     box_counts: np.ndarray
@@ -77,13 +99,32 @@ class ChunkArrays:
     """(words,) int64, query after query."""
     word_counts: np.ndarray
     """(queries,) int64."""
+    last_words: np.ndarray
+    """(queries,) int64: the same number for the same last word."""
+    token_ids: np.ndarray | None = None
+    """(tokens,) int64, query after query; ``None`` where the ranker reads none."""
+    token_counts: np.ndarray | None = None
+    """(queries,) int64."""
+    max_boxes: int | None = None
+    """Boxes read of a product, the first of them."""
 
-    def batch(self, pairs: Pairs) -> Batch:
-        """Gather what some pairs need, each distinct query and product once."""
+    def batch(self, pairs: Pairs, right: RightAnswers | None = None) -> Batch:
+        """Gather what some pairs need, each distinct query and product once.
+
+        Args:
+            pairs: The pairs.
+            right: All right pairs of the chunk, where every query is to be compared with every product.
+        """
         queries, pair_queries = np.unique(pairs.query_rows, return_inverse=True)
         products, pair_products = np.unique(pairs.product_rows, return_inverse=True)
         words, word_mask = _padded_rows(self.word_counts, queries)
-        boxes, box_mask = _padded_rows(self.box_counts, products)
+        boxes, box_mask = _padded_rows(self.box_counts, products, self.max_boxes)
+        more = {}
+        if self.token_ids is not None:
+            tokens, token_mask = _padded_rows(self.token_counts, queries)
+            more = {"token_ids": _gather(self.token_ids, tokens), "token_mask": torch.from_numpy(token_mask)}
+        if right is not None:
+            more["right"] = torch.from_numpy(right.hold(queries[:, None], products[None]))
         return Batch(
             query_vectors=_gather(self.query_vectors, queries),
             word_ids=_gather(self.word_ids, words),
@@ -95,6 +136,7 @@ class ChunkArrays:
             pair_queries=torch.from_numpy(pair_queries),
             pair_products=torch.from_numpy(pair_products),
             relevance=torch.from_numpy(pairs.relevance.astype(np.int64)),
+            **more,
         )
 
     def batches_by_product(self, pairs: Pairs, size: int) -> Iterator[tuple[np.ndarray, Batch]]:
@@ -109,10 +151,10 @@ class ChunkArrays:
             yield rows, self.batch(pairs.take(rows))
 
 
-def _padded_rows(counts: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers into a ragged array (rows, longest), and the mask that is True on padding."""
+def _padded_rows(counts: np.ndarray, rows: np.ndarray, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers into a ragged array (rows, longest, at most ``most``), and the mask that is True on padding."""
     starts = np.cumsum(counts) - counts
-    place = np.arange(counts[rows].max())
+    place = np.arange(counts[rows].max())[:most]
     mask = place >= counts[rows, None]
     return np.where(mask, 0, starts[rows, None] + place), mask
 

@@ -8,6 +8,9 @@ from torch.nn import functional
 
 from multimodal_recall.models.batch import Batch
 
+POSITION = 5
+"""Numbers of a box's position that are read: four sides and the area."""
+
 
 class Packing(NamedTuple):
     """Where the real entries of padded sequences (S, L) stand when they are read step by step, longest sequence first.
@@ -84,6 +87,23 @@ class BiLstm(nn.Module):
         return torch.cat([forwards, backwards], dim=1).index_select(0, packed.sequences)
 
 
+class WordVectors(nn.Module):
+    """The vectors of the words (words, size), frozen: a buffer that ``Ranker.start`` fills."""
+
+    def __init__(self, words: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("vectors", torch.zeros(words, size))
+        self.size = size
+
+    def forward(self, word_ids: Tensor) -> Tensor:
+        """Look up (...) -> (..., size)."""
+        return self.vectors[word_ids]
+
+
+class LabelVectors(WordVectors):
+    """The vectors of the labels (labels, size), frozen: the mean of their names' words."""
+
+
 class SentenceAndWords(nn.Module):
     """The language model's vector (D) beside a BiLSTM over the word vectors (word_state).
 
@@ -93,18 +113,18 @@ class SentenceAndWords(nn.Module):
         query_vectors (Q, D), word_ids (Q, W), word_mask (Q, W) -> (Q, D + word_state).
     """
 
-    def __init__(self, vector_size: int, word_vectors: Tensor, word_state: int) -> None:
+    def __init__(self, vector_size: int, word_vectors: WordVectors, word_state: int) -> None:
         super().__init__()
-        self.register_buffer("word_vectors", word_vectors)  # frozen: (words, 300)
+        self.word_vectors = word_vectors
         self.sentence_norm = nn.LayerNorm(vector_size)
-        self.word_norm = nn.LayerNorm(word_vectors.shape[1])
-        self.words = BiLstm(word_vectors.shape[1], word_state)
+        self.word_norm = nn.LayerNorm(word_vectors.size)
+        self.words = BiLstm(word_vectors.size, word_state)
         self.size = vector_size + word_state
 
     def forward(self, batch: Batch) -> Tensor:
         """Encode the batch's queries."""
         packed = packing(batch.word_mask)
-        words = self.word_norm(self.word_vectors[batch.word_ids.flatten()[packed.places]])  # (entries, 300)
+        words = self.word_norm(self.word_vectors(batch.word_ids.flatten()[packed.places]))  # (entries, 300)
         words = self.words(words, packed, *self.words.input_layer())
         return torch.cat([self.sentence_norm(batch.query_vectors.float()), words], dim=1)
 
@@ -116,16 +136,16 @@ class BoxLstm(nn.Module):
     12 epochs with everything else equal, nDCG@5 on testA is 0.51 with it and 0.31 without.
 
     Shapes:
-        box_labels (P, B), box_features (P, B, F), box_positions (P, B, 5), box_mask (P, B) -> (P, image_state).
+        box_labels (P, B), box_features (P, B, F), box_positions (P, B, 6), box_mask (P, B) -> (P, image_state).
     """
 
-    def __init__(self, feature_size: int, label_vectors: Tensor, image_state: int) -> None:
+    def __init__(self, feature_size: int, label_vectors: LabelVectors, image_state: int) -> None:
         super().__init__()
-        self.register_buffer("label_vectors", label_vectors)  # frozen: (labels, 300)
+        self.label_vectors = label_vectors
         # Its weights count: without them the photos got to 0.62 on valid in 36 of the 40 epochs, with them to 0.655
         # (seed 0).
         self.feature_norm = nn.LayerNorm(feature_size)
-        self.boxes = BiLstm(label_vectors.shape[1] + feature_size + 5, image_state)
+        self.boxes = BiLstm(label_vectors.size + feature_size + POSITION, image_state)
         self.size = image_state
 
     def forward(self, batch: Batch) -> Tensor:
@@ -133,8 +153,8 @@ class BoxLstm(nn.Module):
         packed = packing(batch.box_mask)
         features = batch.box_features.flatten(0, 1)[packed.places].float()
         features = functional.layer_norm(features, features.shape[1:], eps=self.feature_norm.eps)
-        positions = batch.box_positions.flatten(0, 1)[packed.places]
-        labels = functional.one_hot(batch.box_labels.flatten()[packed.places], len(self.label_vectors))
+        positions = batch.box_positions[:, :, :POSITION].flatten(0, 1)[packed.places]
+        labels = functional.one_hot(batch.box_labels.flatten()[packed.places], len(self.label_vectors.vectors))
         return self.boxes(torch.cat([features, positions, labels], dim=1), packed, *self._input_layer())
 
     def _input_layer(self) -> tuple[Tensor, Tensor]:
@@ -144,7 +164,7 @@ class BoxLstm(nn.Module):
         the same model, with 2,086 columns in place of 2,353, and no gradient of the boxes to be computed.
         """
         weight, bias = self.boxes.input_layer()
-        norm, labels = self.feature_norm, self.label_vectors
-        of_label, of_feature, of_position = weight.split([labels.shape[1], len(norm.weight), 5], dim=2)
+        norm, labels = self.feature_norm, self.label_vectors.vectors
+        of_label, of_feature, of_position = weight.split([labels.shape[1], len(norm.weight), POSITION], dim=2)
         weights = [of_feature * norm.weight, of_position, of_label @ labels.T]
         return torch.cat(weights, dim=2), bias + of_feature @ norm.bias

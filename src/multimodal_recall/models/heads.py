@@ -10,23 +10,24 @@ class ConcatMlp(nn.Module):
     image instead of one a pair.
 
     Shapes:
-        queries (Q, Dq), products (P, Dp), pair_queries (N,), pair_products (N,) -> (N, 2).
+        queries (Q, Dq), products (P, Dp), pair_queries (N,), pair_products (N,) -> (N, state) -> (N,).
     """
 
     def __init__(self, query_size: int, product_size: int, state: int, dropout: float) -> None:
         super().__init__()
         self.query_part = nn.Linear(query_size, state)
         self.product_part = nn.Linear(product_size, state, bias=False)
-        self.rest = nn.Sequential(nn.ReLU(), nn.Dropout(dropout), nn.Linear(state, 2))
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(state, 2)
 
     def forward(self, queries: Tensor, products: Tensor, pair_queries: Tensor, pair_products: Tensor) -> Tensor:
-        """Give the logits of each pair."""
+        """Give the hidden layer of each pair."""
         # index_select and not [...]: on several CPU threads the gradient of the latter adds up in any order.
         first = self.query_part(queries).index_select(0, pair_queries)
         second = self.product_part(products).index_select(0, pair_products)
-        return self.rest(first + second)
+        return (first + second).relu()
 
-    @staticmethod
-    def scores(logits: Tensor) -> Tensor:
-        """Log-odds (N,) of the pair being right."""
-        return logits[:, 1] - logits[:, 0]
+    def score(self, hidden: Tensor) -> Tensor:
+        """Log-odds of a pair being right: the difference of its logits."""
+        wrong, right = self.last(self.dropout(hidden)).float().unbind(dim=1)
+        return right - wrong

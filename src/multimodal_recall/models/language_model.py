@@ -78,6 +78,19 @@ def new_albert(options: LanguageModelOptions, tokenizer: PreTrainedTokenizerFast
     )
 
 
+def load_tokenizer(source: str, max_tokens: int) -> Tokenizer:
+    """The fast tokenizer of a folder or hub name, without padding, cut to so many tokens, special ones included."""
+    tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    return tokenizer
+
+
+def load_text_model(source: str) -> PreTrainedModel:
+    """The weights of a folder or hub name, without a head."""
+    return AutoModel.from_pretrained(source)
+
+
 def prepare(
     queries: list[str], options: LanguageModelOptions, seed: int
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:

@@ -1,20 +1,21 @@
-"""A ranker: two towers and a head, chosen by the options, and what it takes to build it again."""
+"""What every ranker can do, and what it takes to build one again."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from multimodal_recall.models import losses, schedules
-from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
-from multimodal_recall.models.encoders import BoxLstm, SentenceAndWords
-from multimodal_recall.models.heads import ConcatMlp
-from multimodal_recall.options import RankerOptions
+from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs, Reading
+from multimodal_recall.models.encoders import LabelVectors, WordVectors
+from multimodal_recall.ranker_options import RankerOptions
 
-LOSSES = {"cross_entropy": losses.cross_entropy}
-SCHEDULES = {"constant": schedules.constant, "linear_warmup": schedules.linear_warmup}
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 SCORED_PAIRS = 4096
 
 
@@ -27,42 +28,97 @@ class InputSizes:
     words: int
     word_vector: int
     labels: int
+    tokens: int = 0
+    """Of the ranker's tokenizer; 0 where it has none."""
 
 
 class Ranker(nn.Module):
-    """Scores (query, product) pairs; its weights hold the word and label vectors, so it needs no other file."""
+    """Scores (query, product) pairs; its weights hold the word and label vectors.
 
-    def __init__(self, options: RankerOptions, sizes: InputSizes) -> None:
-        super().__init__()
-        word_vectors = torch.zeros(sizes.words, sizes.word_vector)
-        label_vectors = torch.zeros(sizes.labels, sizes.word_vector)
-        self.query_encoder = {
-            "sentence_and_words": lambda: SentenceAndWords(sizes.query_vector, word_vectors, options.word_state)
-        }[options.query_encoder]()
-        self.image_encoder = {
-            "box_lstm": lambda: BoxLstm(sizes.box_feature, label_vectors, options.image_state),
-        }[options.image_encoder]()
-        self.head = {
-            "concat_mlp": lambda: ConcatMlp(
-                self.query_encoder.size, self.image_encoder.size, options.head_state, options.dropout
-            )
-        }[options.head]()
+    A subclass is a system: it says what a pair's vector is, and how that is scored.
+    """
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Give the head's logits of the batch's pairs."""
-        queries, products = self.query_encoder(batch), self.image_encoder(batch)
-        return self.head(queries, products, batch.pair_queries, batch.pair_products)
+    reading = Reading()
+    """What ``examples.read_chunk`` must read for it."""
+
+    def pair_vectors(self, batch: Batch) -> Tensor:
+        """What the last layer sees of each of the batch's pairs, (N, D)."""
+        raise NotImplementedError
+
+    def score_vectors(self, vectors: Tensor) -> Tensor:
+        """Score pairs by their vectors, (N, D) -> (N,) float32, higher is better."""
+        raise NotImplementedError
+
+    def score_all(self, batch: Batch) -> Tensor:
+        """Score every query of the batch with every product, (Q, P) float32."""
+        raise NotImplementedError(f"{type(self).__name__} reads query and product together: it has no in-batch loss")
+
+    def forward(self, batch: Batch, every_pair: bool = False) -> Tensor:
+        """Score the batch's pairs (N,), or every query with every product (Q, P)."""
+        return self.score_all(batch) if every_pair else self.score_vectors(self.pair_vectors(batch))
+
+    def start(self, words: np.ndarray, labels: np.ndarray) -> None:
+        """Take the vectors of the words (words, size) and labels (labels, size), before any training."""
+        for module in self.modules():
+            if isinstance(module, WordVectors):
+                vectors = labels if isinstance(module, LabelVectors) else words
+                module.vectors.copy_(torch.from_numpy(vectors))
+
+    def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
+        """Take the weights of a trained text model, before any training."""
+        raise NotImplementedError(f"{type(self).__name__} takes no text model")
 
     @torch.inference_mode()
     def score(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
         """Score pairs of a chunk (n,), higher is better, on the device that holds the weights."""
+        scores = np.empty(len(pairs.query_rows), np.float32)
+        for rows, batch in self._batches(arrays, pairs):
+            scores[rows] = self(batch).float().cpu().numpy()
+        return scores
+
+    @torch.inference_mode()
+    def vectors(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
+        """What the last layer sees of each pair, (n, D) float16."""
+        parts = [(rows, self.pair_vectors(batch).half().cpu().numpy()) for rows, batch in self._batches(arrays, pairs)]
+        vectors = np.empty((len(pairs.query_rows), parts[0][1].shape[1]), np.float16)
+        for rows, part in parts:
+            vectors[rows] = part
+        return vectors
+
+    def _batches(self, arrays: ChunkArrays, pairs: Pairs) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Batches on the weights' device, in evaluation mode; then the mode is as it was."""
         device, was_training = next(self.parameters()).device, self.training
         self.eval()
-        scores = np.empty(len(pairs.query_rows), np.float32)
-        for rows, batch in arrays.batches_by_product(pairs, SCORED_PAIRS):
-            scores[rows] = self.head.scores(self(batch.to(device))).cpu().numpy()
-        self.train(was_training)
-        return scores
+        try:
+            for rows, batch in arrays.batches_by_product(pairs, SCORED_PAIRS):
+                yield rows, batch.to(device)
+        finally:
+            self.train(was_training)
+
+
+class TowerRanker(Ranker):
+    """A ranker that gives queries and products vectors of their own, so that products can be encoded ahead."""
+
+    def encode_queries(self, batch: Batch) -> Tensor:
+        """One vector a query, (Q, Dq)."""
+        raise NotImplementedError
+
+    def encode_products(self, batch: Batch) -> Tensor:
+        """One vector a product, (P, Dp)."""
+        raise NotImplementedError
+
+
+def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = None) -> Ranker:
+    """Make an untrained ranker: the class that ``models/systems/<model.kind>.py`` calls ``build``.
+
+    Args:
+        options: The system and its sizes.
+        sizes: What the data decides.
+        tokenizer: Of the ranker's tokens; ``None`` where it reads none.
+    """
+    ranker = import_module(f"multimodal_recall.models.systems.{options.model.kind}").build(options.model, sizes)
+    ranker.reading = Reading(tokenizer, options.max_boxes)
+    return ranker
 
 
 @dataclass(frozen=True)
@@ -74,13 +130,18 @@ class TrainedRanker:
     weights: dict[str, Tensor]
     card: dict[str, Any]
     """How it came about: input versions, seed, package versions, git commit, metrics."""
+    tokenizer: str | None = None
+    """Of the ranker's tokens, as the tokenizers package writes it."""
 
     def build(self) -> Ranker:
         """Make the module, its weights loaded."""
-        ranker = Ranker(self.options, self.sizes)
+        from tokenizers import Tokenizer
+
+        tokenizer = None if self.tokenizer is None else Tokenizer.from_str(self.tokenizer)
+        ranker = build_ranker(self.options, self.sizes, tokenizer)
         ranker.load_state_dict(self.weights)
         return ranker
 
     def description(self) -> dict[str, Any]:
-        """Everything but the weights, as JSON can hold it."""
+        """Everything but the weights and the tokenizer, as JSON can hold it."""
         return {"options": asdict(self.options), "sizes": asdict(self.sizes), **self.card}

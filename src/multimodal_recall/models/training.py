@@ -12,10 +12,13 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
-from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
 from multimodal_recall.models.hardware import best_device, half_precision, keep_freed_memory
-from multimodal_recall.models.ranker import LOSSES, SCHEDULES, Ranker
-from multimodal_recall.options import RankerOptions
+from multimodal_recall.models.losses import IN_BATCH_LOSSES, PAIR_LOSSES
+from multimodal_recall.models.ranker import Ranker
+from multimodal_recall.models.schedules import SCHEDULES
+from multimodal_recall.negatives import RightAnswers
+from multimodal_recall.ranker_options import RankerOptions
 
 logger = logging.getLogger(__name__)
 
@@ -87,18 +90,38 @@ def epoch_order(chunks: Sequence[str], seed: int, epoch: int) -> list[str]:
     return [chunks[place] for place in stream(seed, epoch, "order").permutation(len(chunks))]
 
 
-def shuffled_batches(pairs: Pairs, batch_size: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Cut a chunk's pairs into shuffled batches, each right pair together with its wrong ones.
+def batch_rows(
+    pairs: Pairs, last_words: np.ndarray, options: RankerOptions, random: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Cut a chunk's pairs into batches, each right pair together with its wrong ones.
+
+    Args:
+        pairs: The epoch's pairs, each right one followed by its k wrong ones.
+        last_words: (queries,) a number for each last word, for batches of the same ones.
+        options: Size and composition of the batches.
+        random: The stream of chunk and epoch.
 
     Yields:
-        Row numbers, at most ``batch_size`` (at least one group), batches of equal size but for one group; every row
-        comes once.
+        Row numbers (right pairs, 1 + k), at most ``batch_size`` pairs (at least one right one), batches of equal size
+        but for one right pair; every row comes once.
     """
     starts = np.flatnonzero(pairs.relevance == 1)
     group = len(pairs.relevance) // len(starts)
-    batches = -(-len(starts) // max(1, batch_size // group))
-    for part in np.array_split(random.permutation(starts), batches):
-        yield (part[:, None] + np.arange(group)).ravel()
+    order = random.permutation(starts)
+    if options.batches == "same_last_word":
+        order = _in_groups(order, last_words[pairs.query_rows[order]], options.group_size, random)
+    batches = -(-len(starts) // max(1, options.batch_size // group))
+    for part in np.array_split(order, batches):
+        yield part[:, None] + np.arange(group)
+
+
+def _in_groups(rows: np.ndarray, words: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+    """Reorder shuffled rows (n,): those of one word in groups of at most ``size``, the groups in any order."""
+    by_word = np.argsort(words, kind="stable")
+    starts = np.flatnonzero(np.diff(words[by_word], prepend=-1))
+    place = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
+    groups = np.cumsum(place % size == 0) - 1
+    return rows[by_word[np.argsort(random.permutation(groups[-1] + 1)[groups], kind="stable")]]
 
 
 class Trainer:
@@ -131,10 +154,11 @@ class Trainer:
         """
         keep_freed_memory()
         precision = "bf16" if half_precision(best_device()) else "no"
-        # The word and label vectors are buffers that never change: no need to send them round before each step.
-        unchanged = DistributedDataParallelKwargs(broadcast_buffers=False)
+        # The word and label vectors are buffers that never change: no need to send them round before each step. A share
+        # of a batch whose queries all have one word leaves the recurrent weights without a gradient.
+        how = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
         self.accelerator = Accelerator(
-            mixed_precision=precision, cpu=best_device().type == "cpu", kwargs_handlers=[unchanged]
+            mixed_precision=precision, cpu=best_device().type == "cpu", kwargs_handlers=[how]
         )
         optimiser = torch.optim.AdamW(
             ranker.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
@@ -144,7 +168,7 @@ class Trainer:
         self.load_chunk, self.measure, self.progress = load_chunk, measure, progress
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
         self.state, self.best_weights = State(), self._weights()
-        self.loss = LOSSES[options.loss]
+        self.in_batch = options.loss in IN_BATCH_LOSSES
         self.schedule = SCHEDULES[options.schedule]
 
     def fit(self) -> tuple[dict[str, Tensor], list[EpochLog]]:
@@ -182,36 +206,46 @@ class Trainer:
     def _train_chunk(self, epoch: int, place: int, name: str, arrays: ChunkArrays, pairs: Pairs) -> None:
         random = stream(self.seed, epoch, name)
         torch.manual_seed(int(random.integers(2**63)) + self.accelerator.process_index)  # dropout
-        batches = list(shuffled_batches(pairs, self.options.batch_size, random))
+        right = RightAnswers.among(pairs, len(arrays.box_counts)) if self.in_batch else None
+        batches = list(batch_rows(pairs, arrays.last_words, self.options, random))
         self.ranker.train()
         for number, rows in enumerate(batches):
             done = (epoch + (place + number / len(batches)) / len(self.chunks)) / self.options.epochs
             start = time.perf_counter()
-            loss = self._step(arrays, pairs, rows, self.options.learning_rate * self.schedule(done))
+            loss = self._step(arrays, pairs, right, rows, self.options.learning_rate * self.schedule(done))
             if not np.isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss} in epoch {epoch}, {name}, batch {number}. Try a lower learning_rate"
                 )
-            self.state.loss_sum += loss * len(rows)
-            self.state.pairs += len(rows)
+            self.state.loss_sum += loss * rows.size
+            self.state.pairs += rows.size
             self.state.seconds += time.perf_counter() - start
             total = len(pairs.relevance) * len(self.chunks)
             self.progress.advance(self.state.pairs, total, self.state.loss_sum / self.state.pairs, epoch)
 
-    def _step(self, arrays: ChunkArrays, pairs: Pairs, rows: np.ndarray, learning_rate: float) -> float:
+    def _step(
+        self, arrays: ChunkArrays, pairs: Pairs, right: RightAnswers | None, rows: np.ndarray, learning_rate: float
+    ) -> float:
         """One step of the optimiser on a batch that all processes share; the batch's mean loss."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         share = np.array_split(rows, processes)[rank]
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.zero_grad()
-        batch = arrays.batch(pairs.take(share)).to(self.accelerator.device)
+        batch = arrays.batch(pairs.take(share.ravel()), right).to(self.accelerator.device)
         with self.accelerator.autocast():
-            losses = self.loss(self.ranker(batch), batch.relevance)
+            losses = self._losses(batch)
         # Gradients are averaged over processes: the share's sum times their number gives the batch's mean.
-        self.accelerator.backward(losses.sum() * processes / len(rows))
+        total = losses.numel() // len(share) * len(rows)
+        self.accelerator.backward(losses.sum() * processes / total)
         self.optimiser.step()
-        return float(self.accelerator.reduce(losses.detach().sum())) / len(rows)
+        return float(self.accelerator.reduce(losses.detach().sum())) / total
+
+    def _losses(self, batch: Batch) -> Tensor:
+        """As many values a right pair for each."""
+        if self.in_batch:
+            return IN_BATCH_LOSSES[self.options.loss](self.ranker(batch, every_pair=True), batch, self.options.margin)
+        return PAIR_LOSSES[self.options.loss](self.ranker(batch), batch.relevance, self.options.margin)
 
     def _end_epoch(self) -> None:
         state = self.state

@@ -47,7 +47,7 @@ def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Tab
     scored = []
     for tables in examples.values():
         candidates, pairs = read_candidates(tables)
-        scores = ranker.score(read_chunk(tables), pairs)
+        scores = ranker.score(read_chunk(tables, ranker.reading), pairs)
         scored.append(candidates.select(["query_id", "product_id"]).append_column("score", pa.array(scores)))
     return pa.concat_tables(scored).cast(TABLES["scores"])
 

@@ -2,14 +2,25 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall.layout import Chunk
-from multimodal_recall.negatives import LabelSharing, NegativeError, RightAnswers, SimilarQueries, draw_others
-from multimodal_recall.options import NegativeOptions
+from multimodal_recall.negatives import (
+    Anywhere,
+    LabelSharing,
+    NegativeError,
+    RightAnswers,
+    SameGroup,
+    SimilarQueries,
+    clusters,
+    draw_others,
+    last_word_groups,
+)
+from multimodal_recall.options import NegativeKind, NegativeOptions
 from multimodal_recall.tables import TABLES, distinct_queries, origin_of, stamp_origin
 
 logger = logging.getLogger(__name__)
@@ -20,21 +31,28 @@ class ExamplesError(Exception):
 
 
 def sample_chunk(
-    products: ds.Dataset, pairs: ds.Dataset, labels: list[str], options: NegativeOptions, seed: int, chunk: str
+    products: ds.Dataset,
+    pairs: ds.Dataset,
+    query_features: ds.Dataset,
+    labels: list[str],
+    options: NegativeOptions,
+    seed: int,
+    chunk: str,
 ) -> pa.Table:
-    """Draw, for every epoch, wrong products for each pair of a chunk.
+    """Draw, for every epoch, wrong products of every kind for each pair of a chunk.
 
     Args:
         products: The chunk's products.
         pairs: The chunk's pairs.
+        query_features: Of the chunk's queries.
         labels: The label names.
-        options: How many, how often, and which labels do not count as shared.
+        options: Which kinds, how many, how often, and which labels do not count as shared.
         seed: Seed of the run.
-        chunk: The chunk's namespace; with ``seed`` and the epoch it makes the random stream, so that the draw does not
-            depend on the order in which chunks run.
+        chunk: The chunk's namespace; with ``seed``, the kind and the epoch it makes the random stream, so that the draw
+            does not depend on the order in which chunks run, nor on which other kinds are drawn.
 
     Returns:
-        ``samples``: for each epoch and pair the right product, then ``negatives_per_positive`` wrong ones.
+        ``samples``: for each epoch, kind and pair the right product and ``negatives_per_positive`` wrong ones.
 
     Raises:
         NegativeError: If an ignored label is no label, or a query has every product of the chunk as a right answer.
@@ -42,35 +60,30 @@ def sample_chunk(
     table = pairs.to_table(columns=["query", "query_row", "product_row"])
     query_rows, product_rows = (table[name].to_numpy() for name in ("query_row", "product_row"))
     right = RightAnswers(query_rows, product_rows, products.count_rows())
-    if options.kind == "similar_query":
-        drawer = SimilarQueries(distinct_queries(table), query_rows, product_rows, options.similar_queries)
-    else:
-        drawer = _label_sharing(products, labels, options)
-    k, replaced, epochs = options.negatives_per_positive, 0, []
-    for epoch in range(options.epochs):
-        random = np.random.default_rng([seed, epoch, *chunk.encode()])
-        queries = np.repeat(query_rows, k)
-        wrong = drawer.draw(queries, np.repeat(product_rows, k), right, random)
-        missing = np.flatnonzero(wrong < 0)
-        wrong[missing] = draw_others(queries[missing], right, random)
-        replaced += len(missing)
-        epochs.append(np.column_stack([product_rows, wrong.reshape(-1, k)]))
-    drawn = options.epochs * len(query_rows) * k
-    kind = options.kind.replace("_", "-")
-    logger.info("%s: %d of %d wrong products are random, for want of a %s one", chunk, replaced, drawn, kind)
-    width = options.epochs * len(query_rows)
-    columns = [
-        np.repeat(np.arange(options.epochs), len(query_rows) * (k + 1)),
-        np.tile(np.repeat(query_rows, k + 1), options.epochs),
-        np.concatenate(epochs).ravel() if epochs else np.empty(0),
-        np.tile([1] + [0] * k, width),
-    ]
-    kinds = [field.type for field in TABLES["samples"]]
-    samples = pa.table(
-        [pa.array(column.astype(kind.to_pandas_dtype())) for column, kind in zip(columns, kinds, strict=True)],
-        TABLES["samples"],
-    )
-    return stamp_origin(samples, origin_of(pairs))
+    queries, chosen = distinct_queries(table), (query_rows, product_rows)
+    drawers: dict[NegativeKind, Callable[[], Any]] = {
+        "random": Anywhere,
+        "label_sharing": lambda: _label_sharing(products, labels, options),
+        "similar_query": lambda: SimilarQueries(queries, *chosen, options.similar_queries),
+        "same_last_word": lambda: SameGroup(last_word_groups(queries), *chosen),
+        "same_cluster": lambda: SameGroup(_clusters(query_features, options, seed), *chosen),
+    }
+    k, parts = options.negatives_per_positive, []
+    wanted = np.repeat(query_rows, k), np.repeat(product_rows, k)
+    for kind in options.kinds:
+        drawer, replaced = drawers[kind](), 0
+        for epoch in range(options.epochs):
+            random = np.random.default_rng([seed, epoch, *f"{chunk} {kind}".encode()])
+            wrong = drawer.draw(*wanted, right, random)
+            missing = np.flatnonzero(wrong < 0)
+            wrong[missing] = draw_others(wanted[0][missing], right, random)
+            replaced += len(missing)
+            lists = pa.ListArray.from_arrays(np.arange(0, len(wrong) + 1, k, np.int32), wrong.astype(np.int32))
+            columns = [np.full(len(query_rows), epoch), [kind] * len(query_rows), *chosen, lists]
+            parts.append(pa.table(columns, TABLES["samples"].names).cast(TABLES["samples"]))
+        drawn = options.epochs * len(wanted[0])
+        logger.info("%s: %d of %d %s negatives are random, for want of one", chunk, replaced, drawn, kind)
+    return stamp_origin(pa.concat_tables(parts), origin_of(pairs))
 
 
 def _label_sharing(products: ds.Dataset, labels: list[str], options: NegativeOptions) -> LabelSharing:
@@ -81,13 +94,23 @@ def _label_sharing(products: ds.Dataset, labels: list[str], options: NegativeOpt
     return LabelSharing(products.to_table(columns=["labels"])["labels"].combine_chunks(), len(labels), ignored)
 
 
+def _clusters(query_features: ds.Dataset, options: NegativeOptions, seed: int) -> np.ndarray:
+    vectors = query_features.to_table(columns=["vector"])["vector"].combine_chunks()
+    return clusters(vectors.flatten().to_numpy().reshape(len(vectors), -1), options.queries_per_cluster, seed)
+
+
 def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
     """Bind ``sample_chunk`` to its chunk; the type hints stay, from which Kedro builds the options."""
 
     def sample_negatives(
-        products: ds.Dataset, pairs: ds.Dataset, labels: list[str], options: NegativeOptions, seed: int
+        products: ds.Dataset,
+        pairs: ds.Dataset,
+        query_features: ds.Dataset,
+        labels: list[str],
+        options: NegativeOptions,
+        seed: int,
     ) -> pa.Table:
-        return sample_chunk(products, pairs, labels, options, seed, chunk.namespace)
+        return sample_chunk(products, pairs, query_features, labels, options, seed, chunk.namespace)
 
     return sample_negatives
 

@@ -29,6 +29,7 @@ def _template(chunk: Chunk) -> list[Node]:
             inputs={
                 "products": "products",
                 "pairs": "pairs",
+                "query_features": "query_features",
                 "labels": "labels",
                 "options": "params:sample_negatives",
                 "seed": "params:seed",

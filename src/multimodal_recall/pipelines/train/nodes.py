@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +18,17 @@ import pyarrow.dataset as ds
 import multimodal_recall
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.datasets.folders import CheckpointFile
-from multimodal_recall.options import RankerOptions
+from multimodal_recall.ranker_options import RankerOptions
 from multimodal_recall.tables import TABLES
 
 if TYPE_CHECKING:
+    from multimodal_recall.models.batch import ChunkArrays, Pairs
     from multimodal_recall.models.ranker import TrainedRanker
     from multimodal_recall.models.training import EpochLog
 
 logger = logging.getLogger(__name__)
 
-READING = ("examples.py", "boxes.py", "metrics.py")
+READING = ("examples.py", "boxes.py", "metrics.py", "negatives.py")
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "kedro")
 
 
@@ -37,6 +38,7 @@ def train_ranker(
     valid_answers: dict[int, list[int]],
     word_vectors: ds.Dataset,
     label_vectors: ds.Dataset,
+    language_model: Path,
     checkpoint: CheckpointFile,
     options: RankerOptions,
     seed: int,
@@ -52,6 +54,7 @@ def train_ranker(
         valid_answers: Right products of each valid query.
         word_vectors: The words and their vectors.
         label_vectors: The labels and their vectors.
+        language_model: A transformers folder, whose tokenizer is taken where the ranker reads tokens and names none.
         checkpoint: Where the state is kept after each chunk.
         options: The ranker and how it is trained.
         seed: Seed of the weights, the shuffles and dropout.
@@ -60,18 +63,18 @@ def train_ranker(
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
     """
     from multimodal_recall.models.processes import run_in_processes
-    from multimodal_recall.models.ranker import TrainedRanker
 
     words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
-    versions = _versions(train_examples)
-    decisive = [asdict(options), seed, versions, _versions(valid_examples), sorted(valid_answers.items()), _packages()]
-    fingerprint = _fingerprint(decisive, words, labels)
+    versions, text = _versions(train_examples), _text_of(options, language_model)
+    decided = [asdict(options), seed, versions, _versions(valid_examples), sorted(valid_answers.items()), _packages()]
+    fingerprint = _fingerprint([*decided, text], words, labels)
     ranker, log = run_in_processes(
         options.processes,
         fit,
         (train_examples, valid_examples),
         valid_answers,
         (words, labels),
+        text,
         checkpoint,
         options,
         seed,
@@ -91,13 +94,21 @@ def train_ranker(
     table = pa.Table.from_pandas(
         pd.DataFrame([asdict(row) for row in log]), TABLES["training_log"], preserve_index=False
     )
-    return {"model": TrainedRanker(options, ranker.sizes, ranker.weights, card), "training_log": table}
+    return {"model": replace(ranker, card=card), "training_log": table}
+
+
+def _text_of(options: RankerOptions, language_model: Path) -> str | None:
+    """Folder or hub name of the ranker's tokenizer; ``None`` where it reads no tokens."""
+    if not hasattr(options.model, "max_tokens"):
+        return None
+    return options.model.text_model or str(language_model)
 
 
 def fit(
     examples: tuple[dict[str, ChunkTables], dict[str, ChunkTables]],
     valid_answers: dict[int, list[int]],
     vectors: tuple[np.ndarray, np.ndarray],
+    text: str | None,
     checkpoint: CheckpointFile,
     options: RankerOptions,
     seed: int,
@@ -109,6 +120,7 @@ def fit(
         examples: Lazy tables of the training and of the valid chunks.
         valid_answers: Right products of each valid query.
         vectors: Word vectors (words, 300) and label vectors (labels, 300).
+        text: Where the ranker's tokenizer comes from; ``None`` where it reads no tokens.
         checkpoint: Where the state is kept.
         options: The ranker and how it is trained.
         seed: Seed of the weights, the shuffles and dropout.
@@ -120,8 +132,9 @@ def fit(
     import torch
 
     from multimodal_recall.examples import read_chunk, read_samples
-    from multimodal_recall.models.ranker import InputSizes, Ranker, TrainedRanker
-    from multimodal_recall.models.training import Trainer
+    from multimodal_recall.models.language_model import load_text_model, load_tokenizer
+    from multimodal_recall.models.ranker import InputSizes, TrainedRanker, build_ranker
+    from multimodal_recall.models.training import Trainer, stream
     from multimodal_recall.progress import training_progress
 
     if int(os.environ.get("RANK", 0)) == 0:
@@ -130,24 +143,32 @@ def fit(
     (training, valid), (words, labels) = examples, vectors
     some_chunk = read_chunk(next(iter(valid.values())))
     query_size, feature_size = some_chunk.query_vectors.shape[1], some_chunk.features.shape[1]
-    sizes = InputSizes(query_size, feature_size, *words.shape, len(labels))
+    tokenizer = None if text is None else load_tokenizer(text, options.model.max_tokens)
+    tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
+    sizes = InputSizes(query_size, feature_size, *words.shape, len(labels), tokens)
     torch.manual_seed(seed)  # the weights; the streams of the chunks are seeded by the training loop
-    ranker = Ranker(options, sizes)
-    ranker.query_encoder.word_vectors.copy_(torch.from_numpy(words))
-    ranker.image_encoder.label_vectors.copy_(torch.from_numpy(labels))
+    ranker = build_ranker(options, sizes, tokenizer)
+    ranker.start(words, labels)
+    if text is not None and options.model.text_model is not None:
+        ranker.start_from_text_model(load_text_model(text))
+
+    def load_chunk(name: str, epoch: int) -> "tuple[ChunkArrays, Pairs]":
+        random = stream(seed, epoch, f"negatives of {name}")
+        return read_chunk(training[name], ranker.reading), read_samples(training[name], epoch, options, random)
+
     with training_progress() as progress:
         weights, log = Trainer(
             ranker,
             options,
             seed,
             list(training),
-            lambda name, epoch: (read_chunk(training[name]), read_samples(training[name], epoch)),
+            load_chunk,
             lambda module: _valid_ndcg(module, valid, valid_answers),
             checkpoint,
             fingerprint,
             progress,
         ).fit()
-    return TrainedRanker(options, sizes, weights, {}), log
+    return TrainedRanker(options, sizes, weights, {}, None if tokenizer is None else tokenizer.to_str()), log
 
 
 def _valid_ndcg(module: Any, examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> float:

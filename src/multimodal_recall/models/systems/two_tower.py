@@ -1,0 +1,41 @@
+"""The seed system (23rd of 1,433, testB 0.628): language model and word BiLSTM, a BiLSTM over boxes, an MLP on both."""
+
+from torch import Tensor
+
+from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.encoders import BoxLstm, LabelVectors, SentenceAndWords, WordVectors
+from multimodal_recall.models.heads import ConcatMlp
+from multimodal_recall.models.ranker import InputSizes, TowerRanker
+from multimodal_recall.ranker_options import TwoTowerOptions
+
+
+class TwoTower(TowerRanker):
+    """A query vector and an image vector, compared by an MLP on both."""
+
+    def __init__(self, options: TwoTowerOptions, sizes: InputSizes) -> None:
+        super().__init__()
+        words = WordVectors(sizes.words, sizes.word_vector)
+        labels = LabelVectors(sizes.labels, sizes.word_vector)
+        self.query_encoder = SentenceAndWords(sizes.query_vector, words, options.word_state)
+        self.image_encoder = BoxLstm(sizes.box_feature, labels, options.image_state)
+        self.head = ConcatMlp(self.query_encoder.size, self.image_encoder.size, options.head_state, options.dropout)
+
+    def encode_queries(self, batch: Batch) -> Tensor:
+        """(Q, D + word_state)."""
+        return self.query_encoder(batch)
+
+    def encode_products(self, batch: Batch) -> Tensor:
+        """(P, image_state)."""
+        return self.image_encoder(batch)
+
+    def pair_vectors(self, batch: Batch) -> Tensor:
+        """(N, head_state): the head's hidden layer."""
+        queries, products = self.encode_queries(batch), self.encode_products(batch)
+        return self.head(queries, products, batch.pair_queries, batch.pair_products)
+
+    def score_vectors(self, vectors: Tensor) -> Tensor:
+        """(N, head_state) -> (N,)."""
+        return self.head.score(vectors)
+
+
+build = TwoTower

@@ -1,0 +1,82 @@
+"""Every option of a ranker: which system it is, the sizes of its parts, and how it is trained.
+
+Each group of ``parameters_rankers.yml`` is one ranker. Its ``model.kind`` names the system, a file of
+``models/systems``.
+"""
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from multimodal_recall.options import STRICT, Count, NegativeKind, Positive, Share
+
+EvenWidth = Annotated[int, Field(gt=0, multiple_of=2)]
+Mixture = dict[NegativeKind, Annotated[float, Field(gt=0)]]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TwoTowerOptions:
+    """Section 0, the seed system: language model and words beside boxes, compared by an MLP."""
+
+    kind: Literal["two_tower"] = "two_tower"
+    """The system."""
+    word_state: EvenWidth = 128
+    """Width of the word BiLSTM's vector, both directions together."""
+    image_state: EvenWidth = 1024
+    """Width of the image vector, both directions together."""
+    head_state: Positive = 512
+    """Width of the head's hidden layer."""
+    dropout: Share = 0.1
+    """Dropout in the head."""
+
+
+ModelOptions = TwoTowerOptions
+
+
+@dataclass(frozen=True, config=STRICT)
+class RankerOptions:
+    """One ranker: its model and how it is trained."""
+
+    model: ModelOptions
+    """The system and the sizes of its parts."""
+    max_boxes: Positive | None = None
+    """Boxes of a product that are read, of those that ingest has kept; ``None``: all."""
+    negatives: Mixture = field(default_factory=lambda: {"label_sharing": 1.0})
+    """Kinds of wrong products and how often each is taken, as weights."""
+    negatives_at_end: Mixture | None = None
+    """The same in the last epoch; those between are mixed in proportion. ``None``: the same throughout."""
+    negatives_per_positive: Count = 1
+    """Wrong products drawn for each right one; 0 where other pairs of the batch are enough."""
+    fresh_negatives: bool = True
+    """Whether each epoch has a draw of its own, or all have the first."""
+    batches: Literal["shuffled", "same_last_word"] = "shuffled"
+    """What stands together in a batch: any pairs of the chunk, or groups of queries with the same last word."""
+    group_size: Positive = 16
+    """Pairs of such a group (WST)."""
+    loss: Literal[
+        "cross_entropy",
+        "focal",
+        "hinge",
+        "in_batch_softmax",
+        "in_batch_cross_entropy",
+        "in_batch_hinge",
+        "multi_similarity",
+    ] = "cross_entropy"
+    """Training loss; in_batch_* and multi_similarity compare every query of the batch with every product."""
+    margin: Annotated[float, Field(ge=0)] = 0.2
+    """By how much a right score must beat a wrong one, in the losses that ask for it."""
+    schedule: Literal["constant", "linear_warmup", "wavy_linear_warmup"] = "constant"
+    """Learning rate over the training steps; linear_warmup rises over the first 10 % and falls to 0, wavy_linear_warmup
+    also swings by 30 % around that (first place)."""
+    epochs: Positive = 10
+    """Passes over the training chunks."""
+    batch_size: Positive = 1000
+    """Pairs a step, right and wrong ones together, over all processes."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    """Adam's learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay; 0 is plain Adam."""
+    processes: Positive = 1
+    """Processes (one a GPU) that train together; each takes its share of every batch."""
