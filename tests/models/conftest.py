@@ -1,4 +1,6 @@
-"""Arrays of a tiny chunk, and a ranker that fits them."""
+"""Arrays of a tiny chunk, and a ranker of every system that fits them."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,17 +8,21 @@ import torch
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
-from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import ModelOptions, RankerOptions, TwoTowerOptions
 
-SIZES = InputSizes(query_vector=6, box_feature=10, words=20, word_vector=5, labels=33)
-MODEL = TwoTowerOptions(image_state=12, word_state=8, head_state=16, dropout=0.0)
+SIZES = InputSizes(query_vector=6, box_feature=10, words=20, word_vector=5, labels=33, tokens=25)
+SYSTEMS: dict[str, ModelOptions] = {
+    "two_tower": TwoTowerOptions(image_state=12, word_state=8, head_state=16, dropout=0.0),
+}
+"""Each system small and without dropout; the tests of rankers and training run on all of them."""
+MODEL = SYSTEMS["two_tower"]
 OPTIONS = RankerOptions(model=MODEL, epochs=3, batch_size=8, learning_rate=0.01)
 
 
 def make_arrays(queries: int = 10, products: int = 12, seed: int = 0) -> ChunkArrays:
     random = np.random.default_rng(seed)
     box_counts, word_counts = random.integers(1, 6, products), random.integers(1, 5, queries)
-    boxes = box_counts.sum()
+    boxes, token_counts = box_counts.sum(), random.integers(2, 7, queries)
     return ChunkArrays(
         features=random.random((boxes, SIZES.box_feature)).astype(np.float16),
         positions=random.random((boxes, 6)).astype(np.float32),
@@ -26,6 +32,8 @@ def make_arrays(queries: int = 10, products: int = 12, seed: int = 0) -> ChunkAr
         word_ids=random.integers(0, SIZES.words, word_counts.sum()),
         word_counts=word_counts,
         last_words=random.integers(0, 4, queries),
+        token_ids=random.integers(0, SIZES.tokens, token_counts.sum()),
+        token_counts=token_counts,
     )
 
 
@@ -57,6 +65,11 @@ def pairs() -> Pairs:
     return make_pairs()
 
 
+@pytest.fixture(params=SYSTEMS)
+def options(request: pytest.FixtureRequest) -> RankerOptions:
+    return replace(OPTIONS, model=SYSTEMS[request.param])
+
+
 @pytest.fixture
-def ranker() -> Ranker:
-    return make_ranker()
+def ranker(options: RankerOptions) -> Ranker:
+    return make_ranker(options=options)

@@ -1,14 +1,16 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
 from multimodal_recall.models.encoders import BiLstm, packing
 from multimodal_recall.models.heads import ConcatMlp
-from multimodal_recall.models.ranker import Ranker, TrainedRanker, build_ranker
-from tests.models.conftest import MODEL, OPTIONS, SIZES
+from multimodal_recall.models.ranker import Ranker, TowerRanker, TrainedRanker, build_ranker
+from multimodal_recall.ranker_options import RankerOptions
+from tests.models.conftest import MODEL, OPTIONS, SIZES, make_ranker
 
 
 def padded(batch: Batch, extra: int) -> Batch:
@@ -22,6 +24,8 @@ def padded(batch: Batch, extra: int) -> Batch:
         batch,
         word_ids=widen(batch.word_ids, 3),
         word_mask=widen(batch.word_mask, True),
+        token_ids=widen(batch.token_ids, 3),
+        token_mask=widen(batch.token_mask, True),
         box_features=widen(batch.box_features, 99.0),
         box_positions=widen(batch.box_positions, 99.0),
         box_labels=widen(batch.box_labels, 2),
@@ -60,10 +64,10 @@ def test_the_summary_of_a_bilstm_is_the_last_state_of_each_direction() -> None:
 
 
 def test_the_image_tower_equals_torchs_lstm_on_label_vector_feature_and_position(
-    ranker: Ranker, arrays: ChunkArrays, pairs: Pairs
+    arrays: ChunkArrays, pairs: Pairs
 ) -> None:
     # Given weights of the norm that are not 1 and 0: the same vectors and the same gradients
-    tower, batch = ranker.image_encoder, arrays.batch(pairs)
+    tower, batch = make_ranker().image_encoder, arrays.batch(pairs)
     torch.manual_seed(1)
     for weight in tower.feature_norm.parameters():
         nn.init.normal_(weight)
@@ -82,15 +86,16 @@ def test_the_image_tower_equals_torchs_lstm_on_label_vector_feature_and_position
     torch.testing.assert_close(gradients(tower(batch)), gradients(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_every_box_moves_the_image_vector(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+def test_every_box_moves_the_scores_of_its_product_alone(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
     batch = arrays.batch(pairs)
-    before = ranker.image_encoder(batch)
+    ranker.eval()
+    before = ranker(batch)
     for product, box in (~batch.box_mask).nonzero().tolist():
         features = batch.box_features.clone()
         features[product, box] = features[product, box].flip(0)
-        after = ranker.image_encoder(replace(batch, box_features=features))
-        changed = (after - before).abs().amax(dim=1) > 1e-6
-        assert changed.nonzero().flatten().tolist() == [product]
+        changed = (ranker(replace(batch, box_features=features)) - before).abs() > 1e-7
+        assert (batch.pair_products[changed] == product).all()
+        assert changed.any() or product not in batch.pair_products
 
 
 def test_the_split_first_layer_equals_one_on_both_vectors() -> None:
@@ -135,9 +140,48 @@ def test_scoring_leaves_the_mode_as_it_was(ranker: Ranker, arrays: ChunkArrays, 
     assert ranker.training
 
 
-def test_weights_alone_rebuild_the_ranker(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+def test_every_query_with_every_product_scores_as_the_pairs_do(
+    ranker: Ranker, arrays: ChunkArrays, pairs: Pairs
+) -> None:
+    batch = arrays.batch(pairs)
+    ranker.eval()
+    if not isinstance(ranker, TowerRanker):
+        with pytest.raises(NotImplementedError, match="has no in-batch loss"):
+            ranker(batch, every_pair=True)
+        return
+    matrix = ranker(batch, every_pair=True)
+    assert matrix.shape == (10, len(set(pairs.product_rows)))
+    torch.testing.assert_close(matrix[batch.pair_queries, batch.pair_products], ranker(batch), rtol=0, atol=1e-5)
+
+
+def test_no_more_boxes_are_read_than_wanted(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+    # Given products cut to their first two boxes, on reading or by hand
+    kept = np.concatenate([np.arange(count) < 2 for count in arrays.box_counts])
+    cut = replace(
+        arrays,
+        features=arrays.features[kept],
+        positions=arrays.positions[kept],
+        labels=arrays.labels[kept],
+        box_counts=np.minimum(arrays.box_counts, 2),
+    )
+    scores = ranker.score(replace(arrays, max_boxes=2), pairs)
+    np.testing.assert_allclose(scores, ranker.score(cut, pairs), atol=1e-6)
+    assert np.abs(scores - ranker.score(arrays, pairs)).max() > 1e-6
+
+
+def test_a_pairs_vector_is_what_its_score_is_made_of(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+    vectors = ranker.vectors(arrays, pairs)
+    assert vectors.dtype == np.float16
+    with torch.inference_mode():
+        scores = ranker.eval().score_vectors(torch.from_numpy(vectors).float()).numpy()
+    np.testing.assert_allclose(scores, ranker.score(arrays, pairs), atol=2e-2)
+
+
+def test_weights_alone_rebuild_the_ranker(
+    ranker: Ranker, options: RankerOptions, arrays: ChunkArrays, pairs: Pairs
+) -> None:
     # the word and label vectors are among them, so a model needs no other file
-    rebuilt = TrainedRanker(OPTIONS, SIZES, ranker.state_dict(), {}).build()
+    rebuilt = TrainedRanker(options, SIZES, ranker.state_dict(), {}).build()
     np.testing.assert_array_equal(rebuilt.score(arrays, pairs), ranker.score(arrays, pairs))
 
 

@@ -75,7 +75,14 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("kill_after", range(1, 9))
 def test_a_killed_training_ends_with_the_same_bits(kill_after: int) -> None:
     # Given dropout and three chunks, killed after any of the nine checkpoints
-    options = replace(OPTIONS, model=replace(MODEL, dropout=0.3))
+    check_resuming(replace(OPTIONS, model=replace(MODEL, dropout=0.3)), kill_after)
+
+
+def test_every_system_resumes(options: RankerOptions) -> None:
+    check_resuming(options, kill_after=4)
+
+
+def check_resuming(options: RankerOptions, kill_after: int) -> None:
     whole = trainer(options=options)
     best, log = whole.fit()
     checkpoint = MemoryCheckpoint(kill_after)
@@ -107,8 +114,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def test_ten_pairs_are_learnt_by_heart() -> None:
-    options = replace(OPTIONS, epochs=60, batch_size=20)
+def test_ten_pairs_are_learnt_by_heart(options: RankerOptions) -> None:
+    options = replace(options, epochs=60, batch_size=20)
     whole = trainer(
         options=options,
         chunks=["chunk_000"],

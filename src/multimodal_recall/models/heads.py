@@ -27,6 +27,11 @@ class ConcatMlp(nn.Module):
         second = self.product_part(products).index_select(0, pair_products)
         return (first + second).relu()
 
+    def score_all(self, queries: Tensor, products: Tensor) -> Tensor:
+        """Score every query (Q, Dq) with every product (P, Dp), (Q, P)."""
+        hidden = self.query_part(queries).unsqueeze(1) + self.product_part(products)
+        return self.score(hidden.relu().flatten(0, 1)).unflatten(0, hidden.shape[:2])
+
     def score(self, hidden: Tensor) -> Tensor:
         """Log-odds of a pair being right: the difference of its logits."""
         wrong, right = self.last(self.dropout(hidden)).float().unbind(dim=1)

@@ -33,6 +33,10 @@ class TwoTower(TowerRanker):
         queries, products = self.encode_queries(batch), self.encode_products(batch)
         return self.head(queries, products, batch.pair_queries, batch.pair_products)
 
+    def score_all(self, batch: Batch) -> Tensor:
+        """(Q, P)."""
+        return self.head.score_all(self.encode_queries(batch), self.encode_products(batch))
+
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """(N, head_state) -> (N,)."""
         return self.head.score(vectors)
