@@ -98,8 +98,8 @@ def test_the_command_remakes_what_follows_from_a_new_chunk_and_nothing_else(kedr
         "  newer version of pairs: merge_rejected of train, featurize of train.chunk_001, "
         "sample_negatives of train.chunk_001",
         "  newer version of products: sample_negatives of train.chunk_001, list_examples of train",
-        "and what follows from it: train of two_tower, score_testA of two_tower, score_valid of two_tower, "
-        f"{FOLLOWS_FROM_SCORES}",
+        "and what follows from it: train of two_tower, judge_negatives of two_tower, score_testA of two_tower, "
+        f"score_valid of two_tower, {FOLLOWS_FROM_SCORES}",
     ]
     nodes = "train.merge_rejected,train.chunk_001.featurize"
     assert lines[-1] == f"  kedro run --from-nodes={nodes}"
@@ -177,7 +177,7 @@ def test_a_pinned_older_input_is_not_stale(run_copy: tuple[Path, Callable], kedr
     run_copy[1](node_names=["train.chunk_001.sample_negatives"])
     run_copy[1](node_names=["train.list_examples"], load_versions={"train.chunk_001.samples": first})
     assert lines_of(kedro("kedro stale"), 1)[1:3] == [
-        "  newer version of train_examples: train of two_tower",
+        "  newer version of train_examples: train of two_tower, judge_negatives of two_tower",
         f"and what follows from it: score_testA of two_tower, score_valid of two_tower, {FOLLOWS_FROM_SCORES}",
     ]
 

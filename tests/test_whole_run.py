@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from kedro.runner import ThreadRunner
 
 from multimodal_recall.datasets.folders import read_ranker
 from multimodal_recall.examples import read_candidates, read_chunk
+from multimodal_recall.options import NegativeKind
 from multimodal_recall.ranking import check_submission
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
@@ -65,6 +67,11 @@ def test_the_run_ends_with_a_comparison_and_a_submission(finished_project: Path)
     others = comparison.drop(index="two_tower")
     assert (others[["wins", "loses", "ties"]].sum(axis=1) == 8).all()
     assert "two_tower" in load(finished_project, "evaluation.report")
+    negatives = load(finished_project, "two_tower.negatives").set_index("kind")
+    assert set(negatives.index) == set(get_args(NegativeKind))
+    assert (negatives["candidates"] == 3).all()  # two epochs of one
+    assert negatives[["false_share", "beaten", "ndcg_at_5"]].stack().between(0, 1).all()
+    assert negatives.loc["random", "false_share"] <= negatives.loc["same_last_word", "false_share"]
     check_submission(
         load(finished_project, "two_tower.testA_submission"),
         load(finished_project, "two_tower.testA_scores").to_table().to_pandas(),

@@ -38,3 +38,16 @@ class ComparisonCsv(CsvFile):
             points = {"x": rows["nDCG@5"].tolist(), "y": rows["ranking"].tolist(), "error_x": interval}
             data.append({"type": "scatter", "mode": "markers", "name": f"{split}, {kind}", **points})
         return PlotlyPreview({"data": data, "layout": {**LAYOUT, "xaxis": {"title": {"text": "nDCG@5"}}}})
+
+
+class NegativesCsv(CsvFile):
+    """A ranker's ``negatives``, drawn as how false each kind is against how hard."""
+
+    def preview(self) -> PlotlyPreview:
+        """A point a kind, as Plotly's JSON."""
+        rows = self.load()
+        points = {"x": rows["beaten"].tolist(), "y": rows["false_share"].tolist(), "text": rows["kind"].tolist()}
+        titles = {"xaxis": "share that beats the right product", "yaxis": "share right for a near-identical query"}
+        axes = {axis: {"title": {"text": title}} for axis, title in titles.items()}
+        data: list[dict[str, Any]] = [{"type": "scatter", "mode": "markers+text", **points}]
+        return PlotlyPreview({"data": data, "layout": {**LAYOUT, **axes}})

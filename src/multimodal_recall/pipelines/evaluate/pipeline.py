@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.layout import Layout
+from multimodal_recall.pipelines.evaluate.negatives import judge_negatives
 from multimodal_recall.pipelines.evaluate.nodes import (
     blend_rankings,
     break_down_queries,
@@ -29,8 +30,11 @@ def create_pipeline(layout: Layout) -> Pipeline:
 
 def _rank(ranker: str, layout: Layout) -> Pipeline:
     nodes = [node for split in layout.candidate_splits for node in _rank_split(split)]
-    inputs = {f"{split}_examples" for split in layout.candidate_splits}
-    return Pipeline(nodes, namespace=ranker, inputs=inputs)
+    nodes.append(
+        Node(judge_negatives, ["model", "train_examples", OPTIONS["seed"]], "negatives", name="judge_negatives")
+    )
+    inputs = {f"{split}_examples" for split in layout.chunks}
+    return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters=OPTIONS["seed"])
 
 
 def _rank_split(split: str) -> list[Node]:
