@@ -72,9 +72,9 @@ def test_faults_are_named(project: Path, parameters: dict, message: str) -> None
         read_layout()
 
 
-def test_one_ranker_may_be_named_from_the_shell(project: Path) -> None:
-    load(project, "local", rankers="two_tower")  # --params=rankers=two_tower
-    assert read_layout().rankers == ("two_tower",)
+def test_rankers_may_be_named_from_the_shell(project: Path) -> None:
+    load(project, "local", rankers="two_tower other", other={"model": {"kind": "two_tower"}})
+    assert read_layout().rankers == ("two_tower", "other")
 
 
 def test_chunk_names() -> None:

@@ -1,4 +1,4 @@
-"""A short training on real product photos; the README's figure is that of ``benchmarks/seeds.py --env=photos``."""
+"""A short training on real product photos; the README's figures are those of ``benchmarks/rankers.py``."""
 
 import shutil
 from pathlib import Path

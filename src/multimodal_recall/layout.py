@@ -134,7 +134,7 @@ def read_layout() -> Layout:
     loader, project = _configuration()
     parameters, catalog = loader["parameters"], loader["catalog"]
     chunks, rankers = parameters.get("chunks") or {}, parameters.get("rankers") or []
-    rankers = [rankers] if isinstance(rankers, str) else rankers  # --params=rankers=mcan
+    rankers = rankers.split() if isinstance(rankers, str) else rankers  # --params="rankers=two_tower mcan"
     problems = _problems(parameters, chunks, rankers)
     if problems:
         raise LayoutError("The parameters do not fit: " + "; ".join(problems) + ". Mend conf/<env>/parameters*.yml.")

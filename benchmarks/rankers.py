@@ -1,0 +1,119 @@
+"""Train rankers of an environment with several seeds: each one's nDCG@5, time and size, and the best blend of two.
+
+python -m benchmarks.rankers --env=photos --rankers two_tower mcan --seeds 0 1 2
+
+A run a seed (``kedro run``, everything from the raw files), all rankers in it. A query's nDCG@5 is averaged over the
+seeds; intervals are over queries. Blends are sums of z-scores; the pair is the best on valid. Runs that are there
+already are taken with --measure.
+"""
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from multimodal_recall.blending import blend
+from multimodal_recall.metrics import bootstrap_means, interval, ndcg_at_5
+
+PROJECT = Path(__file__).parents[1]
+SPLITS = ("valid", "testA")
+
+
+def run(env: str, seed: int, rankers: list[str]) -> None:
+    """One whole run."""
+    parameters = f"--params=seed={seed},rankers={' '.join(rankers)}"
+    command = [sys.executable, "-m", "kedro", "run", f"--env={env}", parameters]
+    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+
+
+def versions_of_seed(collection: str, ranker: str, seed: int) -> str:
+    """The newest version of a ranker that was trained with a seed."""
+    folder = PROJECT / "data" / "06_models" / collection / ranker / "model"
+    cards = {path.parent.parent.name: json.loads(path.read_text()) for path in folder.glob("*/model/card.json")}
+    return max(version for version, card in cards.items() if card["seed"] == seed)
+
+
+def scores_of(collection: str, ranker: str, split: str, version: str) -> pd.Series:
+    """A ranker's scores of one run, by query and product."""
+    name = f"{split}_scores.parquet"
+    path = PROJECT / "data" / "07_model_output" / collection / ranker / name / version / name
+    return pd.read_parquet(path, columns=["query_id", "product_id", "score"]).set_index(["query_id", "product_id"])[
+        "score"
+    ]
+
+
+def per_query(scores: pd.DataFrame, answers: dict[int, list[int]]) -> dict[str, np.ndarray]:
+    """nDCG@5 of each query by each ranker, and by each sum of two rankers' z-scores."""
+    table, models = scores.reset_index(), list(scores.columns)
+    found = {name: table.rename(columns={name: "score"})[["query_id", "product_id", "score"]] for name in models}
+    for pair in itertools.combinations(models, 2):
+        found[" + ".join(pair)] = blend(table[["query_id", "product_id", *pair]], list(pair), "z_score")
+    return {name: ndcg_at_5(made, answers)["ndcg_at_5"].to_numpy() for name, made in found.items()}
+
+
+def measure(settings: dict, rankers: list[str], seeds: list[int]) -> pd.DataFrame:
+    """A row a ranker or blend: mean over seeds, interval over queries, each seed's mean, of each split."""
+    columns: dict[str, pd.Series] = {}
+    for split in SPLITS:
+        answers = json.loads((PROJECT / settings["raw"] / f"{split}_answer.json").read_text())
+        answers = {int(query): products for query, products in answers.items()}
+        found = []
+        for seed in seeds:
+            of_seed = {
+                ranker: scores_of(
+                    settings["collection"], ranker, split, versions_of_seed(settings["collection"], ranker, seed)
+                )
+                for ranker in rankers
+            }
+            found.append(per_query(pd.DataFrame(of_seed), answers))
+        names = list(found[0])
+        ndcg = np.stack([[of_seed[name] for name in names] for of_seed in found])  # (seeds, names, queries)
+        low, high = interval(bootstrap_means(ndcg.mean(axis=0).T, 1000, np.random.default_rng(0)), 0.95)
+        columns[split] = pd.Series(ndcg.mean(axis=(0, 2)), names)
+        columns[f"{split} low"], columns[f"{split} high"] = pd.Series(low, names), pd.Series(high, names)
+        columns[f"{split} seeds"] = pd.Series(
+            [" ".join(f"{m:.3f}" for m in means) for means in ndcg.mean(axis=2).T], names
+        )
+    return pd.DataFrame(columns)
+
+
+def cost(collection: str, ranker: str, seeds: list[int]) -> tuple[int, float]:
+    """Parameters, and mean seconds of training."""
+    models = PROJECT / "data" / "06_models" / collection / ranker
+    seconds = []
+    for seed in seeds:
+        version = versions_of_seed(collection, ranker, seed)
+        log = pd.read_parquet(models / "training_log.parquet" / version / "training_log.parquet")
+        seconds.append(log["seconds"].sum())
+        card = json.loads((models / "model" / version / "model" / "card.json").read_text())
+    return card["parameters"], float(np.mean(seconds))
+
+
+def main() -> None:
+    """Run, measure, print."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--env", default="base")
+    arguments.add_argument("--rankers", nargs="+", default=["two_tower"])
+    arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    arguments.add_argument("--measure", action="store_true", help="take the newest runs of these seeds")
+    options = arguments.parse_args()
+    for seed in [] if options.measure else options.seeds:
+        run(options.env, seed, options.rankers)
+    settings = yaml.safe_load((PROJECT / "conf" / options.env / "globals.yml").read_text())
+    table = measure(settings, options.rankers, options.seeds).round(3)
+    costs = {ranker: cost(settings["collection"], ranker, options.seeds) for ranker in options.rankers}
+    costs = pd.DataFrame.from_dict(costs, "index", columns=["parameters", "seconds"]).round()
+    print(table.loc[options.rankers].join(costs).sort_values("valid").to_string())
+    blends = table.drop(index=options.rankers)
+    if len(blends):
+        print(f"\nblends of two, best on valid:\n{blends.nlargest(3, 'valid').to_string()}")
+
+
+if __name__ == "__main__":
+    main()
