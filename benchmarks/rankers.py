@@ -32,7 +32,7 @@ def run(env: str, seed: int, rankers: list[str]) -> None:
     subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
 
 
-def versions_of_seed(collection: str, ranker: str, seed: int) -> str:
+def version_of(collection: str, ranker: str, seed: int) -> str:
     """The newest version of a ranker that was trained with a seed."""
     folder = PROJECT / "data" / "06_models" / collection / ranker / "model"
     cards = {path.parent.parent.name: json.loads(path.read_text()) for path in folder.glob("*/model/card.json")}
@@ -43,9 +43,7 @@ def scores_of(collection: str, ranker: str, split: str, version: str) -> pd.Seri
     """A ranker's scores of one run, by query and product."""
     name = f"{split}_scores.parquet"
     path = PROJECT / "data" / "07_model_output" / collection / ranker / name / version / name
-    return pd.read_parquet(path, columns=["query_id", "product_id", "score"]).set_index(["query_id", "product_id"])[
-        "score"
-    ]
+    return pd.read_parquet(path).set_index(["query_id", "product_id"])["score"]
 
 
 def per_query(scores: pd.DataFrame, answers: dict[int, list[int]]) -> dict[str, np.ndarray]:
@@ -59,27 +57,22 @@ def per_query(scores: pd.DataFrame, answers: dict[int, list[int]]) -> dict[str, 
 
 def measure(settings: dict, rankers: list[str], seeds: list[int]) -> pd.DataFrame:
     """A row a ranker or blend: mean over seeds, interval over queries, each seed's mean, of each split."""
-    columns: dict[str, pd.Series] = {}
+    collection, columns = settings["collection"], {}
     for split in SPLITS:
         answers = json.loads((PROJECT / settings["raw"] / f"{split}_answer.json").read_text())
         answers = {int(query): products for query, products in answers.items()}
         found = []
         for seed in seeds:
-            of_seed = {
-                ranker: scores_of(
-                    settings["collection"], ranker, split, versions_of_seed(settings["collection"], ranker, seed)
-                )
-                for ranker in rankers
-            }
-            found.append(per_query(pd.DataFrame(of_seed), answers))
+            versions = {ranker: version_of(collection, ranker, seed) for ranker in rankers}
+            scores = {ranker: scores_of(collection, ranker, split, version) for ranker, version in versions.items()}
+            found.append(per_query(pd.DataFrame(scores), answers))
         names = list(found[0])
         ndcg = np.stack([[of_seed[name] for name in names] for of_seed in found])  # (seeds, names, queries)
         low, high = interval(bootstrap_means(ndcg.mean(axis=0).T, 1000, np.random.default_rng(0)), 0.95)
         columns[split] = pd.Series(ndcg.mean(axis=(0, 2)), names)
         columns[f"{split} low"], columns[f"{split} high"] = pd.Series(low, names), pd.Series(high, names)
-        columns[f"{split} seeds"] = pd.Series(
-            [" ".join(f"{m:.3f}" for m in means) for means in ndcg.mean(axis=2).T], names
-        )
+        means = [" ".join(f"{mean:.3f}" for mean in of_name) for of_name in ndcg.mean(axis=2).T]
+        columns[f"{split} seeds"] = pd.Series(means, names)
     return pd.DataFrame(columns)
 
 
@@ -88,7 +81,7 @@ def cost(collection: str, ranker: str, seeds: list[int]) -> tuple[int, float]:
     models = PROJECT / "data" / "06_models" / collection / ranker
     seconds = []
     for seed in seeds:
-        version = versions_of_seed(collection, ranker, seed)
+        version = version_of(collection, ranker, seed)
         log = pd.read_parquet(models / "training_log.parquet" / version / "training_log.parquet")
         seconds.append(log["seconds"].sum())
         card = json.loads((models / "model" / version / "model" / "card.json").read_text())
