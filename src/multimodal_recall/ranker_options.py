@@ -32,7 +32,43 @@ class TwoTowerOptions:
     """Dropout in the head."""
 
 
-ModelOptions = TwoTowerOptions
+@dataclass(frozen=True, config=STRICT)
+class QueryLikelihoodOptions:
+    """Our own baseline: the probability of the query's words given the largest box."""
+
+    kind: Literal["query_likelihood"] = "query_likelihood"
+    """The system."""
+    hidden: Positive | None = None
+    """Width of a hidden layer; ``None``: a linear model."""
+    feature_dropout: Share = 0.3
+    """Dropout of the feature."""
+    hidden_dropout: Share = 0.4
+    """Dropout of the hidden layer."""
+    frequency_power: Annotated[float, Field(ge=0)] = 0.25
+    """A word counts as its share of all words to this power; 0: all the same."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class BagOfWordsOptions:
+    """Our own baseline: a bag of words and the largest box, compared by cosine."""
+
+    kind: Literal["bag_of_words"] = "bag_of_words"
+    """The system."""
+    size: Positive = 256
+    """Width of the space."""
+    hidden: Positive = 512
+    """Width of the image tower's hidden layer."""
+    feature_dropout: Share = 0.3
+    """Dropout of the feature."""
+    hidden_dropout: Share = 0.4
+    """Dropout of the hidden layer."""
+    scale: Annotated[float, Field(gt=0)] = 8.0
+    """Score of a cosine of 1."""
+    tag_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the loss that takes the query's words for the product's tags."""
+
+
+ModelOptions = Annotated[TwoTowerOptions | QueryLikelihoodOptions | BagOfWordsOptions, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -63,8 +99,10 @@ class RankerOptions:
         "in_batch_cross_entropy",
         "in_batch_hinge",
         "multi_similarity",
+        "likelihood",
     ] = "cross_entropy"
-    """Training loss; in_batch_* and multi_similarity compare every query of the batch with every product."""
+    """Training loss; in_batch_* and multi_similarity compare every query of the batch with every product, likelihood
+    takes the score for the log-probability of the query."""
     margin: Annotated[float, Field(ge=0)] = 0.2
     """By how much a right score must beat a wrong one, in the losses that ask for it."""
     schedule: Literal["constant", "linear_warmup", "wavy_linear_warmup"] = "constant"

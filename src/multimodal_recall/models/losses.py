@@ -128,6 +128,7 @@ PAIR_LOSSES: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "cross_entropy": lambda scores, relevance, _: cross_entropy(scores, relevance),
     "focal": lambda scores, relevance, _: focal(scores, relevance),
     "hinge": hinge,
+    "likelihood": lambda scores, relevance, _: -scores[relevance == 1],
 }
 IN_BATCH_LOSSES: Mapping[str, Callable[[Tensor, Batch, float], Tensor]] = {
     "in_batch_softmax": in_batch_softmax,

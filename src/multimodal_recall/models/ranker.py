@@ -53,6 +53,11 @@ class Ranker(nn.Module):
         """Score every query of the batch with every product, (Q, P) float32."""
         raise NotImplementedError(f"{type(self).__name__} reads query and product together: it has no in-batch loss")
 
+    def extra_loss(self, batch: Batch) -> Tensor | None:
+        """What the system learns from a batch besides its scores, a mean; ``None`` where there is nothing."""
+        del batch
+        return None
+
     def forward(self, batch: Batch, every_pair: bool = False) -> Tensor:
         """Score the batch's pairs (N,), or every query with every product (Q, P)."""
         return self.score_all(batch) if every_pair else self.score_vectors(self.pair_vectors(batch))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import Tensor
+from torch import Tensor, nn
 
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
 from multimodal_recall.models.hardware import best_device, half_precision, keep_freed_memory
@@ -124,6 +124,24 @@ def _in_groups(rows: np.ndarray, words: np.ndarray, size: int, random: np.random
     return rows[by_word[np.argsort(random.permutation(groups[-1] + 1)[groups], kind="stable")]]
 
 
+class Objective(nn.Module):
+    """What a ranker is trained to make small. A module, so that processes know which weights a batch leaves alone."""
+
+    def __init__(self, ranker: Ranker, options: RankerOptions) -> None:
+        super().__init__()
+        self.ranker, self.options = ranker, options
+        self.in_batch = options.loss in IN_BATCH_LOSSES
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The losses of a batch: as many values a right pair for each."""
+        if self.in_batch:
+            losses = IN_BATCH_LOSSES[self.options.loss](self.ranker(batch, every_pair=True), batch, self.options.margin)
+        else:
+            losses = PAIR_LOSSES[self.options.loss](self.ranker(batch), batch.relevance, self.options.margin)
+        extra = self.ranker.extra_loss(batch)
+        return losses if extra is None else losses + extra
+
+
 class Trainer:
     """Fits a ranker; ``fit`` is the whole story, the rest are its sentences."""
 
@@ -163,12 +181,12 @@ class Trainer:
         optimiser = torch.optim.AdamW(
             ranker.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
         )
-        self.ranker, self.optimiser = self.accelerator.prepare(ranker, optimiser)
+        self.objective, self.optimiser = self.accelerator.prepare(Objective(ranker, options), optimiser)
+        self.ranker = ranker  # the one inside
         self.options, self.seed, self.chunks = options, seed, chunks
         self.load_chunk, self.measure, self.progress = load_chunk, measure, progress
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
         self.state, self.best_weights = State(), self._weights()
-        self.in_batch = options.loss in IN_BATCH_LOSSES
         self.schedule = SCHEDULES[options.schedule]
 
     def fit(self) -> tuple[dict[str, Tensor], list[EpochLog]]:
@@ -206,9 +224,9 @@ class Trainer:
     def _train_chunk(self, epoch: int, place: int, name: str, arrays: ChunkArrays, pairs: Pairs) -> None:
         random = stream(self.seed, epoch, name)
         torch.manual_seed(int(random.integers(2**63)) + self.accelerator.process_index)  # dropout
-        right = RightAnswers.among(pairs, len(arrays.box_counts)) if self.in_batch else None
+        right = RightAnswers.among(pairs, len(arrays.box_counts)) if self.options.loss in IN_BATCH_LOSSES else None
         batches = list(batch_rows(pairs, arrays.last_words, self.options, random))
-        self.ranker.train()
+        self.objective.train()
         for number, rows in enumerate(batches):
             done = (epoch + (place + number / len(batches)) / len(self.chunks)) / self.options.epochs
             start = time.perf_counter()
@@ -234,22 +252,16 @@ class Trainer:
         self.optimiser.zero_grad()
         batch = arrays.batch(pairs.take(share.ravel()), right).to(self.accelerator.device)
         with self.accelerator.autocast():
-            losses = self._losses(batch)
+            losses = self.objective(batch)
         # Gradients are averaged over processes: the share's sum times their number gives the batch's mean.
         total = losses.numel() // len(share) * len(rows)
         self.accelerator.backward(losses.sum() * processes / total)
         self.optimiser.step()
         return float(self.accelerator.reduce(losses.detach().sum())) / total
 
-    def _losses(self, batch: Batch) -> Tensor:
-        """As many values a right pair for each."""
-        if self.in_batch:
-            return IN_BATCH_LOSSES[self.options.loss](self.ranker(batch, every_pair=True), batch, self.options.margin)
-        return PAIR_LOSSES[self.options.loss](self.ranker(batch), batch.relevance, self.options.margin)
-
     def _end_epoch(self) -> None:
         state = self.state
-        ndcg = self.measure(self.accelerator.unwrap_model(self.ranker))
+        ndcg = self.measure(self.ranker)
         state.log.append(EpochLog(state.epoch, state.loss_sum / state.pairs, ndcg, state.pairs, state.seconds))
         if state.best is state.log[-1]:
             self.best_weights = self._weights()
@@ -264,7 +276,7 @@ class Trainer:
         self.state = State(epoch=state.epoch + 1, log=state.log)
 
     def _weights(self) -> dict[str, Tensor]:
-        weights = self.accelerator.unwrap_model(self.ranker).state_dict()
+        weights = self.ranker.state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
     def _save(self) -> None:
@@ -293,7 +305,7 @@ class Trainer:
         for name, tensor in tensors.items():
             part, _, key = name.partition(".")
             parts[part][key] = tensor
-        self.accelerator.unwrap_model(self.ranker).load_state_dict(parts["model"])
+        self.ranker.load_state_dict(parts["model"])
         self.best_weights = parts["best"] or self.best_weights
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimiser"].items():

