@@ -16,7 +16,7 @@ from multimodal_recall.options import (
     ShopOptions,
     WordVectorOptions,
 )
-from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import McanOptions, RankerOptions, TwoTowerOptions, VisualBertOptions
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
 GROUPS = {
@@ -27,11 +27,13 @@ GROUPS = {
     "featurize": QueryOptions,
     "sample_negatives": NegativeOptions,
     "two_tower": RankerOptions,
+    "mcan": RankerOptions,
+    "visual_bert": RankerOptions,
     "evaluate": EvaluateOptions,
 }
 STRUCTURE = {"seed", "chunks", "rankers"}
 TWO_TOWER = {"kind": "two_tower"}
-MODELS = (TwoTowerOptions,)
+MODELS = (TwoTowerOptions, McanOptions, VisualBertOptions)
 
 
 @pytest.mark.parametrize("env", ["base", "kddcup", "photos"])
@@ -63,6 +65,7 @@ def test_every_option_has_a_sentence() -> None:
         (IngestOptions, {"max_boxes": 0}, "greater than 0"),
         (IngestOptions, {"box_order": "smallest"}, "file"),
         (TwoTowerOptions, {"image_state": 7}, "multiple of 2"),
+        (McanOptions, {"heads": 3}, "must be a multiple of model.heads"),
         (RankerOptions, {"model": {"kind": "two_towers"}}, "two_tower"),
         (RankerOptions, {"model": TWO_TOWER, "loss": "hinges"}, "cross_entropy"),
         (RankerOptions, {"model": TWO_TOWER, "epochs": "many"}, "valid integer"),
