@@ -1,5 +1,6 @@
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from kedro.config import OmegaConfigLoader
@@ -16,12 +17,7 @@ from multimodal_recall.options import (
     ShopOptions,
     WordVectorOptions,
 )
-from multimodal_recall.ranker_options import (
-    BagOfWordsOptions,
-    QueryLikelihoodOptions,
-    RankerOptions,
-    TwoTowerOptions,
-)
+from multimodal_recall.ranker_options import McanOptions, ModelOptions, RankerOptions, TwoTowerOptions
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
 GROUPS = {
@@ -31,12 +27,11 @@ GROUPS = {
     "word_vectors": WordVectorOptions,
     "featurize": QueryOptions,
     "sample_negatives": NegativeOptions,
-    "two_tower": RankerOptions,
     "evaluate": EvaluateOptions,
 }
 STRUCTURE = {"seed", "chunks", "rankers"}
 TWO_TOWER = {"kind": "two_tower"}
-MODELS = (TwoTowerOptions, QueryLikelihoodOptions, BagOfWordsOptions)
+MODELS = get_args(get_args(ModelOptions)[0])
 
 
 @pytest.mark.parametrize("env", ["base", "kddcup", "photos"])
@@ -45,15 +40,21 @@ def test_every_parameter_of_every_environment_is_an_option(env: str) -> None:
         str(PROJECT / "conf"), env, base_env="base", default_run_env="local", merge_strategy={"parameters": "soft"}
     )
     parameters = loader["parameters"]
-    assert set(parameters) == set(GROUPS) | STRUCTURE
-    for group, kind in GROUPS.items():
-        if parameters[group] is not None:
-            kind(**parameters[group])
+    rankers = {
+        name: RankerOptions for name, group in parameters.items() if isinstance(group, dict) and "model" in group
+    }
+    assert set(parameters) == {*GROUPS, *rankers, *STRUCTURE}
+    made = {group: kind(**parameters[group]) for group, kind in (GROUPS | rankers).items() if parameters[group]}
+    # every system has a ranker
+    assert {type(made[ranker].model) for ranker in rankers} == set(MODELS)
+    for ranker in rankers:
+        assert set(made[ranker].negatives) <= set(made["sample_negatives"].kinds)
+        assert made[ranker].negatives_per_positive <= made["sample_negatives"].negatives_per_positive
 
 
 def test_every_option_has_a_sentence() -> None:
     source = "".join(Path(module.__file__).read_text() for module in (options, ranker_options))
-    for group in (*GROUPS.values(), *MODELS):
+    for group in (*GROUPS.values(), RankerOptions, *MODELS):
         for field in fields(group):
             assert f"    {field.name}: " in source
             after = source.split(f"class {group.__name__}:")[1].split(f"    {field.name}: ")[1]
@@ -68,6 +69,7 @@ def test_every_option_has_a_sentence() -> None:
         (IngestOptions, {"max_boxes": 0}, "greater than 0"),
         (IngestOptions, {"box_order": "smallest"}, "file"),
         (TwoTowerOptions, {"image_state": 7}, "multiple of 2"),
+        (McanOptions, {"heads": 3}, "must be a multiple of model.heads"),
         (RankerOptions, {"model": {"kind": "two_towers"}}, "two_tower"),
         (RankerOptions, {"model": TWO_TOWER, "loss": "hinges"}, "cross_entropy"),
         (RankerOptions, {"model": TWO_TOWER, "epochs": "many"}, "valid integer"),

@@ -10,10 +10,12 @@ from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
 from multimodal_recall.ranker_options import (
     BagOfWordsOptions,
+    McanOptions,
     ModelOptions,
     QueryLikelihoodOptions,
     RankerOptions,
     TwoTowerOptions,
+    VisualBertOptions,
 )
 
 SIZES = InputSizes(query_vector=6, box_feature=10, words=20, word_vector=5, labels=33, tokens=25)
@@ -21,6 +23,22 @@ SYSTEMS: dict[str, ModelOptions] = {
     "two_tower": TwoTowerOptions(image_state=12, word_state=8, head_state=16, dropout=0.0),
     "query_likelihood": QueryLikelihoodOptions(hidden=16, feature_dropout=0, hidden_dropout=0),
     "bag_of_words": BagOfWordsOptions(size=8, hidden=16, feature_dropout=0, hidden_dropout=0),
+    "mcan": McanOptions(
+        max_tokens=12,
+        width=16,
+        layers=1,
+        heads=2,
+        feed_forward=16,
+        label_state=4,
+        box_state=16,
+        pooling_state=8,
+        pooled=8,
+        head_state=16,
+        dropout=0.0,
+    ),
+    "visual_bert": VisualBertOptions(
+        max_tokens=12, width=16, layers=1, heads=2, feed_forward=16, head_state=16, dropout=0.0
+    ),
 }
 """Each system small and without dropout; the tests of rankers and training run on all of them."""
 MODEL = SYSTEMS["two_tower"]

@@ -10,6 +10,8 @@ from multimodal_recall.models.batch import Batch
 
 POSITION = 5
 """Numbers of a box's position that are read: four sides and the area."""
+WHOLE_POSITION = 6
+"""The same with height / width."""
 
 
 class Packing(NamedTuple):

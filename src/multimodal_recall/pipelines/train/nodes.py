@@ -194,7 +194,7 @@ def _fingerprint(decisive: list[Any], *arrays: np.ndarray) -> str:
     """Stand for all that decides the weights: facts, arrays, and the source between the tables and the loss."""
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     package = Path(multimodal_recall.__file__).parent
-    for source in (*sorted((package / "models").glob("*.py")), *(package / name for name in READING)):
+    for source in (*sorted((package / "models").rglob("*.py")), *(package / name for name in READING)):
         digest.update(source.read_bytes())
     for array in arrays:
         digest.update(array.tobytes())
