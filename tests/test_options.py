@@ -13,6 +13,7 @@ from multimodal_recall.options import (
     LanguageModelOptions,
     NegativeOptions,
     QueryOptions,
+    RerankOptions,
     ShopOptions,
     WordVectorOptions,
 )
@@ -27,6 +28,7 @@ GROUPS = {
     "featurize": QueryOptions,
     "sample_negatives": NegativeOptions,
     "two_tower": RankerOptions,
+    "rerank": RerankOptions,
     "evaluate": EvaluateOptions,
 }
 STRUCTURE = {"seed", "chunks", "rankers"}

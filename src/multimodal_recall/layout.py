@@ -24,6 +24,7 @@ GROUPS = (
     "word_vectors",
     "featurize",
     "sample_negatives",
+    "rerank",
     "evaluate",
 )
 REQUIRED_SPLITS = ("train", "valid")

@@ -138,6 +138,18 @@ class NegativeOptions:
 
 
 @dataclass(frozen=True, config=STRICT)
+class RerankOptions:
+    """What else is made of a ranker's scores, inside each query's candidate list (``evaluate``)."""
+
+    smooth_boxes: bool = True
+    """Whether the ranker also scores the candidates with box features that are mixed with their nearest ones among all
+    boxes of the query's candidates (twelfth place). Scores every candidate a second time."""
+    k_reciprocal: bool = True
+    """Whether the candidates are also ranked anew by the neighbours that they share with the query (WST); not for a
+    ranker that has no product vectors."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class EvaluateOptions:
     """How rankings are measured (``evaluate``)."""
 

@@ -11,10 +11,12 @@ from multimodal_recall.blending import OutOfFold, blend, weigh_out_of_fold
 from multimodal_recall.metrics import MetricError
 
 LEAK_FREE = "leak-free"
+OWN_LIST = "reads the query's candidate list"
 FITTED = "fitted on valid, out of fold"
 LEAK = "uses the candidate-list leak"
-KINDS = (LEAK_FREE, FITTED, LEAK)
+KINDS = (LEAK_FREE, OWN_LIST, FITTED, LEAK)
 SCALES = {"probability": "probabilities", "logit": "log-odds", "rank": "ranks", "z_score": "z-scores"}
+RESCORED = {"smoothed": "smoothed boxes", "reranked": "k-reciprocal"}
 
 IDS = ["query_id", "product_id"]
 
@@ -95,6 +97,20 @@ def blended_rankings(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
     if len(models) == 1:
         return {}
     return {f"sum of {plural}": blend(scores, models, scale) for scale, plural in SCALES.items()}
+
+
+def rescored_rankings(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """What ``reranking`` has made of the rankers' scores, where it is there.
+
+    Args:
+        tables: By ranker, its ``scores``.
+    """
+    return {
+        f"{ranker}, {rule}": scores_of(table, column)
+        for ranker, table in tables.items()
+        for column, rule in RESCORED.items()
+        if table[column].notna().all()
+    }
 
 
 def ruled_rankings(scores: pd.DataFrame, model: str, lists: np.ndarray, margin: float) -> dict[str, pd.DataFrame]:

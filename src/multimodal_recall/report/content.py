@@ -8,10 +8,16 @@ import numpy as np
 import pandas as pd
 
 from multimodal_recall.metrics import K
-from multimodal_recall.rankings import FITTED, LEAK, LEAK_FREE
+from multimodal_recall.rankings import FITTED, LEAK, LEAK_FREE, OWN_LIST
 
 KINDS: Mapping[str, str] = {
     LEAK_FREE: "From photos and words alone, as a shop's search engine would have them: the figures to quote.",
+    OWN_LIST: (
+        "A candidate's score also depends on the other candidates of its query: on boxes that look like its own, or on "
+        "neighbours that it shares with the query. No other query's list is read, so that the leak below plays no "
+        "part. But a list of the contest is made of some right products among drawn wrong ones, and a search engine's "
+        "own first results are not."
+    ),
     FITTED: (
         "Weights or a second model were fitted on answers of this very split. Each query is scored by a fit that did "
         "not see it, so the figures are honest, but a ranking of the first group had no such help."

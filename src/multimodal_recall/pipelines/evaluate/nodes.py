@@ -13,7 +13,7 @@ from multimodal_recall import ranking, rankings
 from multimodal_recall.comparison import break_down, query_groups, summarise
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.metrics import MetricError, measure_queries
-from multimodal_recall.options import EvaluateOptions
+from multimodal_recall.options import EvaluateOptions, RerankOptions
 from multimodal_recall.pool_rules import leak_poor_queries
 from multimodal_recall.tables import TABLES, from_pandas
 
@@ -25,23 +25,52 @@ logger = logging.getLogger(__name__)
 REFERENCES = {"random": "random order", "noun_alone": "noun alone", "truth": "generator's truth"}
 
 
-def score_candidates(model: Any, examples: dict[str, ChunkTables]) -> pa.Table:
-    """Score every candidate of a split, chunk by chunk.
+def score_candidates(model: Any, examples: dict[str, ChunkTables], options: RerankOptions) -> pa.Table:
+    """Score every candidate of a split: chunk by chunk, and again in the light of its query's other candidates.
 
     Args:
         model: A ``TrainedRanker``.
         examples: Lazy tables of each chunk.
+        options: What is made of the scores inside the candidate lists; all of it off, one chunk is in memory at a time,
+            else the split.
 
     Returns:
         ``scores``: one row a candidate, in file order, higher is better.
     """
     from multimodal_recall.models.hardware import best_device
 
-    return score_examples(model.build().to(best_device()), examples)
+    ranker = model.build().to(best_device())
+    scores = score_examples(ranker, examples)
+    rescored = _rescore(ranker, examples, scores, options)
+    empty = pa.nulls(len(scores), pa.float32())
+    for name in rankings.RESCORED:
+        scores = scores.append_column(name, pa.array(rescored[name]) if name in rescored else empty)
+    return scores.cast(TABLES["scores"])
+
+
+def _rescore(
+    ranker: "Ranker", examples: dict[str, ChunkTables], scores: pa.Table, options: RerankOptions
+) -> dict[str, np.ndarray]:
+    """The columns ``smoothed`` and ``reranked``, where they are wanted and the ranker can have them."""
+    from multimodal_recall.examples import read_split
+    from multimodal_recall.models.ranker import TowerRanker
+    from multimodal_recall.reranking import candidate_lists, rerank, smooth_boxes
+
+    reranks = options.k_reciprocal and isinstance(ranker, TowerRanker)
+    if not (options.smooth_boxes or reranks):
+        return {}
+    arrays, pairs = read_split(examples, ranker.reading)
+    lists, rescored = candidate_lists(*(scores[name].to_numpy() for name in rankings.IDS)), {}
+    if reranks:
+        vectors = ranker.product_vectors(arrays, pairs)
+        rescored["reranked"] = rerank(scores["score"].to_numpy(), vectors, lists)
+    if options.smooth_boxes:
+        rescored["smoothed"] = ranker.score(*smooth_boxes(arrays, pairs, lists))
+    return rescored
 
 
 def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Table:
-    """Score with a module that is built already; see ``score_candidates``."""
+    """Score chunk by chunk, with a module that is built already: ``query_id``, ``product_id``, ``score``."""
     from multimodal_recall.examples import read_candidates, read_chunk
 
     scored = []
@@ -49,7 +78,7 @@ def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Tab
         candidates, pairs = read_candidates(tables)
         scores = ranker.score(read_chunk(tables, ranker.reading), pairs)
         scored.append(candidates.select(["query_id", "product_id"]).append_column("score", pa.array(scores)))
-    return pa.concat_tables(scored).cast(TABLES["scores"])
+    return pa.concat_tables(scored)
 
 
 def make_submission(scores: ds.Dataset) -> pd.DataFrame:
@@ -68,7 +97,7 @@ def gather_scores_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
             scores: Of each ranker; then the table of given scores, where there is one.
         """
         tables = {
-            name: table.to_table().to_pandas().rename(columns={"score": name})
+            name: rankings.scores_of(table.to_table().to_pandas(), "score").rename(columns={"score": name})
             for name, table in zip(rankers, scores, strict=False)
         }
         if len(scores) > len(rankers):
@@ -86,22 +115,38 @@ def count_lists(*scores: ds.Dataset) -> pa.Table:
     return from_pandas("list_counts", lists)
 
 
-def blend_rankings(model_scores: ds.Dataset, list_counts: ds.Dataset, options: EvaluateOptions) -> pa.Table:
-    """Make further rankings of the models' scores: their sums, and what the rules on candidate lists make of one.
+def blend_rankings_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
+    """Bind the names of the rankers whose scores are read."""
 
-    Args:
-        model_scores: A column a model.
-        list_counts: In how many lists each product stands.
-        options: Which model the rules are applied to.
+    def blend_rankings(
+        options: EvaluateOptions, model_scores: ds.Dataset, list_counts: ds.Dataset, *scores_of_rankers: ds.Dataset
+    ) -> pa.Table:
+        """Make further rankings: sums of the models' scores, what rankers make of candidate lists, rules on these.
 
-    Returns:
-        ``rankings``.
-    """
-    scores = model_scores.to_table().to_pandas()
-    lists = _lists(scores, list_counts)
-    ruled = rankings.ruled_rankings(scores, headline_of(scores, options), lists, options.margin)
-    made = {rankings.LEAK_FREE: rankings.blended_rankings(scores), rankings.LEAK: ruled}
-    return from_pandas("rankings", rankings.stack_rankings(made))
+        Args:
+            options: Which model the rules are applied to.
+            model_scores: A column a model.
+            list_counts: In how many lists each product stands.
+            scores_of_rankers: Of each ranker.
+
+        Returns:
+            ``rankings``.
+        """
+        scores = model_scores.to_table().to_pandas()
+        models, lists = rankings.models_of(scores), _lists(scores, list_counts)
+        own = {
+            name: table.to_table().to_pandas()
+            for name, table in zip(rankers, scores_of_rankers, strict=True)
+            if name in models
+        }
+        made = {
+            rankings.LEAK_FREE: rankings.blended_rankings(scores),
+            rankings.OWN_LIST: rankings.rescored_rankings(own),
+            rankings.LEAK: rankings.ruled_rankings(scores, headline_of(scores, options), lists, options.margin),
+        }
+        return from_pandas("rankings", rankings.stack_rankings(made))
+
+    return blend_rankings
 
 
 def fit_rankings(

@@ -6,7 +6,7 @@ from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.layout import Layout
 from multimodal_recall.pipelines.evaluate.nodes import (
-    blend_rankings,
+    blend_rankings_of,
     break_down_queries,
     compare_rankings_of,
     count_lists,
@@ -20,6 +20,7 @@ from multimodal_recall.pipelines.evaluate.nodes import (
 from multimodal_recall.pipelines.evaluate.report import make_report_of
 
 OPTIONS = {"options": "params:evaluate", "seed": "params:seed"}
+RERANK = "params:rerank"
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
@@ -30,13 +31,13 @@ def create_pipeline(layout: Layout) -> Pipeline:
 def _rank(ranker: str, layout: Layout) -> Pipeline:
     nodes = [node for split in layout.candidate_splits for node in _rank_split(split)]
     inputs = {f"{split}_examples" for split in layout.candidate_splits}
-    return Pipeline(nodes, namespace=ranker, inputs=inputs)
+    return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters={RERANK})
 
 
 def _rank_split(split: str) -> list[Node]:
     score = Node(
         score_candidates,
-        inputs={"model": "model", "examples": f"{split}_examples"},
+        inputs={"model": "model", "examples": f"{split}_examples", "options": RERANK},
         outputs=f"{split}_scores",
         name=f"score_{split}",
     )
@@ -79,13 +80,14 @@ def _report(split: str, layout: Layout) -> Node:
 def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
     scores, metrics, answers = f"{split}_model_scores", f"{split}_query_metrics", f"{split}_answers"
     counts = "given_list_counts" if layout.given_counts else "list_counts"
-    sources = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
-    sources += [f"{split}_given_scores"] * (split in layout.given_scores)
-    yield Node(gather_scores_of(layout.rankers), [OPTIONS["options"], *sources], scores, name=f"gather_{split}_scores")
+    own = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
+    sources = [OPTIONS["options"], *own, *[f"{split}_given_scores"] * (split in layout.given_scores)]
+    yield Node(gather_scores_of(layout.rankers), sources, scores, name=f"gather_{split}_scores")
     known = {"model_scores": scores, "list_counts": counts}
     made = {"blends": f"{split}_rankings"}
-    options = {"options": OPTIONS["options"]}
-    yield Node(blend_rankings, {**known, **options}, made["blends"], name=f"blend_{split}_rankings")
+    blend = blend_rankings_of(layout.rankers)
+    blended = [OPTIONS["options"], *known.values(), *own]
+    yield Node(blend, blended, made["blends"], name=f"blend_{split}_rankings")
     known["answers"] = answers
     if split == "valid":  # fitting on test answers would not be a test
         made["fitted"] = "fitted_rankings"
