@@ -64,6 +64,19 @@ def test_what_reads_the_candidate_list_is_a_kind_of_its_own(finished_project: Pa
     assert page.index("Leak-free</h3>") < page.index("Reads the query&#39;s candidate list</h3>")
 
 
+def test_the_calibration_is_of_the_headline_model(finished_project: Path) -> None:
+    scores = load(finished_project, "two_tower.testA_scores").to_table().to_pandas()
+    answers = load(finished_project, "testA_answers")
+    bins = load(finished_project, "evaluation.testA_calibration")
+    assert bins["candidates"].sum() == len(scores)
+    probability = 1 / (1 + np.exp(-scores["score"].astype(float)))
+    assert np.average(bins["predicted"], weights=bins["candidates"]) == pytest.approx(probability.mean(), abs=1e-5)
+    right = sum(product in answers[query] for query, product in scores[["query_id", "product_id"]].to_numpy())
+    assert bins["observed"] @ bins["candidates"] == pytest.approx(right, abs=1e-3)
+    error = np.average(abs(bins["predicted"] - bins["observed"]), weights=bins["candidates"])
+    assert f"calibration error {error:.3f}" in load(finished_project, "evaluation.report")
+
+
 def test_each_can_be_switched_off_and_a_joint_ranker_has_no_product_vectors(finished_project: Path) -> None:
     both = load(finished_project, "two_tower.valid_scores").to_table().to_pandas()
     columns = ["score", "smoothed", "reranked"]

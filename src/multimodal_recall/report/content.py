@@ -35,6 +35,7 @@ COLUMNS = {
     "candidates": ("query_id", "query", "product_id", "score", "rank", "right"),
     "queries": ("query_id", "ndcg_at_5"),
     "breakdown": ("by", "group", "queries", "ndcg_at_5", "low", "high"),
+    "calibration": ("predicted", "observed", "candidates"),
     "products": ("product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"),
 }
 LOG_COLUMNS = ("epoch", "loss", "valid_ndcg_at_5")
@@ -63,8 +64,8 @@ class ReportContent:
     """One row a ranking; ``kind`` is a key of ``KINDS``."""
     ranking: str
     """The ranking that candidates, queries and breakdown are of."""
-    scores_are_log_odds: bool
-    """Whether the sigmoid of a score is meant as the probability that the candidate is right."""
+    calibration: pd.DataFrame | None
+    """See ``reliability``; ``None`` where the scores are no log-odds."""
     candidates: pd.DataFrame
     """One row a candidate, ``rank`` 1 the best of its query, ``right`` a bool, ``query`` a text or missing."""
     queries: pd.DataFrame

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall import ranking, rankings
+from multimodal_recall.blending import is_right, normalise
 from multimodal_recall.comparison import break_down, query_groups, summarise
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.metrics import MetricError, measure_queries
 from multimodal_recall.options import EvaluateOptions, RerankOptions
 from multimodal_recall.pool_rules import leak_poor_queries
+from multimodal_recall.report.content import reliability
 from multimodal_recall.tables import TABLES, from_pandas
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -328,3 +330,11 @@ def break_down_queries(
         groups = groups.join(query_groups(facts))
     found = break_down(measured["ndcg_at_5"], groups, options.bootstrap_draws, options.confidence, seed)
     return found.round(6)
+
+
+def calibrate(model_scores: ds.Dataset, answers: dict[int, list[int]], options: EvaluateOptions) -> pd.DataFrame:
+    """Compare the probabilities that the headline model states with the share of right ones; see ``reliability``."""
+    scores = model_scores.to_table().to_pandas()
+    headline = headline_of(scores, options)
+    scored = normalise(scores, [headline], "logit").rename(columns={headline: "score"})
+    return reliability(scored.assign(right=is_right(scored, answers))).round(6)

@@ -8,6 +8,7 @@ from multimodal_recall.layout import Layout
 from multimodal_recall.pipelines.evaluate.nodes import (
     blend_rankings_of,
     break_down_queries,
+    calibrate,
     compare_rankings_of,
     count_lists,
     describe_queries,
@@ -57,15 +58,17 @@ def _compare(layout: Layout) -> Pipeline:
     tables = [f"{split}_{kind}" for split in layout.answered for kind in ("query_metrics", "model_scores")]
     compare = compare_rankings_of(layout.answered)
     nodes.append(Node(compare, [*OPTIONS.values(), "fits", *tables], "comparison", name="compare_rankings"))
-    nodes.append(_report(layout.answered[-1], layout))  # testA's where it has answers: valid has chosen the epoch
+    nodes += _report(layout.answered[-1], layout)  # testA's where it has answers: valid has chosen the epoch
     made = {name for node in nodes for name in node.outputs}
     read = {name for node in nodes for name in node.inputs if not name.startswith("params:")} - made
     parameters = set(OPTIONS.values())
     return Pipeline(nodes, namespace="evaluation", inputs=read, outputs={"comparison"}, parameters=parameters)
 
 
-def _report(split: str, layout: Layout) -> Node:
-    kinds = ("model_scores", "query_metrics", "breakdown", "answers")
+def _report(split: str, layout: Layout) -> Iterator[Node]:
+    scored = [f"{split}_model_scores", f"{split}_answers", OPTIONS["options"]]
+    yield Node(calibrate, scored, f"{split}_calibration", name=f"calibrate_{split}_scores")
+    kinds = ("model_scores", "query_metrics", "breakdown", "calibration", "answers")
     inputs = [OPTIONS["options"], "comparison", *(f"{split}_{kind}" for kind in kinds)]
     if layout.rankers:
         inputs += [
@@ -74,7 +77,7 @@ def _report(split: str, layout: Layout) -> Node:
             f"{split}.rejected",
             *(f"{ranker}.training_log" for ranker in layout.rankers),
         ]
-    return Node(make_report_of(split, layout.rankers), inputs, "report", name="make_report")
+    yield Node(make_report_of(split, layout.rankers), inputs, "report", name="make_report")
 
 
 def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
