@@ -76,6 +76,14 @@ TABLES: Mapping[str, pa.Schema] = {
             "reranked": pa.float32(),  # k-reciprocal; null where that is switched off, or there are no product vectors
         }
     ),
+    # One row a candidate, in the order of `scores`.
+    "vectors": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "vector": pa.list_(pa.float16()),  # what the ranker's last layer sees
+        }
+    ),
     "reference_scores": pa.schema(
         {
             "query_id": pa.int64(),

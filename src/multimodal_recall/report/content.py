@@ -26,7 +26,8 @@ KINDS: Mapping[str, str] = {
         "A product that stands in the candidate lists of several queries is rarely the answer of any, because wrong "
         "candidates come from a shared pool and answers mostly do not. Counting over candidate lists therefore tells "
         "answers without a look at a photo or a query. A shop's search engine would have no such lists: these figures "
-        "say how strong the leak is, not how good the search."
+        "say how strong the leak is, not how good the search. A classifier of a ranker's vectors learns the same "
+        "without counting, since it meets the pool's products as wrong ones in other queries' lists."
     ),
 }
 """What each kind of ranking means, in the order of the page."""

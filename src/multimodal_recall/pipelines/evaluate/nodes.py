@@ -83,6 +83,30 @@ def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Tab
     return pa.concat_tables(scored)
 
 
+def encode_candidates(model: Any, examples: dict[str, ChunkTables]) -> pa.Table:
+    """Give each candidate of a split the vector by which the ranker scores it, chunk by chunk.
+
+    Args:
+        model: A ``TrainedRanker``.
+        examples: Lazy tables of each chunk.
+
+    Returns:
+        ``vectors``, in the order of ``score_candidates``.
+    """
+    from multimodal_recall.examples import read_candidates, read_chunk
+    from multimodal_recall.models.hardware import best_device
+
+    ranker = model.build().to(best_device())
+    encoded = []
+    for tables in examples.values():
+        candidates, pairs = read_candidates(tables)
+        vectors = ranker.vectors(read_chunk(tables, ranker.reading), pairs)
+        ends = np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1]
+        column = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
+        encoded.append(candidates.select(rankings.IDS).append_column("vector", column))
+    return pa.concat_tables(encoded).cast(TABLES["vectors"])
+
+
 def make_submission(scores: ds.Dataset) -> pd.DataFrame:
     """Give each query its five best products, in the official form; see ``ranking.make_submission``."""
     return ranking.make_submission(scores.to_table().to_pandas())
@@ -151,34 +175,51 @@ def blend_rankings_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
     return blend_rankings
 
 
-def fit_rankings(
-    model_scores: ds.Dataset,
-    list_counts: ds.Dataset,
-    answers: dict[int, list[int]],
-    options: EvaluateOptions,
-    seed: int,
-) -> tuple[pa.Table, pd.DataFrame]:
-    """Make the rankings that are fitted on valid, each query by models that have not seen it.
+def fit_rankings_of(rankers: tuple[str, ...]) -> Callable[..., tuple[pa.Table, pd.DataFrame]]:
+    """Bind the names of the rankers whose vectors are read."""
 
-    Args:
-        model_scores: A column a model.
-        list_counts: In how many lists each product stands.
-        answers: Right products of each query.
-        options: Folds and shuffles.
-        seed: Of the folds and fits.
+    def fit_rankings(
+        options: EvaluateOptions,
+        seed: int,
+        model_scores: ds.Dataset,
+        list_counts: ds.Dataset,
+        answers: dict[int, list[int]],
+        *vectors: ds.Dataset,
+    ) -> tuple[pa.Table, pd.DataFrame]:
+        """Make the rankings that are fitted on valid, each query by models that have not seen it.
 
-    Returns:
-        ``rankings``, and nDCG@5 with its spread over shuffles and folds.
-    """
-    scores = model_scores.to_table().to_pandas()
-    lists = _lists(scores, list_counts)
-    made, fits = rankings.fitted_rankings(scores, answers, lists, options.folds, options.shuffles, seed)
-    for name, ndcg, one, over_shuffles, over_folds in fits.itertuples(index=False):
-        logger.info(
-            "%s: nDCG@5 %.4f out of fold; of one shuffle %.4f, standard deviation %.4f over shuffles, %.4f over folds",
-            *(name, ndcg, one, over_shuffles, over_folds),
-        )
-    return from_pandas("rankings", rankings.stack_rankings(made)), fits.round(6)
+        Args:
+            options: Folds and shuffles.
+            seed: Of the folds and fits.
+            model_scores: A column a model.
+            list_counts: In how many lists each product stands.
+            answers: Right products of each query.
+            vectors: Of the candidates, by each ranker; none where they are not to be classified.
+
+        Returns:
+            ``rankings``, and nDCG@5 with its spread over shuffles and folds.
+        """
+        scores = model_scores.to_table().to_pandas()
+        models, lists = rankings.models_of(scores), _lists(scores, list_counts)
+        read = {name: _read_vectors(table) for name, table in zip(rankers, vectors, strict=True) if name in models}
+        how = (options.folds, options.shuffles, seed)
+        made, fits = rankings.fitted_rankings(scores, answers, lists, read, *how)
+        for name, ndcg, one, over_shuffles, over_folds in fits.itertuples(index=False):
+            logger.info(
+                "%s: nDCG@5 %.4f out of fold; of one shuffle %.4f, standard deviation %.4f over shuffles, %.4f over "
+                "folds",
+                *(name, ndcg, one, over_shuffles, over_folds),
+            )
+        return from_pandas("rankings", rankings.stack_rankings(made)), fits.round(6)
+
+    return fit_rankings
+
+
+def _read_vectors(vectors: ds.Dataset) -> tuple[pd.DataFrame, np.ndarray]:
+    """The candidates' ids, and their vectors (n, D)."""
+    table = vectors.to_table()
+    values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+    return table.select(rankings.IDS).to_pandas(), values
 
 
 def _lists(scores: pd.DataFrame, list_counts: ds.Dataset) -> np.ndarray:

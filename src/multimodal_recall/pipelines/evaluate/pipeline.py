@@ -12,7 +12,8 @@ from multimodal_recall.pipelines.evaluate.nodes import (
     compare_rankings_of,
     count_lists,
     describe_queries,
-    fit_rankings,
+    encode_candidates,
+    fit_rankings_of,
     gather_scores_of,
     make_submission,
     measure_rankings_of,
@@ -30,12 +31,12 @@ def create_pipeline(layout: Layout) -> Pipeline:
 
 
 def _rank(ranker: str, layout: Layout) -> Pipeline:
-    nodes = [node for split in layout.candidate_splits for node in _rank_split(split)]
+    nodes = [node for split in layout.candidate_splits for node in _rank_split(split, layout)]
     inputs = {f"{split}_examples" for split in layout.candidate_splits}
     return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters={RERANK})
 
 
-def _rank_split(split: str) -> list[Node]:
+def _rank_split(split: str, layout: Layout) -> list[Node]:
     score = Node(
         score_candidates,
         inputs={"model": "model", "examples": f"{split}_examples", "options": RERANK},
@@ -43,7 +44,8 @@ def _rank_split(split: str) -> list[Node]:
         name=f"score_{split}",
     )
     if split == "valid":  # its answers are known: there is nothing to submit
-        return [score]
+        encode = Node(encode_candidates, ["model", "valid_examples"], "valid_vectors", name="encode_valid")
+        return [score, *[encode] * layout.reclassifies]
     submission = f"{split}_submission"
     return [score, Node(make_submission, inputs=f"{split}_scores", outputs=submission, name=f"make_{submission}")]
 
@@ -94,7 +96,9 @@ def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
     known["answers"] = answers
     if split == "valid":  # fitting on test answers would not be a test
         made["fitted"] = "fitted_rankings"
-        yield Node(fit_rankings, {**known, **OPTIONS}, ["fitted_rankings", "fits"], name="fit_rankings")
+        encoded = layout.rankers if layout.reclassifies else ()
+        inputs = [*OPTIONS.values(), *known.values(), *(f"{ranker}.valid_vectors" for ranker in encoded)]
+        yield Node(fit_rankings_of(encoded), inputs, ["fitted_rankings", "fits"], name="fit_rankings")
     if layout.makes_shop:
         made["references"] = "reference_scores"
     yield Node(measure_rankings_of(split), {**known, **made}, metrics, name=f"measure_{split}_rankings")
