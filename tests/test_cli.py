@@ -29,12 +29,23 @@ GATHER, BLEND, MEASURE, BREAK_DOWN = (
         ("break_down", "queries"),
     )
 )
-TAKES_EVALUATE = (*GATHER, *BLEND, "fit_rankings", *BREAK_DOWN, "compare_rankings", "make_report")
+TAKES_EVALUATE = (
+    *GATHER,
+    *BLEND,
+    "calibrate_testA_scores",
+    "fit_rankings",
+    *BREAK_DOWN,
+    "compare_rankings",
+    "make_report",
+)
 FOLLOWS_FROM_SCORES = ", ".join(
     [
         *(f"{node} of evaluation" for node in ("count_lists", *GATHER)),
         "make_testA_submission of two_tower",
-        *(f"{node} of evaluation" for node in (*BLEND, "fit_rankings", *MEASURE, *BREAK_DOWN)),
+        *(
+            f"{node} of evaluation"
+            for node in (*BLEND, "calibrate_testA_scores", "fit_rankings", *MEASURE, *BREAK_DOWN)
+        ),
         "compare_rankings of evaluation, make_report of evaluation",
     ]
 )

@@ -62,6 +62,7 @@ def test_the_registry_follows_the_environment(project: Path) -> None:
         ({"chunks": {"train": "four"}}, "chunks.train is 'four'"),
         ({"rankers": ["two_towers"]}, "rankers names 'two_towers', which has no options with a model"),
         ({"chunks": {"train": True}}, "chunks.train is True"),
+        ({"evaluate": {"reclassify": "maybe"}}, "evaluate.reclassify is 'maybe', not true or false"),
         ({"sample_negativs": {"epochs": 9}}, "'sample_negativs' is neither a group of options"),
         ({"rankers": []}, "There is nothing to run: rankers is empty, and .*valid_scores.parquet does not exist"),
     ],

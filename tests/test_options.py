@@ -14,6 +14,7 @@ from multimodal_recall.options import (
     LanguageModelOptions,
     NegativeOptions,
     QueryOptions,
+    RerankOptions,
     ShopOptions,
     WordVectorOptions,
 )
@@ -27,6 +28,7 @@ GROUPS = {
     "word_vectors": WordVectorOptions,
     "featurize": QueryOptions,
     "sample_negatives": NegativeOptions,
+    "rerank": RerankOptions,
     "evaluate": EvaluateOptions,
 }
 STRUCTURE = {"seed", "chunks", "rankers"}

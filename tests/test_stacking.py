@@ -38,7 +38,7 @@ def test_a_stack_ranks_better_than_its_models_and_is_deterministic(method: str) 
     assert found.summarise(answers)["one_shuffle"] > best
 
 
-@pytest.mark.parametrize("method", ["classifier", "lambdarank"])
+@pytest.mark.parametrize("method", ["classifier", "default_classifier", "lambdarank"])
 def test_random_answers_are_learnt_by_heart_but_score_by_chance_out_of_fold(method: str) -> None:
     # Given answers that have nothing to do with the scores
     scores, _ = made_up()

@@ -36,14 +36,17 @@ def test_each_chunk_folds_into_its_split(graph: dict) -> None:
     assert {"train.chunk_000", "train.chunk_001"} <= children
 
 
-def test_learning_curves_and_comparison_are_drawn(finished_project: Path, graph: dict) -> None:
+def test_learning_curves_comparison_and_calibration_are_drawn(finished_project: Path, graph: dict) -> None:
     drawn = {}
     for node in graph["nodes"]:
-        if node["name"] in ("two_tower.training_log", "comparison"):
+        if node["name"] in ("two_tower.training_log", "comparison", "evaluation.testA_calibration"):
             detail = json.loads((finished_project / "build" / "api" / "nodes" / node["id"]).read_text())
             assert detail["preview_type"] == "PlotlyPreview"
             drawn[node["name"]] = {trace["name"]: trace for trace in detail["preview"]["data"]}
     assert len(drawn["two_tower.training_log"]["nDCG@5 on valid"]["y"]) == 2
     ours = drawn["comparison"]["testA, leak-free"]
     assert "two_tower" in ours["y"]
+    bins = drawn["evaluation.testA_calibration"]["candidates, binned"]
+    assert bins["x"] == sorted(bins["x"])
+    assert len(bins["x"]) == len(bins["y"]) == len(bins["text"]) > 1
     assert min(ours["error_x"]["array"] + ours["error_x"]["arrayminus"]) >= 0

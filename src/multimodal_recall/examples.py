@@ -124,6 +124,30 @@ def read_candidates(tables: dict[str, ds.Dataset]) -> tuple[pa.Table, Pairs]:
     return table, Pairs(*rows, np.zeros(table.num_rows, np.int8))
 
 
+def read_split(examples: dict[str, dict[str, ds.Dataset]], reading: Reading = PLAIN) -> tuple[ChunkArrays, Pairs]:
+    """Read all chunks of a valid or test split as if they were one: a query's candidates may lie in several.
+
+    All box features of the split are in memory then, 4 kB a box of 2048 numbers, and twice while chunks are joined.
+
+    Args:
+        examples: The split's chunks, in file order.
+        reading: See ``read_chunk``.
+
+    Returns:
+        Products and queries of the chunks, one chunk's after the other's, and the candidates' rows in them.
+    """
+    parts, queries, products = [], 0, 0
+    for tables in examples.values():
+        pairs = read_candidates(tables)[1]
+        parts.append(Pairs(pairs.query_rows + queries, pairs.product_rows + products, pairs.relevance))
+        queries += tables["query_features"].count_rows()
+        products += tables["products"].count_rows()
+    together = {
+        kind: ds.dataset([tables[kind] for tables in examples.values()]) for kind in ("products", "query_features")
+    }
+    return read_chunk(together, reading), Pairs(*map(np.concatenate, zip(*parts, strict=True)))
+
+
 def _features(products: pa.Table, boxes: int) -> np.ndarray:
     """All box features (boxes, F), a view on the column's buffer."""
     column = products["features"].combine_chunks()

@@ -24,6 +24,7 @@ GROUPS = (
     "word_vectors",
     "featurize",
     "sample_negatives",
+    "rerank",
     "evaluate",
 )
 REQUIRED_SPLITS = ("train", "valid")
@@ -78,6 +79,8 @@ class Layout:
     """Answered splits with a file of scores from elsewhere."""
     given_counts: bool = False
     """Whether a file says in how many candidate lists each product stands."""
+    reclassifies: bool = False
+    """Whether the rankers' vectors of the valid candidates are kept and classified."""
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """All chunks of a split, in file order."""
@@ -111,6 +114,9 @@ def _problems(parameters: dict[str, Any], chunks: dict[str, Any], rankers: list[
         if not (type(count) is int and count >= 1)
     ]
     problems += [f"chunks has no {split!r}" for split in REQUIRED_SPLITS if split not in chunks]
+    reclassify = parameters["evaluate"]["reclassify"]
+    if type(reclassify) is not bool:
+        problems.append(f"evaluate.reclassify is {reclassify!r}, not true or false")
     known = [name for name, group in parameters.items() if isinstance(group, dict) and "model" in group]
     problems += [
         f"rankers names {ranker!r}, which has no options with a model; those that have are {known}"
@@ -165,4 +171,5 @@ def read_layout() -> Layout:
         tuple(rankers),
         tuple(split for split in given if split in answered),
         exists("given_list_counts"),
+        parameters["evaluate"]["reclassify"],
     )

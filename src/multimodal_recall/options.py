@@ -138,6 +138,18 @@ class NegativeOptions:
 
 
 @dataclass(frozen=True, config=STRICT)
+class RerankOptions:
+    """What else is made of a ranker's scores, inside each query's candidate list (``evaluate``)."""
+
+    smooth_boxes: bool = True
+    """Whether the ranker also scores the candidates with box features that are mixed with their nearest ones among all
+    boxes of the query's candidates (twelfth place). Scores every candidate a second time."""
+    k_reciprocal: bool = True
+    """Whether the candidates are also ranked anew by the neighbours that they share with the query (WST); not for a
+    ranker that has no product vectors."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class EvaluateOptions:
     """How rankings are measured (``evaluate``)."""
 
@@ -154,6 +166,9 @@ class EvaluateOptions:
     """Folds of queries in which weights and stacks are fitted and scored."""
     shuffles: Annotated[int, Field(ge=2)] = 3
     """Different ways to part the queries into folds; the spread over them is reported."""
+    reclassify: bool = False
+    """Whether LightGBM is also fitted to tell right candidates of valid from wrong ones by each ranker's pair vectors
+    (first place). Each shuffle fits 100 trees a fold: 25 s of one core for a ranker of the default run."""
     photos: str = "data/01_raw/photos"
     """Folder of ``<product_id>.jpg`` that the report shows behind the boxes, where they are there."""
     margin: Share = 0.92

@@ -11,10 +11,13 @@ from multimodal_recall.blending import OutOfFold, blend, weigh_out_of_fold
 from multimodal_recall.metrics import MetricError
 
 LEAK_FREE = "leak-free"
+OWN_LIST = "reads the query's candidate list"
 FITTED = "fitted on valid, out of fold"
 LEAK = "uses the candidate-list leak"
-KINDS = (LEAK_FREE, FITTED, LEAK)
+KINDS = (LEAK_FREE, OWN_LIST, FITTED, LEAK)
 SCALES = {"probability": "probabilities", "logit": "log-odds", "rank": "ranks", "z_score": "z-scores"}
+RESCORED = {"smoothed": "smoothed boxes", "reranked": "k-reciprocal"}
+FIT_COLUMNS = ["ranking", "ndcg_at_5", "one_shuffle", "over_shuffles", "over_folds"]
 
 IDS = ["query_id", "product_id"]
 
@@ -97,6 +100,20 @@ def blended_rankings(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {f"sum of {plural}": blend(scores, models, scale) for scale, plural in SCALES.items()}
 
 
+def rescored_rankings(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """What ``reranking`` has made of the rankers' scores, where it is there.
+
+    Args:
+        tables: By ranker, its ``scores``.
+    """
+    return {
+        f"{ranker}, {rule}": scores_of(table, column)
+        for ranker, table in tables.items()
+        for column, rule in RESCORED.items()
+        if table[column].notna().all()
+    }
+
+
 def ruled_rankings(scores: pd.DataFrame, model: str, lists: np.ndarray, margin: float) -> dict[str, pd.DataFrame]:
     """The rules on candidate lists, each alone, applied to one model.
 
@@ -120,7 +137,13 @@ def ruled_rankings(scores: pd.DataFrame, model: str, lists: np.ndarray, margin: 
 
 
 def fitted_rankings(
-    scores: pd.DataFrame, answers: dict[int, list[int]], lists: np.ndarray, folds: int, shuffles: int, seed: int
+    scores: pd.DataFrame,
+    answers: dict[int, list[int]],
+    lists: np.ndarray,
+    vectors: Mapping[str, tuple[pd.DataFrame, np.ndarray]],
+    folds: int,
+    shuffles: int,
+    seed: int,
 ) -> tuple[dict[str, dict[str, pd.DataFrame]], pd.DataFrame]:
     """Weights and LightGBM stacks of several models, fitted on the split itself and scored out of fold.
 
@@ -128,32 +151,36 @@ def fitted_rankings(
         scores: The joined table.
         answers: Right products of each query.
         lists: (n,) in how many lists each candidate's product stands, for the stack that reads the leak.
+        vectors: Candidates (ids) and pair vectors (n, D) of each ranker that is to be re-classified (first place). That
+            uses the leak, folds of queries or not: see ``stacking.stack_out_of_fold``.
         folds: Folds of queries.
         shuffles: Ways to part the queries into folds.
         seed: Of the folds and fits.
 
     Returns:
-        The rankings by kind and name, none where there is one model; and a row for each with its ``ranking``, nDCG@5
-        and spread; see ``blending.OutOfFold.summarise``.
+        The rankings by kind and name, of one model those of its vectors alone; and a row for each with its ``ranking``,
+        nDCG@5 and spread; see ``blending.OutOfFold.summarise``.
     """
     from multimodal_recall.stacking import stack_features, stack_out_of_fold
 
     models, how = models_of(scores), (folds, shuffles, seed)
-    if len(models) == 1:
-        return {}, pd.DataFrame(columns=["ranking", "ndcg_at_5", "one_shuffle", "over_shuffles", "over_folds"])
-    features = stack_features(scores, models).to_numpy()
-    with_lists = stack_features(scores.assign(lists=lists), models, extra=("lists",)).to_numpy()
-    found: dict[str, dict[str, OutOfFold]] = {
-        FITTED: {
+    found: dict[str, dict[str, OutOfFold]] = {FITTED: {}, LEAK: {}}
+    if len(models) > 1:
+        features = stack_features(scores, models).to_numpy()
+        with_lists = stack_features(scores.assign(lists=lists), models, extra=("lists",)).to_numpy()
+        found[FITTED] = {
             "weighted sum of log-odds": weigh_out_of_fold(scores, answers, models, "logit", *how),
             "LightGBM classifier": stack_out_of_fold(scores, answers, features, "classifier", *how),
             "LambdaRank": stack_out_of_fold(scores, answers, features, "lambdarank", *how),
-        },
-        LEAK: {"LambdaRank, list counts": stack_out_of_fold(scores, answers, with_lists, "lambdarank", *how)},
-    }
+        }
+        counted = stack_out_of_fold(scores, answers, with_lists, "lambdarank", *how)
+        found[LEAK]["LambdaRank, list counts"] = counted
+    for ranker, (candidates, columns) in vectors.items():
+        fit = stack_out_of_fold(candidates, answers, columns, "default_classifier", *how)
+        found[LEAK][f"{ranker}, re-classified vectors"] = fit
     rankings = {kind: {name: fit.scores for name, fit in fits.items()} for kind, fits in found.items()}
     fits = [{"ranking": n, **fit.summarise(answers)} for fits in found.values() for n, fit in fits.items()]
-    return rankings, pd.DataFrame(fits)
+    return rankings, pd.DataFrame(fits, columns=FIT_COLUMNS)
 
 
 def stack_rankings(kinds: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:

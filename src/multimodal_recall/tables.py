@@ -67,7 +67,23 @@ TABLES: Mapping[str, pa.Schema] = {
             "wrong_rows": pa.list_(pa.int32()),  # the wrong ones, as many in each row
         }
     ),
-    "scores": pa.schema({"query_id": pa.int64(), "product_id": pa.int64(), "score": pa.float32()}),
+    "scores": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "score": pa.float32(),
+            "smoothed": pa.float32(),  # with smoothed box features; null where that is switched off
+            "reranked": pa.float32(),  # k-reciprocal; null where that is switched off, or there are no product vectors
+        }
+    ),
+    # One row a candidate, in the order of `scores`.
+    "vectors": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "vector": pa.list_(pa.float16()),  # what the ranker's last layer sees
+        }
+    ),
     "reference_scores": pa.schema(
         {
             "query_id": pa.int64(),

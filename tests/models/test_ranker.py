@@ -191,6 +191,15 @@ def test_weights_alone_rebuild_the_ranker(
     np.testing.assert_array_equal(rebuilt.score(arrays, pairs), ranker.score(arrays, pairs))
 
 
+def test_product_vectors_are_those_of_each_pairs_product(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
+    found = ranker.product_vectors(arrays, pairs)
+    ranker.eval()
+    for row in range(len(found)):
+        with torch.no_grad():
+            alone = ranker.encode_products(arrays.batch(pairs.take(np.array([row]))))
+        np.testing.assert_allclose(found[row], alone[0].numpy(), atol=1e-6)
+
+
 def test_published_sizes() -> None:
     # systems.md section 0: query 768 + 128 = 896, image 1024, together 1920
     published = replace(OPTIONS, model=replace(MODEL, image_state=1024, word_state=128))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multimodal_recall.report.content import ReportContent
+from multimodal_recall.report.content import ReportContent, reliability
 from multimodal_recall.report.page import render_page
 
 HEADLINE = pd.DataFrame(
@@ -63,7 +63,7 @@ def make_content(queries: int, candidates: int, right: int, boxes: int) -> Repor
         confidence=0.95,
         headline=HEADLINE,
         ranking="two_tower",
-        scores_are_log_odds=True,
+        calibration=reliability(table),
         candidates=table,
         queries=pd.DataFrame({"query_id": np.arange(1, queries + 1), "ndcg_at_5": 1 / np.arange(1, queries + 1)}),
         breakdown=BREAKDOWN,

@@ -53,7 +53,7 @@ def test_leak_free_rankings_come_first_and_each_kind_is_explained(page: str, cha
     ("fields", "reason"),
     [
         ({"training_logs": {}}, "Left out: no training log was given"),
-        ({"scores_are_log_odds": False}, "Left out: the scores of two_tower are not log-odds"),
+        ({"calibration": None}, "Left out: the scores of two_tower are not log-odds"),
         ({"breakdown": BREAKDOWN.head(0)}, "Left out: no breakdown was given"),
         ({"products": None}, "Boxes of these products are not known"),
     ],

@@ -51,3 +51,27 @@ class NegativesCsv(CsvFile):
         axes = {axis: {"title": {"text": title}} for axis, title in titles.items()}
         data: list[dict[str, Any]] = [{"type": "scatter", "mode": "markers+text", **points}]
         return PlotlyPreview({"data": data, "layout": {**LAYOUT, **axes}})
+
+
+class CalibrationCsv(CsvFile):
+    """A calibration, drawn as the share that is right by predicted probability."""
+
+    def preview(self) -> PlotlyPreview:
+        """The bins and the diagonal, where they would be, as Plotly's JSON."""
+        bins = self.load()
+        limit = min(1.1 * bins[["predicted", "observed"]].max(axis=None), 1)
+        told = [f"{candidates:,} candidates" for candidates in bins["candidates"]]
+        data: list[dict[str, Any]] = [
+            {"type": "scatter", "mode": "lines", "name": "perfectly calibrated", "x": [0, limit], "y": [0, limit]},
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": "candidates, binned",
+                "x": bins["predicted"].tolist(),
+                "y": bins["observed"].tolist(),
+                "text": told,
+            },
+        ]
+        titles = {"xaxis": "predicted probability", "yaxis": "share that is right"}
+        axes = {axis: {"title": {"text": title}} for axis, title in titles.items()}
+        return PlotlyPreview({"data": data, "layout": {**LAYOUT, **axes}})

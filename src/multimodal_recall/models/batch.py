@@ -2,8 +2,8 @@
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -138,6 +138,13 @@ class ChunkArrays:
             relevance=torch.from_numpy(pairs.relevance.astype(np.int64)),
             **more,
         )
+
+    def take_products(self, rows: np.ndarray) -> Self:
+        """The same queries beside copies of some products, in the order of ``rows``, with the boxes that are read."""
+        boxes, mask = _padded_rows(self.box_counts, rows, self.max_boxes)
+        kept = boxes[~mask]
+        taken = {"features": self.features[kept], "positions": self.positions[kept], "labels": self.labels[kept]}
+        return replace(self, **taken, box_counts=(~mask).sum(axis=1))
 
     def batches_by_product(self, pairs: Pairs, size: int) -> Iterator[tuple[np.ndarray, Batch]]:
         """Cut all pairs into batches in order of product, so that a product of many queries is encoded once.

@@ -1,12 +1,13 @@
 """What every ranker can do, and what it takes to build one again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor, nn
 
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs, Reading
@@ -84,9 +85,15 @@ class Ranker(nn.Module):
     @torch.inference_mode()
     def vectors(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
         """What the last layer sees of each pair, (n, D) float16."""
-        parts = [(rows, self.pair_vectors(batch).half().cpu().numpy()) for rows, batch in self._batches(arrays, pairs)]
-        vectors = np.empty((len(pairs.query_rows), parts[0][1].shape[1]), np.float16)
-        for rows, part in parts:
+        return self._vectors_by(self.pair_vectors, arrays, pairs, np.float16)
+
+    def _vectors_by(
+        self, encode: Callable[[Batch], Tensor], arrays: ChunkArrays, pairs: Pairs, kind: DTypeLike
+    ) -> np.ndarray:
+        """One vector a pair (n, D), by what encodes those of a batch."""
+        found = [(rows, encode(batch).float().cpu().numpy()) for rows, batch in self._batches(arrays, pairs)]
+        vectors = np.empty((len(pairs.query_rows), found[0][1].shape[1]), kind)
+        for rows, part in found:
             vectors[rows] = part
         return vectors
 
@@ -111,6 +118,15 @@ class TowerRanker(Ranker):
     def encode_products(self, batch: Batch) -> Tensor:
         """One vector a product, (P, Dp)."""
         raise NotImplementedError
+
+    @torch.inference_mode()
+    def product_vectors(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
+        """The vector of each pair's product, (n, Dp) float32."""
+
+        def encode(batch: Batch) -> Tensor:
+            return self.encode_products(batch)[batch.pair_products]
+
+        return self._vectors_by(encode, arrays, pairs, np.float32)
 
 
 def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = None) -> Ranker:

@@ -8,10 +8,16 @@ import numpy as np
 import pandas as pd
 
 from multimodal_recall.metrics import K
-from multimodal_recall.rankings import FITTED, LEAK, LEAK_FREE
+from multimodal_recall.rankings import FITTED, LEAK, LEAK_FREE, OWN_LIST
 
 KINDS: Mapping[str, str] = {
     LEAK_FREE: "From photos and words alone, as a shop's search engine would have them: the figures to quote.",
+    OWN_LIST: (
+        "A candidate's score also depends on the other candidates of its query: on boxes that look like its own, or on "
+        "neighbours that it shares with the query. No other query's list is read, so that the leak below plays no "
+        "part. But a list of the contest is made of some right products among drawn wrong ones, and a search engine's "
+        "own first results are not."
+    ),
     FITTED: (
         "Weights or a second model were fitted on answers of this very split. Each query is scored by a fit that did "
         "not see it, so the figures are honest, but a ranking of the first group had no such help."
@@ -20,7 +26,8 @@ KINDS: Mapping[str, str] = {
         "A product that stands in the candidate lists of several queries is rarely the answer of any, because wrong "
         "candidates come from a shared pool and answers mostly do not. Counting over candidate lists therefore tells "
         "answers without a look at a photo or a query. A shop's search engine would have no such lists: these figures "
-        "say how strong the leak is, not how good the search."
+        "say how strong the leak is, not how good the search. A classifier of a ranker's vectors learns the same "
+        "without counting, since it meets the pool's products as wrong ones in other queries' lists."
     ),
 }
 """What each kind of ranking means, in the order of the page."""
@@ -29,6 +36,7 @@ COLUMNS = {
     "candidates": ("query_id", "query", "product_id", "score", "rank", "right"),
     "queries": ("query_id", "ndcg_at_5"),
     "breakdown": ("by", "group", "queries", "ndcg_at_5", "low", "high"),
+    "calibration": ("predicted", "observed", "candidates"),
     "products": ("product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"),
 }
 LOG_COLUMNS = ("epoch", "loss", "valid_ndcg_at_5")
@@ -57,8 +65,8 @@ class ReportContent:
     """One row a ranking; ``kind`` is a key of ``KINDS``."""
     ranking: str
     """The ranking that candidates, queries and breakdown are of."""
-    scores_are_log_odds: bool
-    """Whether the sigmoid of a score is meant as the probability that the candidate is right."""
+    calibration: pd.DataFrame | None
+    """See ``reliability``; ``None`` where the scores are no log-odds."""
     candidates: pd.DataFrame
     """One row a candidate, ``rank`` 1 the best of its query, ``right`` a bool, ``query`` a text or missing."""
     queries: pd.DataFrame

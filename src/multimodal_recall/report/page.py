@@ -17,7 +17,6 @@ from multimodal_recall.report.content import (
     calibration_error,
     extremes,
     order_queries,
-    reliability,
     shown_candidates,
 )
 from multimodal_recall.report.drawings import Drawing, box_colours, draw_product
@@ -114,11 +113,10 @@ def _plots(content: ReportContent) -> dict[str, Any]:
     }
     if content.training_logs:
         plots["learning"] = [_learning(content, "loss"), _learning(content, "valid_ndcg_at_5")]
-    if content.scores_are_log_odds:
-        bins = reliability(content.candidates)
-        error = calibration_error(bins)
+    if content.calibration is not None:
+        error = calibration_error(content.calibration)
         described = f"Reliability curve; calibration error {error:.3f}"
-        plots["calibration"] = figures.to_svg(figures.plot_calibration(bins), "calibration", described)
+        plots["calibration"] = figures.to_svg(figures.plot_calibration(content.calibration), "calibration", described)
         plots["calibration_error"] = error
     return plots
 

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall import ranking, rankings
+from multimodal_recall.blending import is_right, normalise
 from multimodal_recall.comparison import break_down, query_groups, summarise
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.metrics import MetricError, measure_queries
-from multimodal_recall.options import EvaluateOptions
+from multimodal_recall.options import EvaluateOptions, RerankOptions
 from multimodal_recall.pool_rules import leak_poor_queries
+from multimodal_recall.report.content import reliability
 from multimodal_recall.tables import TABLES, from_pandas
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -25,23 +27,52 @@ logger = logging.getLogger(__name__)
 REFERENCES = {"random": "random order", "noun_alone": "noun alone", "truth": "generator's truth"}
 
 
-def score_candidates(model: Any, examples: dict[str, ChunkTables]) -> pa.Table:
-    """Score every candidate of a split, chunk by chunk.
+def score_candidates(model: Any, examples: dict[str, ChunkTables], options: RerankOptions) -> pa.Table:
+    """Score every candidate of a split: chunk by chunk, and again in the light of its query's other candidates.
 
     Args:
         model: A ``TrainedRanker``.
         examples: Lazy tables of each chunk.
+        options: What is made of the scores inside the candidate lists; all of it off, one chunk is in memory at a time,
+            else the split.
 
     Returns:
         ``scores``: one row a candidate, in file order, higher is better.
     """
     from multimodal_recall.models.hardware import best_device
 
-    return score_examples(model.build().to(best_device()), examples)
+    ranker = model.build().to(best_device())
+    scores = score_examples(ranker, examples)
+    rescored = _rescore(ranker, examples, scores, options)
+    empty = pa.nulls(len(scores), pa.float32())
+    for name in rankings.RESCORED:
+        scores = scores.append_column(name, pa.array(rescored[name]) if name in rescored else empty)
+    return scores.cast(TABLES["scores"])
+
+
+def _rescore(
+    ranker: "Ranker", examples: dict[str, ChunkTables], scores: pa.Table, options: RerankOptions
+) -> dict[str, np.ndarray]:
+    """The columns ``smoothed`` and ``reranked``, where they are wanted and the ranker can have them."""
+    from multimodal_recall.examples import read_split
+    from multimodal_recall.models.ranker import TowerRanker
+    from multimodal_recall.reranking import candidate_lists, rerank, smooth_boxes
+
+    reranks = options.k_reciprocal and isinstance(ranker, TowerRanker)
+    if not (options.smooth_boxes or reranks):
+        return {}
+    arrays, pairs = read_split(examples, ranker.reading)
+    lists, rescored = candidate_lists(*(scores[name].to_numpy() for name in rankings.IDS)), {}
+    if reranks:
+        vectors = ranker.product_vectors(arrays, pairs)
+        rescored["reranked"] = rerank(scores["score"].to_numpy(), vectors, lists)
+    if options.smooth_boxes:
+        rescored["smoothed"] = ranker.score(*smooth_boxes(arrays, pairs, lists))
+    return rescored
 
 
 def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Table:
-    """Score with a module that is built already; see ``score_candidates``."""
+    """Score chunk by chunk, with a module that is built already: ``query_id``, ``product_id``, ``score``."""
     from multimodal_recall.examples import read_candidates, read_chunk
 
     scored = []
@@ -49,7 +80,31 @@ def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Tab
         candidates, pairs = read_candidates(tables)
         scores = ranker.score(read_chunk(tables, ranker.reading), pairs)
         scored.append(candidates.select(["query_id", "product_id"]).append_column("score", pa.array(scores)))
-    return pa.concat_tables(scored).cast(TABLES["scores"])
+    return pa.concat_tables(scored)
+
+
+def encode_candidates(model: Any, examples: dict[str, ChunkTables]) -> pa.Table:
+    """Give each candidate of a split the vector by which the ranker scores it, chunk by chunk.
+
+    Args:
+        model: A ``TrainedRanker``.
+        examples: Lazy tables of each chunk.
+
+    Returns:
+        ``vectors``, in the order of ``score_candidates``.
+    """
+    from multimodal_recall.examples import read_candidates, read_chunk
+    from multimodal_recall.models.hardware import best_device
+
+    ranker = model.build().to(best_device())
+    encoded = []
+    for tables in examples.values():
+        candidates, pairs = read_candidates(tables)
+        vectors = ranker.vectors(read_chunk(tables, ranker.reading), pairs)
+        ends = np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1]
+        column = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
+        encoded.append(candidates.select(rankings.IDS).append_column("vector", column))
+    return pa.concat_tables(encoded).cast(TABLES["vectors"])
 
 
 def make_submission(scores: ds.Dataset) -> pd.DataFrame:
@@ -68,7 +123,7 @@ def gather_scores_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
             scores: Of each ranker; then the table of given scores, where there is one.
         """
         tables = {
-            name: table.to_table().to_pandas().rename(columns={"score": name})
+            name: rankings.scores_of(table.to_table().to_pandas(), "score").rename(columns={"score": name})
             for name, table in zip(rankers, scores, strict=False)
         }
         if len(scores) > len(rankers):
@@ -86,52 +141,85 @@ def count_lists(*scores: ds.Dataset) -> pa.Table:
     return from_pandas("list_counts", lists)
 
 
-def blend_rankings(model_scores: ds.Dataset, list_counts: ds.Dataset, options: EvaluateOptions) -> pa.Table:
-    """Make further rankings of the models' scores: their sums, and what the rules on candidate lists make of one.
+def blend_rankings_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
+    """Bind the names of the rankers whose scores are read."""
 
-    Args:
-        model_scores: A column a model.
-        list_counts: In how many lists each product stands.
-        options: Which model the rules are applied to.
+    def blend_rankings(
+        options: EvaluateOptions, model_scores: ds.Dataset, list_counts: ds.Dataset, *scores_of_rankers: ds.Dataset
+    ) -> pa.Table:
+        """Make further rankings: sums of the models' scores, what rankers make of candidate lists, rules on these.
 
-    Returns:
-        ``rankings``.
-    """
-    scores = model_scores.to_table().to_pandas()
-    lists = _lists(scores, list_counts)
-    ruled = rankings.ruled_rankings(scores, headline_of(scores, options), lists, options.margin)
-    made = {rankings.LEAK_FREE: rankings.blended_rankings(scores), rankings.LEAK: ruled}
-    return from_pandas("rankings", rankings.stack_rankings(made))
+        Args:
+            options: Which model the rules are applied to.
+            model_scores: A column a model.
+            list_counts: In how many lists each product stands.
+            scores_of_rankers: Of each ranker.
+
+        Returns:
+            ``rankings``.
+        """
+        scores = model_scores.to_table().to_pandas()
+        models, lists = rankings.models_of(scores), _lists(scores, list_counts)
+        own = {
+            name: table.to_table().to_pandas()
+            for name, table in zip(rankers, scores_of_rankers, strict=True)
+            if name in models
+        }
+        made = {
+            rankings.LEAK_FREE: rankings.blended_rankings(scores),
+            rankings.OWN_LIST: rankings.rescored_rankings(own),
+            rankings.LEAK: rankings.ruled_rankings(scores, headline_of(scores, options), lists, options.margin),
+        }
+        return from_pandas("rankings", rankings.stack_rankings(made))
+
+    return blend_rankings
 
 
-def fit_rankings(
-    model_scores: ds.Dataset,
-    list_counts: ds.Dataset,
-    answers: dict[int, list[int]],
-    options: EvaluateOptions,
-    seed: int,
-) -> tuple[pa.Table, pd.DataFrame]:
-    """Make the rankings that are fitted on valid, each query by models that have not seen it.
+def fit_rankings_of(rankers: tuple[str, ...]) -> Callable[..., tuple[pa.Table, pd.DataFrame]]:
+    """Bind the names of the rankers whose vectors are read."""
 
-    Args:
-        model_scores: A column a model.
-        list_counts: In how many lists each product stands.
-        answers: Right products of each query.
-        options: Folds and shuffles.
-        seed: Of the folds and fits.
+    def fit_rankings(
+        options: EvaluateOptions,
+        seed: int,
+        model_scores: ds.Dataset,
+        list_counts: ds.Dataset,
+        answers: dict[int, list[int]],
+        *vectors: ds.Dataset,
+    ) -> tuple[pa.Table, pd.DataFrame]:
+        """Make the rankings that are fitted on valid, each query by models that have not seen it.
 
-    Returns:
-        ``rankings``, and nDCG@5 with its spread over shuffles and folds.
-    """
-    scores = model_scores.to_table().to_pandas()
-    lists = _lists(scores, list_counts)
-    made, fits = rankings.fitted_rankings(scores, answers, lists, options.folds, options.shuffles, seed)
-    for name, ndcg, one, over_shuffles, over_folds in fits.itertuples(index=False):
-        logger.info(
-            "%s: nDCG@5 %.4f out of fold; of one shuffle %.4f, standard deviation %.4f over shuffles, %.4f over folds",
-            *(name, ndcg, one, over_shuffles, over_folds),
-        )
-    return from_pandas("rankings", rankings.stack_rankings(made)), fits.round(6)
+        Args:
+            options: Folds and shuffles.
+            seed: Of the folds and fits.
+            model_scores: A column a model.
+            list_counts: In how many lists each product stands.
+            answers: Right products of each query.
+            vectors: Of the candidates, by each ranker; none where they are not to be classified.
+
+        Returns:
+            ``rankings``, and nDCG@5 with its spread over shuffles and folds.
+        """
+        scores = model_scores.to_table().to_pandas()
+        models, lists = rankings.models_of(scores), _lists(scores, list_counts)
+        read = {name: _read_vectors(table) for name, table in zip(rankers, vectors, strict=True) if name in models}
+        how = (options.folds, options.shuffles, seed)
+        made, fits = rankings.fitted_rankings(scores, answers, lists, read, *how)
+        for name, ndcg, one, over_shuffles, over_folds in fits.itertuples(index=False):
+            logger.info(
+                "%s: nDCG@5 %.4f out of fold; of one shuffle %.4f, standard deviation %.4f over shuffles, %.4f over "
+                "folds",
+                *(name, ndcg, one, over_shuffles, over_folds),
+            )
+        return from_pandas("rankings", rankings.stack_rankings(made)), fits.round(6)
+
+    return fit_rankings
+
+
+def _read_vectors(vectors: ds.Dataset) -> tuple[pd.DataFrame, np.ndarray]:
+    """The candidates' ids, and their vectors (n, D)."""
+    table = vectors.to_table()
+    values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+    return table.select(rankings.IDS).to_pandas(), values
 
 
 def _lists(scores: pd.DataFrame, list_counts: ds.Dataset) -> np.ndarray:
@@ -283,3 +371,11 @@ def break_down_queries(
         groups = groups.join(query_groups(facts))
     found = break_down(measured["ndcg_at_5"], groups, options.bootstrap_draws, options.confidence, seed)
     return found.round(6)
+
+
+def calibrate(model_scores: ds.Dataset, answers: dict[int, list[int]], options: EvaluateOptions) -> pd.DataFrame:
+    """Compare the probabilities that the headline model states with the share of right ones; see ``reliability``."""
+    scores = model_scores.to_table().to_pandas()
+    headline = headline_of(scores, options)
+    scored = normalise(scores, [headline], "logit").rename(columns={headline: "score"})
+    return reliability(scored.assign(right=is_right(scored, answers))).round(6)

@@ -7,12 +7,14 @@ from kedro.pipeline import Node, Pipeline
 from multimodal_recall.layout import Layout
 from multimodal_recall.pipelines.evaluate.negatives import judge_negatives
 from multimodal_recall.pipelines.evaluate.nodes import (
-    blend_rankings,
+    blend_rankings_of,
     break_down_queries,
+    calibrate,
     compare_rankings_of,
     count_lists,
     describe_queries,
-    fit_rankings,
+    encode_candidates,
+    fit_rankings_of,
     gather_scores_of,
     make_submission,
     measure_rankings_of,
@@ -21,6 +23,7 @@ from multimodal_recall.pipelines.evaluate.nodes import (
 from multimodal_recall.pipelines.evaluate.report import make_report_of
 
 OPTIONS = {"options": "params:evaluate", "seed": "params:seed"}
+RERANK = "params:rerank"
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
@@ -29,23 +32,23 @@ def create_pipeline(layout: Layout) -> Pipeline:
 
 
 def _rank(ranker: str, layout: Layout) -> Pipeline:
-    nodes = [node for split in layout.candidate_splits for node in _rank_split(split)]
-    nodes.append(
-        Node(judge_negatives, ["model", "train_examples", OPTIONS["seed"]], "negatives", name="judge_negatives")
-    )
+    nodes = [node for split in layout.candidate_splits for node in _rank_split(split, layout)]
+    judged = ["model", "train_examples", OPTIONS["seed"]]
+    nodes.append(Node(judge_negatives, judged, "negatives", name="judge_negatives"))
     inputs = {f"{split}_examples" for split in layout.chunks}
-    return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters=OPTIONS["seed"])
+    return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters={RERANK, OPTIONS["seed"]})
 
 
-def _rank_split(split: str) -> list[Node]:
+def _rank_split(split: str, layout: Layout) -> list[Node]:
     score = Node(
         score_candidates,
-        inputs={"model": "model", "examples": f"{split}_examples"},
+        inputs={"model": "model", "examples": f"{split}_examples", "options": RERANK},
         outputs=f"{split}_scores",
         name=f"score_{split}",
     )
     if split == "valid":  # its answers are known: there is nothing to submit
-        return [score]
+        encode = Node(encode_candidates, ["model", "valid_examples"], "valid_vectors", name="encode_valid")
+        return [score, *[encode] * layout.reclassifies]
     submission = f"{split}_submission"
     return [score, Node(make_submission, inputs=f"{split}_scores", outputs=submission, name=f"make_{submission}")]
 
@@ -60,15 +63,17 @@ def _compare(layout: Layout) -> Pipeline:
     tables = [f"{split}_{kind}" for split in layout.answered for kind in ("query_metrics", "model_scores")]
     compare = compare_rankings_of(layout.answered)
     nodes.append(Node(compare, [*OPTIONS.values(), "fits", *tables], "comparison", name="compare_rankings"))
-    nodes.append(_report(layout.answered[-1], layout))  # testA's where it has answers: valid has chosen the epoch
+    nodes += _report(layout.answered[-1], layout)  # testA's where it has answers: valid has chosen the epoch
     made = {name for node in nodes for name in node.outputs}
     read = {name for node in nodes for name in node.inputs if not name.startswith("params:")} - made
     parameters = set(OPTIONS.values())
     return Pipeline(nodes, namespace="evaluation", inputs=read, outputs={"comparison"}, parameters=parameters)
 
 
-def _report(split: str, layout: Layout) -> Node:
-    kinds = ("model_scores", "query_metrics", "breakdown", "answers")
+def _report(split: str, layout: Layout) -> Iterator[Node]:
+    scored = [f"{split}_model_scores", f"{split}_answers", OPTIONS["options"]]
+    yield Node(calibrate, scored, f"{split}_calibration", name=f"calibrate_{split}_scores")
+    kinds = ("model_scores", "query_metrics", "breakdown", "calibration", "answers")
     inputs = [OPTIONS["options"], "comparison", *(f"{split}_{kind}" for kind in kinds)]
     if layout.rankers:
         inputs += [
@@ -77,23 +82,26 @@ def _report(split: str, layout: Layout) -> Node:
             f"{split}.rejected",
             *(f"{ranker}.training_log" for ranker in layout.rankers),
         ]
-    return Node(make_report_of(split, layout.rankers), inputs, "report", name="make_report")
+    yield Node(make_report_of(split, layout.rankers), inputs, "report", name="make_report")
 
 
 def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
     scores, metrics, answers = f"{split}_model_scores", f"{split}_query_metrics", f"{split}_answers"
     counts = "given_list_counts" if layout.given_counts else "list_counts"
-    sources = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
-    sources += [f"{split}_given_scores"] * (split in layout.given_scores)
-    yield Node(gather_scores_of(layout.rankers), [OPTIONS["options"], *sources], scores, name=f"gather_{split}_scores")
+    own = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
+    sources = [OPTIONS["options"], *own, *[f"{split}_given_scores"] * (split in layout.given_scores)]
+    yield Node(gather_scores_of(layout.rankers), sources, scores, name=f"gather_{split}_scores")
     known = {"model_scores": scores, "list_counts": counts}
     made = {"blends": f"{split}_rankings"}
-    options = {"options": OPTIONS["options"]}
-    yield Node(blend_rankings, {**known, **options}, made["blends"], name=f"blend_{split}_rankings")
+    blend = blend_rankings_of(layout.rankers)
+    blended = [OPTIONS["options"], *known.values(), *own]
+    yield Node(blend, blended, made["blends"], name=f"blend_{split}_rankings")
     known["answers"] = answers
     if split == "valid":  # fitting on test answers would not be a test
         made["fitted"] = "fitted_rankings"
-        yield Node(fit_rankings, {**known, **OPTIONS}, ["fitted_rankings", "fits"], name="fit_rankings")
+        encoded = layout.rankers if layout.reclassifies else ()
+        inputs = [*OPTIONS.values(), *known.values(), *(f"{ranker}.valid_vectors" for ranker in encoded)]
+        yield Node(fit_rankings_of(encoded), inputs, ["fitted_rankings", "fits"], name="fit_rankings")
     if layout.makes_shop:
         made["references"] = "reference_scores"
     yield Node(measure_rankings_of(split), {**known, **made}, metrics, name=f"measure_{split}_rankings")

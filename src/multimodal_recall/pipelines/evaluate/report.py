@@ -22,6 +22,7 @@ def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:
         model_scores: ds.Dataset,
         query_metrics: ds.Dataset,
         breakdown: pd.DataFrame,
+        calibration: pd.DataFrame,
         answers: dict[int, list[int]],
         examples: dict[str, ChunkTables] | None = None,
         labels: list[str] | None = None,
@@ -36,6 +37,7 @@ def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:
             model_scores: A column a model.
             query_metrics: Of all rankings.
             breakdown: Of the headline model.
+            calibration: Of the headline model.
             answers: Right products of each query.
             examples: The split's chunks, for the queries' texts and the products' boxes.
             labels: The label names.
@@ -53,7 +55,7 @@ def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:
             confidence=options.confidence,
             headline=comparison[comparison["split"] == split].rename(columns={"nDCG@5": "ndcg_at_5"}),
             ranking=headline,
-            scores_are_log_odds=True,
+            calibration=calibration,
             candidates=_drawn_candidates(model_scores.to_table().to_pandas(), headline, answers, examples),
             queries=query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas(),
             breakdown=breakdown,
