@@ -16,7 +16,7 @@ from multimodal_recall.options import (
     ShopOptions,
     WordVectorOptions,
 )
-from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import GraphReasoningOptions, RankerOptions, TwoTowerOptions
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
 GROUPS = {
@@ -26,12 +26,12 @@ GROUPS = {
     "word_vectors": WordVectorOptions,
     "featurize": QueryOptions,
     "sample_negatives": NegativeOptions,
-    "two_tower": RankerOptions,
+    **dict.fromkeys(("two_tower", "graph_reasoning"), RankerOptions),
     "evaluate": EvaluateOptions,
 }
 STRUCTURE = {"seed", "chunks", "rankers"}
 TWO_TOWER = {"kind": "two_tower"}
-MODELS = (TwoTowerOptions,)
+MODELS = (TwoTowerOptions, GraphReasoningOptions)
 
 
 @pytest.mark.parametrize("env", ["base", "kddcup", "photos"])

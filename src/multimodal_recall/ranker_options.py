@@ -32,7 +32,21 @@ class TwoTowerOptions:
     """Dropout in the head."""
 
 
-ModelOptions = TwoTowerOptions
+@dataclass(frozen=True, config=STRICT)
+class GraphReasoningOptions:
+    """Section 5, WST: graph reasoning over boxes and over words, compared by their cosine."""
+
+    kind: Literal["graph_reasoning"] = "graph_reasoning"
+    """The system."""
+    state: Positive = 2048
+    """Width of a box, a word and both vectors."""
+    layers: Positive = 4
+    """Layers of graph reasoning in each tower."""
+    scale: Annotated[float, Field(gt=0)] = 14.0
+    """What the cosine is multiplied with to be a score; ``margin`` is in units of the score."""
+
+
+ModelOptions = Annotated[TwoTowerOptions | GraphReasoningOptions, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -87,6 +87,40 @@ class BiLstm(nn.Module):
         return torch.cat([forwards, backwards], dim=1).index_select(0, packed.sequences)
 
 
+class BiGru(nn.Module):
+    """The last state of each direction of a GRU.
+
+    Weights and results are those of ``nn.GRU``; not run by it for the reasons of ``BiLstm``.
+    """
+
+    def __init__(self, inputs: int, state: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(inputs, state, bidirectional=True)
+
+    def stacked(self, name: str) -> Tensor:
+        """A weight of both directions (2, ...), in each the gates one after the other: reset, keep, new."""
+        return torch.stack([getattr(self.gru, f"{name}_l0{direction}") for direction in ("", "_reverse")])
+
+    def forward(self, data: Tensor, packed: Packing) -> Tensor:
+        """Encode packed entries (E, inputs) into (2, S, state), forwards and backwards."""
+        both = torch.stack([data, data.index_select(0, packed.backwards)])
+        gates = torch.baddbmm(self.stacked("bias_ih").unsqueeze(1), both, self.stacked("weight_ih").mT)
+        weight, bias = self.stacked("weight_hh").mT, self.stacked("bias_hh").unsqueeze(1)
+        hidden, ended = None, []
+        for gate in gates.split(packed.sizes, dim=1):
+            recurrent = bias
+            if hidden is not None:
+                hidden, last = hidden.split([gate.shape[1], hidden.shape[1] - gate.shape[1]], dim=1)
+                ended.append(last)
+                recurrent = torch.baddbmm(bias, hidden, weight)
+            reset, keep, new = gate.float().chunk(3, dim=2)
+            of_reset, of_keep, of_new = recurrent.float().chunk(3, dim=2)
+            new = (new + (reset + of_reset).sigmoid() * of_new).tanh()
+            keep = (keep + of_keep).sigmoid()
+            hidden = new - keep * new if hidden is None else new + keep * (hidden - new)
+        return torch.cat([hidden, *reversed(ended)], dim=1).index_select(1, packed.sequences)
+
+
 class WordVectors(nn.Module):
     """The vectors of the words (words, size), frozen: a buffer that ``Ranker.start`` fills."""
 
