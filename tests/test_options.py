@@ -16,7 +16,7 @@ from multimodal_recall.options import (
     ShopOptions,
     WordVectorOptions,
 )
-from multimodal_recall.ranker_options import GraphReasoningOptions, RankerOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import GraphReasoningOptions, RankerOptions, SiameseOptions, TwoTowerOptions
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
 GROUPS = {
@@ -26,12 +26,12 @@ GROUPS = {
     "word_vectors": WordVectorOptions,
     "featurize": QueryOptions,
     "sample_negatives": NegativeOptions,
-    **dict.fromkeys(("two_tower", "graph_reasoning"), RankerOptions),
+    **dict.fromkeys(("two_tower", "two_tower_transformer", "graph_reasoning", "siamese"), RankerOptions),
     "evaluate": EvaluateOptions,
 }
 STRUCTURE = {"seed", "chunks", "rankers"}
 TWO_TOWER = {"kind": "two_tower"}
-MODELS = (TwoTowerOptions, GraphReasoningOptions)
+MODELS = (TwoTowerOptions, GraphReasoningOptions, SiameseOptions)
 
 
 @pytest.mark.parametrize("env", ["base", "kddcup", "photos"])
@@ -63,6 +63,8 @@ def test_every_option_has_a_sentence() -> None:
         (IngestOptions, {"max_boxes": 0}, "greater than 0"),
         (IngestOptions, {"box_order": "smallest"}, "file"),
         (TwoTowerOptions, {"image_state": 7}, "multiple of 2"),
+        (TwoTowerOptions, {"words": "transformer", "word_state": 6}, "multiple of transformer_heads"),
+        (SiameseOptions, {"heads": 5}, "multiple of heads"),
         (RankerOptions, {"model": {"kind": "two_towers"}}, "two_tower"),
         (RankerOptions, {"model": TWO_TOWER, "loss": "hinges"}, "cross_entropy"),
         (RankerOptions, {"model": TWO_TOWER, "epochs": "many"}, "valid integer"),

@@ -22,14 +22,27 @@ class TwoTowerOptions:
 
     kind: Literal["two_tower"] = "two_tower"
     """The system."""
+    words: Literal["lstm", "transformer"] = "lstm"
+    """What reads the words: a BiLSTM, as published, or transformer layers."""
+    boxes: Literal["lstm", "transformer"] = "lstm"
+    """What reads the boxes: the same choice."""
     word_state: EvenWidth = 128
-    """Width of the word BiLSTM's vector, both directions together."""
+    """Width of the words' vector, both directions together."""
     image_state: EvenWidth = 1024
     """Width of the image vector, both directions together."""
+    transformer_layers: Positive = 2
+    """Layers of each transformer."""
+    transformer_heads: Positive = 4
+    """Attention heads of each transformer."""
     head_state: Positive = 512
     """Width of the head's hidden layer."""
     dropout: Share = 0.1
-    """Dropout in the head."""
+    """Dropout in the head and in the transformers."""
+
+    def __post_init__(self) -> None:
+        for reader, name in ((self.words, "word_state"), (self.boxes, "image_state")):
+            if reader == "transformer" and (width := getattr(self, name)) % self.transformer_heads:
+                raise ValueError(f"{name} ({width}) must be a multiple of transformer_heads ({self.transformer_heads})")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -46,7 +59,32 @@ class GraphReasoningOptions:
     """What the cosine is multiplied with to be a score; ``margin`` is in units of the score."""
 
 
-ModelOptions = Annotated[TwoTowerOptions | GraphReasoningOptions, Field(discriminator="kind")]
+@dataclass(frozen=True, config=STRICT)
+class SiameseOptions:
+    """Section 3, the twelfth place: a light BERT on tokens and one on boxes, compared by their dot product."""
+
+    kind: Literal["siamese"] = "siamese"
+    """The system."""
+    text_model: str | None = None
+    """Hub name or folder of a BERT whose tokenizer and first layers are taken; ``None``: from scratch, as published,
+    with the language model's tokenizer."""
+    max_tokens: Annotated[int, Field(gt=0, le=512)] = 30
+    """Tokens read of a query, special ones included."""
+    state: Positive = 768
+    """Width of both BERTs."""
+    layers: Positive = 4
+    """Layers of each."""
+    heads: Positive = 12
+    """Attention heads of each."""
+    dropout: Share = 0.1
+    """Dropout in both."""
+
+    def __post_init__(self) -> None:
+        if self.state % self.heads:
+            raise ValueError(f"state ({self.state}) must be a multiple of heads ({self.heads})")
+
+
+ModelOptions = Annotated[TwoTowerOptions | GraphReasoningOptions | SiameseOptions, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, config=STRICT)

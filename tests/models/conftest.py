@@ -8,12 +8,22 @@ import torch
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
-from multimodal_recall.ranker_options import GraphReasoningOptions, ModelOptions, RankerOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import (
+    GraphReasoningOptions,
+    ModelOptions,
+    RankerOptions,
+    SiameseOptions,
+    TwoTowerOptions,
+)
 
 SIZES = InputSizes(query_vector=6, box_feature=10, words=20, word_vector=5, labels=33, tokens=25)
 SYSTEMS: dict[str, ModelOptions] = {
     "two_tower": TwoTowerOptions(image_state=12, word_state=8, head_state=16, dropout=0.0),
+    "two_tower_transformer": TwoTowerOptions(
+        words="transformer", boxes="transformer", image_state=12, word_state=8, head_state=16, dropout=0.0
+    ),
     "graph_reasoning": GraphReasoningOptions(state=12, layers=2),
+    "siamese": SiameseOptions(state=12, layers=2, heads=2, dropout=0.0),
 }
 """Each system small and without dropout; the tests of rankers and training run on all of them."""
 MODEL = SYSTEMS["two_tower"]

@@ -7,12 +7,21 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import BertConfig, BertModel
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.encoders import BiGru, packing
 from multimodal_recall.models.ranker import InputSizes, build_ranker
 from multimodal_recall.models.systems.graph_reasoning import GraphReasoning
-from multimodal_recall.ranker_options import GraphReasoningOptions, ModelOptions, RankerOptions, TwoTowerOptions
+from multimodal_recall.models.systems.siamese import Siamese
+from multimodal_recall.models.transformer import Transformer
+from multimodal_recall.ranker_options import (
+    GraphReasoningOptions,
+    ModelOptions,
+    RankerOptions,
+    SiameseOptions,
+    TwoTowerOptions,
+)
 from tests.models.conftest import OPTIONS, SYSTEMS, make_ranker
 
 OFFICIAL = InputSizes(query_vector=768, box_feature=2048, words=5000, word_vector=300, labels=33)
@@ -35,6 +44,10 @@ def parameters(model: ModelOptions, sizes: InputSizes) -> dict[str, int]:
         # 2048. So the words' linear layer, from 300 (0.6 M), is what the query tower has more than published.
         (GraphReasoningOptions(), OFFICIAL, "query_tower", 117.5e6),
         (GraphReasoningOptions(), OFFICIAL, "image_tower", 121.7e6),
+        # section 3: with BERT's 30,522 tokens, 52.8 M and 54.4 M. The published image BERT, its linear layer included,
+        # holds a table of words and one of 512 positions, of which one row each is left.
+        (SiameseOptions(), replace(OFFICIAL, tokens=30522), "text", 52.8e6),
+        (SiameseOptions(), OFFICIAL, "image", 54.4e6 - (2048 + 1) * 768 - (30521 + 511) * 768),
     ],
 )
 def test_parameters_of_the_published_sizes(model: ModelOptions, sizes: InputSizes, part: str, published: float) -> None:
@@ -73,3 +86,61 @@ def test_graph_reasoning_scores_are_scaled_cosines(arrays: ChunkArrays, pairs: P
     cosines = functional.cosine_similarity(queries[batch.pair_queries], products[batch.pair_products])
     torch.testing.assert_close(ranker(batch), 14 * cosines)
     assert np.ptp(cosines.detach().numpy()) > 0.1
+
+
+def test_transformers_read_the_order_of_words_but_not_of_boxes(arrays: ChunkArrays, pairs: Pairs) -> None:
+    ranker = make_ranker(options=replace(OPTIONS, model=SYSTEMS["two_tower_transformer"])).eval()
+    (query,), (product,) = np.where(arrays.word_counts == 4)[0][:1], np.where(arrays.box_counts == 5)[0][:1]
+    batch = arrays.batch(Pairs(np.array([query]), np.array([product]), np.array([1])))
+    boxes = {name: getattr(batch, name).flip(1) for name in ("box_features", "box_positions", "box_labels")}
+    torch.testing.assert_close(ranker(replace(batch, **boxes)), ranker(batch))
+    words = replace(batch, word_ids=batch.word_ids.flip(1))
+    assert (ranker.encode_queries(words) - ranker.encode_queries(batch)).abs().max() > 1e-3
+
+
+def test_a_transformer_equals_its_layers_on_each_sequence_alone() -> None:
+    torch.manual_seed(0)
+    encoder, data, lengths = Transformer(8, 2, 2, dropout=0.0), torch.randn(3, 4, 8), torch.tensor([2, 4, 1])
+    vectors = encoder(data, torch.arange(4) >= lengths[:, None])
+    for sequence, length, vector in zip(data, lengths, vectors, strict=True):
+        alone = nn.Sequential(*encoder.layers, encoder.norm)(sequence[None, :length])
+        torch.testing.assert_close(vector, alone[0].mean(dim=0))
+
+
+def siamese() -> Siamese:
+    return make_ranker(options=replace(OPTIONS, model=SYSTEMS["siamese"])).eval()
+
+
+def test_the_siamese_score_is_the_dot_product_of_both_pooled_outputs(arrays: ChunkArrays, pairs: Pairs) -> None:
+    ranker, batch = siamese(), arrays.batch(pairs)
+    queries, products = ranker.encode_queries(batch), ranker.encode_products(batch)
+    expected = torch.stack(
+        [queries[q] @ products[p] for q, p in zip(batch.pair_queries, batch.pair_products, strict=True)]
+    )
+    torch.testing.assert_close(ranker(batch), expected)
+    alone = ranker.text(batch.token_ids[:1][~batch.token_mask[:1]][None])
+    torch.testing.assert_close(queries[:1], ranker.text.pooler(alone.last_hidden_state), rtol=0, atol=1e-5)
+
+
+def test_the_place_of_a_box_does_not_enter_but_that_of_the_first(arrays: ChunkArrays, pairs: Pairs) -> None:
+    ranker = siamese()
+    product = np.flatnonzero(arrays.box_counts == 5)[:1]
+    batch = arrays.batch(Pairs(np.array([0]), product, np.array([1])))
+    for order, same in (([0, 4, 2, 3, 1], True), ([1, 0, 2, 3, 4], False)):
+        moved = replace(batch, box_features=batch.box_features[:, order])
+        assert torch.allclose(ranker.encode_products(moved), ranker.encode_products(batch), rtol=0, atol=1e-5) == same
+
+
+def test_a_siamese_starts_from_the_first_layers_of_a_bert_that_fits() -> None:
+    def bert(layers: int, tokens: int) -> BertModel:
+        sizes = {"hidden_size": 12, "num_attention_heads": 2, "intermediate_size": 48}
+        return BertModel(BertConfig(num_hidden_layers=layers, vocab_size=tokens, **sizes))
+
+    ranker, deeper = siamese(), bert(layers=3, tokens=25)
+    ranker.start_from_text_model(deeper)
+    for name, weight in ranker.text.state_dict().items():
+        assert torch.equal(weight, deeper.state_dict()[name]), name
+    with pytest.raises(ValueError, match=r"word_embeddings.weight, \(25, 12\) was wanted and \(24, 12\) found"):
+        ranker.start_from_text_model(bert(layers=3, tokens=24))
+    with pytest.raises(ValueError, match=r"layer.1.*and none found"):
+        ranker.start_from_text_model(bert(layers=1, tokens=25))

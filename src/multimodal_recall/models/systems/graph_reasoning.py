@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.encoders import BiGru, Packing, WordVectors, packing
+from multimodal_recall.models.encoders import BiGru, Packing, WordVectors, packing, unpacked
 from multimodal_recall.models.ranker import DotRanker, InputSizes
 from multimodal_recall.ranker_options import GraphReasoningOptions
 
@@ -28,9 +28,8 @@ class GraphReasoning(nn.Module):
 
     def forward(self, data: Tensor, places: Tensor, mask: Tensor) -> Tensor:
         """Let the entries of each sequence learn from each other."""
-        parts = self.theta_phi_g(data)
-        padded = parts.new_zeros(mask.numel(), parts.shape[1]).index_copy(0, places, parts).unflatten(0, mask.shape)
-        theta, phi, g = padded.chunk(3, dim=2)  # zero on padding, which so tells nothing
+        # zero on padding, which so tells nothing
+        theta, phi, g = unpacked(self.theta_phi_g(data), places, mask).chunk(3, dim=2)
         affinity = theta @ phi.mT / (~mask).sum(dim=1)[:, None, None]
         told = (affinity @ g).flatten(0, 1).index_select(0, places)
         return data + self.norm(self.back(told).float())
@@ -60,7 +59,7 @@ class GraphTower(nn.Module):
 class GraphReasoningRanker(DotRanker):
     """The scaled cosine of a query's words and a product's boxes; positions and labels are not read.
 
-    Features are layer-normalised first, as in ``BoxLstm``.
+    Features are layer-normalised first, as in ``BoxEncoder``.
     """
 
     def __init__(self, options: GraphReasoningOptions, sizes: InputSizes) -> None:
