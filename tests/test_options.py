@@ -16,9 +16,16 @@ from multimodal_recall.options import (
     ShopOptions,
     WordVectorOptions,
 )
-from multimodal_recall.ranker_options import GraphReasoningOptions, RankerOptions, SiameseOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import (
+    ConcatQueryOptions,
+    GraphReasoningOptions,
+    RankerOptions,
+    SiameseOptions,
+    TwoTowerOptions,
+)
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
+RANKERS = ("two_tower", "two_tower_transformer", "graph_reasoning", "siamese", "concat_query")
 GROUPS = {
     "make_shop": ShopOptions,
     "ingest": IngestOptions,
@@ -26,12 +33,14 @@ GROUPS = {
     "word_vectors": WordVectorOptions,
     "featurize": QueryOptions,
     "sample_negatives": NegativeOptions,
-    **dict.fromkeys(("two_tower", "two_tower_transformer", "graph_reasoning", "siamese"), RankerOptions),
+    **dict.fromkeys(
+        ("two_tower", "two_tower_transformer", "graph_reasoning", "siamese", "concat_query"), RankerOptions
+    ),
     "evaluate": EvaluateOptions,
 }
 STRUCTURE = {"seed", "chunks", "rankers"}
 TWO_TOWER = {"kind": "two_tower"}
-MODELS = (TwoTowerOptions, GraphReasoningOptions, SiameseOptions)
+MODELS = (TwoTowerOptions, GraphReasoningOptions, SiameseOptions, ConcatQueryOptions)
 
 
 @pytest.mark.parametrize("env", ["base", "kddcup", "photos"])

@@ -84,7 +84,33 @@ class SiameseOptions:
             raise ValueError(f"state ({self.state}) must be a multiple of heads ({self.heads})")
 
 
-ModelOptions = Annotated[TwoTowerOptions | GraphReasoningOptions | SiameseOptions, Field(discriminator="kind")]
+@dataclass(frozen=True, config=STRICT)
+class ConcatQueryOptions:
+    """Section 4, the Ai-Light baseline: parts of a box side by side, query and image compared by an MLP."""
+
+    kind: Literal["concat_query"] = "concat_query"
+    """The system."""
+    word_state: EvenWidth = 128
+    """Width of the word BiLSTM's vector, both directions together."""
+    label_state: Positive = 128
+    """Width of a box's label."""
+    feature_state: Positive = 512
+    """Width of a box's feature."""
+    position_state: Positive = 512
+    """Width of a box's position."""
+    image_state: EvenWidth = 1152
+    """Width of the image vector, both directions together."""
+    head_state: Positive = 512
+    """Width of the head's first hidden layer."""
+    second_head_state: Positive = 128
+    """Width of its second."""
+    dropout: Share = 0.1
+    """Dropout in the head."""
+
+
+ModelOptions = Annotated[
+    TwoTowerOptions | GraphReasoningOptions | SiameseOptions | ConcatQueryOptions, Field(discriminator="kind")
+]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -126,9 +152,11 @@ class RankerOptions:
     """Passes over the training chunks."""
     batch_size: Positive = 1000
     """Pairs a step, right and wrong ones together, over all processes."""
+    optimiser: Literal["adam", "nadam"] = "adam"
+    """Adam, or Adam with Nesterov's momentum."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    """Adam's learning rate."""
+    """The optimiser's learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's weight decay; 0 is plain Adam."""
+    """Decoupled weight decay (AdamW); 0 is plain Adam."""
     processes: Positive = 1
     """Processes (one a GPU) that train together; each takes its share of every batch."""

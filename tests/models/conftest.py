@@ -9,6 +9,7 @@ import torch
 from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
 from multimodal_recall.ranker_options import (
+    ConcatQueryOptions,
     GraphReasoningOptions,
     ModelOptions,
     RankerOptions,
@@ -24,6 +25,16 @@ SYSTEMS: dict[str, ModelOptions] = {
     ),
     "graph_reasoning": GraphReasoningOptions(state=12, layers=2),
     "siamese": SiameseOptions(state=12, layers=2, heads=2, dropout=0.0),
+    "concat_query": ConcatQueryOptions(
+        word_state=8,
+        label_state=3,
+        feature_state=5,
+        position_state=4,
+        image_state=12,
+        head_state=16,
+        second_head_state=8,
+        dropout=0.0,
+    ),
 }
 """Each system small and without dropout; the tests of rankers and training run on all of them."""
 MODEL = SYSTEMS["two_tower"]

@@ -10,12 +10,14 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
-from multimodal_recall.models.encoders import BiGru, packing
+from multimodal_recall.models.encoders import BiGru, BiLstm, packing
+from multimodal_recall.models.heads import ConcatMlp
 from multimodal_recall.models.ranker import InputSizes, build_ranker
 from multimodal_recall.models.systems.graph_reasoning import GraphReasoning
 from multimodal_recall.models.systems.siamese import Siamese
 from multimodal_recall.models.transformer import Transformer
 from multimodal_recall.ranker_options import (
+    ConcatQueryOptions,
     GraphReasoningOptions,
     ModelOptions,
     RankerOptions,
@@ -48,6 +50,8 @@ def parameters(model: ModelOptions, sizes: InputSizes) -> dict[str, int]:
         # holds a table of words and one of 512 positions, of which one row each is left.
         (SiameseOptions(), replace(OFFICIAL, tokens=30522), "text", 52.8e6),
         (SiameseOptions(), OFFICIAL, "image", 54.4e6 - (2048 + 1) * 768 - (30521 + 511) * 768),
+        # section 4: 2048 -> 512 -> 128 -> 2, from a query of 768 + 128 and an image of 1152
+        (ConcatQueryOptions(), OFFICIAL, "head", (2048 + 1) * 512 + (512 + 1) * 128 + (128 + 1) * 2),
     ],
 )
 def test_parameters_of_the_published_sizes(model: ModelOptions, sizes: InputSizes, part: str, published: float) -> None:
@@ -144,3 +148,24 @@ def test_a_siamese_starts_from_the_first_layers_of_a_bert_that_fits() -> None:
         ranker.start_from_text_model(bert(layers=3, tokens=24))
     with pytest.raises(ValueError, match=r"layer.1.*and none found"):
         ranker.start_from_text_model(bert(layers=1, tokens=25))
+
+
+def test_the_average_of_a_bilstm_is_that_of_torchs_outputs() -> None:
+    torch.manual_seed(0)
+    encoder, data, lengths = BiLstm(4, 6, averaged=True), torch.randn(5, 3, 4), torch.tensor([2, 3, 1, 3, 2])
+    packed = packing(torch.arange(3) >= lengths[:, None])
+    vectors = encoder(data.flatten(0, 1)[packed.places], packed, *encoder.input_layer())
+    for sequence, length, vector in zip(data, lengths, vectors, strict=True):
+        outputs, _ = encoder.lstm(sequence[:length, None])
+        torch.testing.assert_close(vector, outputs[:, 0].mean(dim=0))
+
+
+def test_a_head_of_two_hidden_layers_is_an_mlp_on_both_vectors() -> None:
+    torch.manual_seed(0)
+    head, queries, products = ConcatMlp(3, 5, 7, 0.0, 4), torch.randn(4, 3), torch.randn(6, 5)
+    first = nn.Linear(8, 7)
+    first.weight.data = torch.cat([head.query_part.weight, head.product_part.weight], dim=1)
+    first.bias.data = head.query_part.bias
+    mlp = nn.Sequential(first, nn.ReLU(), head.second, nn.ReLU(), head.last)
+    wrong, right = mlp(torch.cat([queries[1], products[2]]))
+    torch.testing.assert_close(head.score_all(queries, products)[1, 2], right - wrong)

@@ -40,7 +40,7 @@ def packing(mask: Tensor) -> Packing:
 
 
 class BiLstm(nn.Module):
-    """One vector a sequence: the last state of each direction, side by side.
+    """One vector a sequence: the last state of each direction, or the mean of its outputs, side by side.
 
     The published code took the first position's output, where one direction has seen a single entry.
 
@@ -49,8 +49,9 @@ class BiLstm(nn.Module):
     takes float16 for bfloat16 (ATen/cudnn/AutocastRNN.cpp).
     """
 
-    def __init__(self, inputs: int, state: int) -> None:
+    def __init__(self, inputs: int, state: int, averaged: bool = False) -> None:
         super().__init__()
+        self.averaged = averaged
         self.lstm = nn.LSTM(inputs, state // 2, bidirectional=True)
 
     def stacked(self, name: str) -> Tensor:
@@ -72,7 +73,7 @@ class BiLstm(nn.Module):
         """
         both = torch.stack([data, data.index_select(0, packed.backwards)])
         gates = torch.baddbmm(bias.unsqueeze(1), both, weight.mT)  # (2, E, 2 * state)
-        recurrent, hidden, state, ended = self.stacked("weight_hh").mT, None, None, []
+        recurrent, hidden, state, ended, outputs = self.stacked("weight_hh").mT, None, None, [], []
         for gate in gates.split(packed.sizes, dim=1):
             if hidden is not None:
                 parts = [gate.shape[1], hidden.shape[1] - gate.shape[1]]
@@ -83,8 +84,18 @@ class BiLstm(nn.Module):
             new = let_in.sigmoid() * new.tanh()
             state = new if state is None else new + keep.sigmoid() * state
             hidden = let_out.sigmoid() * state.tanh()
-        forwards, backwards = torch.cat([hidden, *reversed(ended)], dim=1)
+            if self.averaged:
+                outputs.append(hidden)
+        both = means(outputs) if self.averaged else torch.cat([hidden, *reversed(ended)], dim=1)
+        forwards, backwards = both
         return torch.cat([forwards, backwards], dim=1).index_select(0, packed.sequences)
+
+
+def means(steps: list[Tensor]) -> Tensor:
+    """Average sequences (..., S, D) that are given step by step, (..., n, D) of the n first that reach it."""
+    ranks = torch.cat([torch.arange(step.shape[-2]) for step in steps]).to(steps[0].device)
+    sums = torch.zeros_like(steps[0]).index_add(-2, ranks, torch.cat(steps, dim=-2))
+    return sums / torch.bincount(ranks).unsqueeze(1)
 
 
 class BiGru(nn.Module):
@@ -152,12 +163,12 @@ class SentenceAndWords(nn.Module):
         query_vectors (Q, D), word_ids (Q, W), word_mask (Q, W) -> (Q, D + word_state).
     """
 
-    def __init__(self, vector_size: int, word_vectors: WordVectors, word_state: int) -> None:
+    def __init__(self, vector_size: int, word_vectors: WordVectors, word_state: int, averaged: bool = False) -> None:
         super().__init__()
         self.word_vectors = word_vectors
         self.sentence_norm = nn.LayerNorm(vector_size)
         self.word_norm = nn.LayerNorm(word_vectors.size)
-        self.words = BiLstm(word_vectors.size, word_state)
+        self.words = BiLstm(word_vectors.size, word_state, averaged)
         self.size = vector_size + word_state
 
     def forward(self, batch: Batch) -> Tensor:
