@@ -18,7 +18,7 @@ from multimodal_recall.options import (
     ShopOptions,
     WordVectorOptions,
 )
-from multimodal_recall.ranker_options import McanOptions, ModelOptions, RankerOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import McanOptions, ModelOptions, RankerOptions, SiameseOptions, TwoTowerOptions
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
 GROUPS = {
@@ -72,6 +72,8 @@ def test_every_option_has_a_sentence() -> None:
         (IngestOptions, {"box_order": "smallest"}, "file"),
         (TwoTowerOptions, {"image_state": 7}, "multiple of 2"),
         (McanOptions, {"heads": 3}, "must be a multiple of model.heads"),
+        (TwoTowerOptions, {"words": "transformer", "word_state": 6}, "multiple of transformer_heads"),
+        (SiameseOptions, {"heads": 5}, "multiple of heads"),
         (RankerOptions, {"model": {"kind": "two_towers"}}, "two_tower"),
         (RankerOptions, {"model": TWO_TOWER, "loss": "hinges"}, "cross_entropy"),
         (RankerOptions, {"model": TWO_TOWER, "epochs": "many"}, "valid integer"),

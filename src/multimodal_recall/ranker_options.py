@@ -28,12 +28,88 @@ class TwoTowerOptions:
 
     kind: Literal["two_tower"] = "two_tower"
     """The system."""
+    words: Literal["lstm", "transformer"] = "lstm"
+    """What reads the words: a BiLSTM, as published, or transformer layers."""
+    boxes: Literal["lstm", "transformer"] = "lstm"
+    """What reads the boxes: the same choice."""
     word_state: EvenWidth = 128
-    """Width of the word BiLSTM's vector, both directions together."""
+    """Width of the words' vector, both directions together."""
     image_state: EvenWidth = 1024
     """Width of the image vector, both directions together."""
+    transformer_layers: Positive = 2
+    """Layers of each transformer."""
+    transformer_heads: Positive = 4
+    """Attention heads of each transformer."""
     head_state: Positive = 512
     """Width of the head's hidden layer."""
+    dropout: Share = 0.1
+    """Dropout in the head and in the transformers."""
+
+    def __post_init__(self) -> None:
+        for reader, name in ((self.words, "word_state"), (self.boxes, "image_state")):
+            if reader == "transformer" and (width := getattr(self, name)) % self.transformer_heads:
+                raise ValueError(f"{name} ({width}) must be a multiple of transformer_heads ({self.transformer_heads})")
+
+
+@dataclass(frozen=True, config=STRICT)
+class GraphReasoningOptions:
+    """Section 5, WST: graph reasoning over boxes and over words, compared by their cosine."""
+
+    kind: Literal["graph_reasoning"] = "graph_reasoning"
+    """The system."""
+    state: Positive = 2048
+    """Width of a box, a word and both vectors."""
+    layers: Positive = 4
+    """Layers of graph reasoning in each tower."""
+    scale: Annotated[float, Field(gt=0)] = 14.0
+    """What the cosine is multiplied with to be a score; ``margin`` is in units of the score."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class SiameseOptions:
+    """Section 3, the twelfth place: a light BERT on tokens and one on boxes, compared by their dot product."""
+
+    kind: Literal["siamese"] = "siamese"
+    """The system."""
+    text_model: str | None = None
+    """Hub name or folder of a BERT whose tokenizer and first layers are taken; ``None``: from scratch, as published,
+    with the language model's tokenizer."""
+    max_tokens: Annotated[int, Field(gt=0, le=512)] = 30
+    """Tokens read of a query, special ones included."""
+    state: Positive = 768
+    """Width of both BERTs."""
+    layers: Positive = 4
+    """Layers of each."""
+    heads: Positive = 12
+    """Attention heads of each."""
+    dropout: Share = 0.1
+    """Dropout in both."""
+
+    def __post_init__(self) -> None:
+        if self.state % self.heads:
+            raise ValueError(f"state ({self.state}) must be a multiple of heads ({self.heads})")
+
+
+@dataclass(frozen=True, config=STRICT)
+class ConcatQueryOptions:
+    """Section 4, the Ai-Light baseline: parts of a box side by side, query and image compared by an MLP."""
+
+    kind: Literal["concat_query"] = "concat_query"
+    """The system."""
+    word_state: EvenWidth = 128
+    """Width of the word BiLSTM's vector, both directions together."""
+    label_state: Positive = 128
+    """Width of a box's label."""
+    feature_state: Positive = 512
+    """Width of a box's feature."""
+    position_state: Positive = 512
+    """Width of a box's position."""
+    image_state: EvenWidth = 1152
+    """Width of the image vector, both directions together."""
+    head_state: Positive = 512
+    """Width of the head's first hidden layer."""
+    second_head_state: Positive = 128
+    """Width of its second."""
     dropout: Share = 0.1
     """Dropout in the head."""
 
@@ -139,7 +215,14 @@ class VisualBertOptions:
 
 
 ModelOptions = Annotated[
-    TwoTowerOptions | QueryLikelihoodOptions | BagOfWordsOptions | McanOptions | VisualBertOptions,
+    TwoTowerOptions
+    | McanOptions
+    | VisualBertOptions
+    | SiameseOptions
+    | ConcatQueryOptions
+    | GraphReasoningOptions
+    | QueryLikelihoodOptions
+    | BagOfWordsOptions,
     Field(discriminator="kind"),
 ]
 
@@ -185,9 +268,11 @@ class RankerOptions:
     """Passes over the training chunks."""
     batch_size: Positive = 1000
     """Pairs a step, right and wrong ones together, over all processes."""
+    optimiser: Literal["adam", "nadam"] = "adam"
+    """Adam, or Adam with Nesterov's momentum."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    """Adam's learning rate."""
+    """The optimiser's learning rate."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's weight decay; 0 is plain Adam."""
+    """Decoupled weight decay (AdamW); 0 is plain Adam."""
     processes: Positive = 1
     """Processes (one a GPU) that train together; each takes its share of every batch."""

@@ -10,10 +10,13 @@ from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
 from multimodal_recall.ranker_options import (
     BagOfWordsOptions,
+    ConcatQueryOptions,
+    GraphReasoningOptions,
     McanOptions,
     ModelOptions,
     QueryLikelihoodOptions,
     RankerOptions,
+    SiameseOptions,
     TwoTowerOptions,
     VisualBertOptions,
 )
@@ -38,6 +41,21 @@ SYSTEMS: dict[str, ModelOptions] = {
     ),
     "visual_bert": VisualBertOptions(
         max_tokens=12, width=16, layers=1, heads=2, feed_forward=16, head_state=16, dropout=0.0
+    ),
+    "two_tower_transformer": TwoTowerOptions(
+        words="transformer", boxes="transformer", image_state=12, word_state=8, head_state=16, dropout=0.0
+    ),
+    "graph_reasoning": GraphReasoningOptions(state=12, layers=2),
+    "siamese": SiameseOptions(state=12, layers=2, heads=2, dropout=0.0),
+    "concat_query": ConcatQueryOptions(
+        word_state=8,
+        label_state=3,
+        feature_state=5,
+        position_state=4,
+        image_state=12,
+        head_state=16,
+        second_head_state=8,
+        dropout=0.0,
     ),
 }
 """Each system small and without dropout; the tests of rankers and training run on all of them."""

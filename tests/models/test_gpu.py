@@ -6,7 +6,6 @@ import torch
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.ranker import Ranker
-from tests.models.conftest import make_ranker
 from tests.models.test_training import trainer
 
 pytestmark = [
@@ -17,7 +16,7 @@ pytestmark = [
 
 def test_scores_agree_with_the_cpu(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
     on_cpu = ranker.score(arrays, pairs)
-    np.testing.assert_allclose(make_ranker().cuda().score(arrays, pairs), on_cpu, atol=1e-3)
+    np.testing.assert_allclose(ranker.cuda().score(arrays, pairs), on_cpu, atol=1e-3)
 
 
 def test_training_runs_on_the_gpu_and_learns() -> None:

@@ -82,6 +82,12 @@ def test_every_system_resumes(options: RankerOptions) -> None:
     check_resuming(options, kill_after=4)
 
 
+def test_nadam_resumes() -> None:
+    options = replace(OPTIONS, optimiser="nadam")
+    assert isinstance(trainer(options=options).optimiser.optimizer, torch.optim.NAdam)
+    check_resuming(options, kill_after=4)
+
+
 def check_resuming(options: RankerOptions, kill_after: int) -> None:
     whole = trainer(options=options)
     best, log = whole.fit()

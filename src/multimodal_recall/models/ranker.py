@@ -129,6 +129,28 @@ class TowerRanker(Ranker):
         return self._vectors_by(encode, arrays, pairs, np.float32)
 
 
+class DotRanker(TowerRanker):
+    """Towers whose vectors are as wide, compared by their dot product times ``scale``."""
+
+    scale = 1.0
+
+    def pair_vectors(self, batch: Batch) -> Tensor:
+        """(N, D): the summands of the dot product."""
+        # index_select and not [...]: on several CPU threads the gradient of the latter adds up in any order.
+        queries = self.encode_queries(batch).index_select(0, batch.pair_queries)
+        return queries * self.encode_products(batch).index_select(0, batch.pair_products)
+
+    def score_vectors(self, vectors: Tensor) -> Tensor:
+        """(N, D) -> (N,)."""
+        return self.scale * vectors.float().sum(dim=1)
+
+    def score_all(self, batch: Batch) -> Tensor:
+        """(Q, P)."""
+        queries, products = self.encode_queries(batch).float(), self.encode_products(batch).float()
+        with torch.autocast(queries.device.type, enabled=False):  # bfloat16 has 8 bits: a score of 10 in steps of 1/16
+            return self.scale * queries @ products.T
+
+
 def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = None) -> Ranker:
     """Make an untrained ranker: the class that ``models/systems/<model.kind>.py`` calls ``build``.
 

@@ -178,9 +178,11 @@ class Trainer:
         self.accelerator = Accelerator(
             mixed_precision=precision, cpu=best_device().type == "cpu", kwargs_handlers=[how]
         )
-        optimiser = torch.optim.AdamW(
-            ranker.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
-        )
+        rates = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
+        if options.optimiser == "adam":
+            optimiser = torch.optim.AdamW(ranker.parameters(), **rates, fused=True)
+        else:
+            optimiser = torch.optim.NAdam(ranker.parameters(), **rates, decoupled_weight_decay=True)
         self.objective, self.optimiser = self.accelerator.prepare(Objective(ranker, options), optimiser)
         self.ranker = ranker  # the one inside
         self.options, self.seed, self.chunks = options, seed, chunks

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.ranker import InputSizes, TowerRanker
+from multimodal_recall.models.ranker import DotRanker, InputSizes
 from multimodal_recall.models.whole_product import WholeProduct
 from multimodal_recall.ranker_options import BagOfWordsOptions
 
 
-class BagOfWords(TowerRanker):
+class BagOfWords(DotRanker):
     """The sum of the words' own vectors beside an MLP on the product, both of length 1."""
 
     def __init__(self, options: BagOfWordsOptions, sizes: InputSizes) -> None:
@@ -39,19 +39,6 @@ class BagOfWords(TowerRanker):
     def encode_products(self, batch: Batch) -> Tensor:
         """(P, size), of length 1."""
         return functional.normalize(self.layers(self.product(batch)).float(), dim=1)
-
-    def score_all(self, batch: Batch) -> Tensor:
-        """(Q, P): scaled cosines."""
-        return self.scale * self.encode_queries(batch) @ self.encode_products(batch).T
-
-    def pair_vectors(self, batch: Batch) -> Tensor:
-        """(N, size): the product of both, entry by entry."""
-        queries = self.encode_queries(batch).index_select(0, batch.pair_queries)
-        return queries * self.encode_products(batch).index_select(0, batch.pair_products)
-
-    def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(N, size) -> (N,)."""
-        return self.scale * vectors.sum(dim=1)
 
     def extra_loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the right queries' words as the product's tags, by the same cosines with a bias a word."""

@@ -6,6 +6,7 @@ from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.encoders import BoxLstm, LabelVectors, SentenceAndWords, WordVectors
 from multimodal_recall.models.heads import ConcatMlp
 from multimodal_recall.models.ranker import InputSizes, TowerRanker
+from multimodal_recall.models.transformer import BoxTransformer, SentenceAndWordTransformer, Transformer
 from multimodal_recall.ranker_options import TwoTowerOptions
 
 
@@ -16,8 +17,19 @@ class TwoTower(TowerRanker):
         super().__init__()
         words = WordVectors(sizes.words, sizes.word_vector)
         labels = LabelVectors(sizes.labels, sizes.word_vector)
-        self.query_encoder = SentenceAndWords(sizes.query_vector, words, options.word_state)
-        self.image_encoder = BoxLstm(sizes.box_feature, labels, options.image_state)
+
+        def transformer(state: int) -> Transformer:
+            return Transformer(state, options.transformer_layers, options.transformer_heads, options.dropout)
+
+        if options.words == "lstm":
+            self.query_encoder = SentenceAndWords(sizes.query_vector, words, options.word_state)
+        else:
+            layers = transformer(options.word_state)
+            self.query_encoder = SentenceAndWordTransformer(sizes.query_vector, words, layers)
+        if options.boxes == "lstm":
+            self.image_encoder = BoxLstm(sizes.box_feature, labels, options.image_state)
+        else:
+            self.image_encoder = BoxTransformer(sizes.box_feature, labels, transformer(options.image_state))
         self.head = ConcatMlp(self.query_encoder.size, self.image_encoder.size, options.head_state, options.dropout)
 
     def encode_queries(self, batch: Batch) -> Tensor:

@@ -1,0 +1,64 @@
+"""The twelfth place: two light BERTs, one on tokens and one on boxes, compared by the dot product of their vectors."""
+
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, PreTrainedModel
+
+from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.ranker import DotRanker, InputSizes
+from multimodal_recall.ranker_options import SiameseOptions
+
+
+class Siamese(DotRanker):
+    """The score is the dot product of BERT's pooled outputs: a linear layer and tanh on the first token, and box.
+
+    Boxes have neither position nor label. The image BERT's tables of words and of positions have one row: the former
+    is not read, the latter is added to every box alike.
+    """
+
+    def __init__(self, options: SiameseOptions, sizes: InputSizes) -> None:
+        super().__init__()
+        self.text = BertModel(_config(options, vocab_size=sizes.tokens))
+        self.first = nn.Linear(sizes.box_feature, options.state)
+        self.image = BertModel(_config(options, vocab_size=1, max_position_embeddings=1))
+
+    def start_from_text_model(self, text_model: PreTrainedModel) -> None:
+        """Take the embeddings, the first layers and the pooling of a BERT.
+
+        Raises:
+            ValueError: If it is no BERT or of another width.
+        """
+        given, wanted = text_model.state_dict(), self.text.state_dict()
+        for name, weight in wanted.items():
+            found = tuple(given[name].shape) if name in given else "none"
+            if found != tuple(weight.shape):
+                raise ValueError(
+                    f"the text model {text_model.name_or_path} does not fit: of {name}, {tuple(weight.shape)} was "
+                    f"wanted and {found} found. Name a BERT in model.text_model and its width in model.state, or null"
+                )
+        self.text.load_state_dict({name: given[name] for name in wanted})
+
+    def encode_queries(self, batch: Batch) -> Tensor:
+        """(Q, state)."""
+        return self.text(batch.token_ids, attention_mask=~batch.token_mask).pooler_output
+
+    def encode_products(self, batch: Batch) -> Tensor:
+        """(P, state)."""
+        boxes = self.first(batch.box_features.float())
+        same = batch.box_labels.new_zeros(1, boxes.shape[1])
+        return self.image(inputs_embeds=boxes, attention_mask=~batch.box_mask, position_ids=same).pooler_output
+
+
+def _config(options: SiameseOptions, **sizes: int) -> BertConfig:
+    return BertConfig(
+        hidden_size=options.state,
+        num_hidden_layers=options.layers,
+        num_attention_heads=options.heads,
+        intermediate_size=4 * options.state,
+        hidden_dropout_prob=options.dropout,
+        attention_probs_dropout_prob=options.dropout,
+        pad_token_id=None,  # else the first token's vector, whichever it is, would stay zero
+        **sizes,
+    )
+
+
+build = Siamese
