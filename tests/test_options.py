@@ -16,7 +16,13 @@ from multimodal_recall.options import (
     ShopOptions,
     WordVectorOptions,
 )
-from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import (
+    ImageHeadsOptions,
+    RankerOptions,
+    SentenceLevelOptions,
+    TwoTowerOptions,
+    WordLevelOptions,
+)
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
 GROUPS = {
@@ -31,7 +37,7 @@ GROUPS = {
 }
 STRUCTURE = {"seed", "chunks", "rankers"}
 TWO_TOWER = {"kind": "two_tower"}
-MODELS = (TwoTowerOptions,)
+MODELS = (TwoTowerOptions, ImageHeadsOptions, WordLevelOptions, SentenceLevelOptions)
 
 
 @pytest.mark.parametrize("env", ["base", "kddcup", "photos"])

@@ -32,7 +32,56 @@ class TwoTowerOptions:
     """Dropout in the head."""
 
 
-ModelOptions = TwoTowerOptions
+@dataclass(frozen=True, config=STRICT)
+class ImageHeadsOptions:
+    """The tenth place's image encoder: one vector of an image for the sentence, others for its tags."""
+
+    head_size: Positive = 1024
+    """Width of each vector."""
+    tag_heads: Positive = 4
+    """Vectors that words are compared with, besides the one for the sentence."""
+    position_state: Positive = 100
+    """Width of the hidden layer from a box's position to the feature's width."""
+    attention_heads: Positive = 16
+    """Heads of the self-attention over boxes; the feature's width must be a multiple of it."""
+    feed_forward: Positive = 4096
+    """Width of the feed-forward network's hidden layer."""
+    weight_states: tuple[Positive, ...] = (512, 256, 128)
+    """Widths of the hidden layers from a box to its weight."""
+    dropout: Share = 0.1
+    """Dropout of boxes and of attention."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class WordLevelOptions:
+    """Section 2, the tenth place's better model: each word scored against the image's heads, and weighed."""
+
+    kind: Literal["word_level"] = "word_level"
+    """The system."""
+    image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
+    """Sizes of the image encoder."""
+    word_state: EvenWidth = 256
+    """Width of a word's BiGRU state, both directions together."""
+    weight_state: Positive = 512
+    """Width of the hidden layer from word and image to the word's weight."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class SentenceLevelOptions:
+    """Section 2, the tenth place's other model: a BiGRU that starts from the image reads the words."""
+
+    kind: Literal["sentence_level"] = "sentence_level"
+    """The system."""
+    image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
+    """Sizes of the image encoder; ``head_size`` is also the GRU's width, each direction alone."""
+    dropout: Share = 0.1
+    """Dropout between the GRU's layers."""
+
+
+ModelOptions = Annotated[
+    TwoTowerOptions | WordLevelOptions | SentenceLevelOptions,
+    Field(discriminator="kind"),
+]
 
 
 @dataclass(frozen=True, config=STRICT)

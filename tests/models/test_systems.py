@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from multimodal_recall.models.ranker import InputSizes, build_ranker
-from multimodal_recall.ranker_options import ModelOptions, RankerOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import (
+    ModelOptions,
+    RankerOptions,
+    SentenceLevelOptions,
+    TwoTowerOptions,
+    WordLevelOptions,
+)
 
 OFFICIAL = InputSizes(query_vector=768, box_feature=2048, words=5000, word_vector=300, labels=33)
 
@@ -22,6 +28,9 @@ def parameters(model: ModelOptions, sizes: InputSizes) -> dict[str, int]:
     [
         # section 0: (4 gates x (2353 inputs + 512 states + 2 biases)) x 512 x 2 directions, and the norm
         (TwoTowerOptions(), OFFICIAL, "image_encoder", 4 * (2353 + 512 + 2) * 512 * 2 + 2 * 2048),
+        # section 2
+        (WordLevelOptions(), OFFICIAL, "image_encoder", 71.7e6),
+        (SentenceLevelOptions(), OFFICIAL, "image_encoder", 71.7e6),
     ],
 )
 def test_parameters_of_the_published_sizes(model: ModelOptions, sizes: InputSizes, part: str, published: float) -> None:
