@@ -40,10 +40,12 @@ class ImageHeadsOptions:
     """Width of each vector."""
     tag_heads: Positive = 4
     """Vectors that words are compared with, besides the one for the sentence."""
+    box_size: Positive | None = None
+    """Width to which a layer norm and a linear layer first narrow the features; ``None``: they stay as wide."""
     position_state: Positive = 100
-    """Width of the hidden layer from a box's position to the feature's width."""
+    """Width of the hidden layer from a box's position to a box's width."""
     attention_heads: Positive = 16
-    """Heads of the self-attention over boxes; the feature's width must be a multiple of it."""
+    """Heads of the self-attention over boxes; a box's width must be a multiple of it."""
     feed_forward: Positive = 4096
     """Width of the feed-forward network's hidden layer."""
     weight_states: tuple[Positive, ...] = (512, 256, 128)
@@ -78,8 +80,22 @@ class SentenceLevelOptions:
     """Dropout between the GRU's layers."""
 
 
+@dataclass(frozen=True, config=STRICT)
+class ImageTagsOptions:
+    """Section 2, the tenth place's pre-training of its image encoder, as a ranker of its own."""
+
+    kind: Literal["image_tags"] = "image_tags"
+    """The system."""
+    image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
+    """Sizes of the image encoder."""
+    hard_negatives: Positive = 1000
+    """Words that are no tag of an image but look most like one, which the loss counts."""
+    dropout: Share = 0.1
+    """Dropout in the captioner."""
+
+
 ModelOptions = Annotated[
-    TwoTowerOptions | WordLevelOptions | SentenceLevelOptions,
+    TwoTowerOptions | WordLevelOptions | SentenceLevelOptions | ImageTagsOptions,
     Field(discriminator="kind"),
 ]
 
@@ -90,6 +106,8 @@ class RankerOptions:
 
     model: ModelOptions
     """The system and the sizes of its parts."""
+    start_from: str | None = None
+    """Ranker from which it takes the weights of the parts that both have; that one is trained first."""
     max_boxes: Positive | None = None
     """Boxes of a product that are read, of those that ingest has kept; ``None``: all."""
     negatives: Mixture = field(default_factory=lambda: {"label_sharing": 1.0})
@@ -112,8 +130,10 @@ class RankerOptions:
         "in_batch_cross_entropy",
         "in_batch_hinge",
         "multi_similarity",
+        "tags_and_caption",
     ] = "cross_entropy"
-    """Training loss; in_batch_* and multi_similarity compare every query of the batch with every product."""
+    """Training loss; in_batch_* and multi_similarity compare every query of the batch with every product, and
+    tags_and_caption pre-trains image_tags."""
     margin: Annotated[float, Field(ge=0)] = 0.2
     """By how much a right score must beat a wrong one, in the losses that ask for it."""
     schedule: Literal["constant", "linear_warmup", "wavy_linear_warmup"] = "constant"

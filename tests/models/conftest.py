@@ -10,6 +10,7 @@ from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
 from multimodal_recall.ranker_options import (
     ImageHeadsOptions,
+    ImageTagsOptions,
     ModelOptions,
     RankerOptions,
     SentenceLevelOptions,
@@ -24,6 +25,7 @@ IMAGE_HEADS = ImageHeadsOptions(
 SYSTEMS: dict[str, ModelOptions] = {
     "two_tower": TwoTowerOptions(image_state=12, word_state=8, head_state=16, dropout=0.0),
     "word_level": WordLevelOptions(image_encoder=IMAGE_HEADS, word_state=8, weight_state=6),
+    "image_tags": ImageTagsOptions(image_encoder=IMAGE_HEADS, dropout=0.0),
     "sentence_level": SentenceLevelOptions(image_encoder=IMAGE_HEADS, dropout=0.0),
 }
 """Each system small and without dropout; the tests of rankers and training run on all of them."""

@@ -9,10 +9,14 @@ from torch import Tensor, nn
 
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
 from multimodal_recall.models.image_heads import HeadWords, ImageHeads
+from multimodal_recall.models.ranker import build_ranker
 from multimodal_recall.models.systems import word_level
+from multimodal_recall.models.systems.image_tags import UNKNOWN, ImageTags, tag_losses
 from multimodal_recall.models.systems.sentence_level import SentenceLevel
 from multimodal_recall.models.systems.word_level import WordLevel
-from tests.models.conftest import IMAGE_HEADS, OPTIONS, SIZES, SYSTEMS, make_ranker
+from tests.models.conftest import IMAGE_HEADS, OPTIONS, SIZES, SYSTEMS, make_arrays, make_ranker
+from tests.models.test_ranker import padded
+from tests.models.test_training import check_resuming, load_chunk, trainer
 
 
 def ranker_of(system: str, **image_encoder: int) -> nn.Module:
@@ -69,7 +73,7 @@ def test_word_level_is_the_weighted_sum_of_each_words_best_head(
     # Given heads as wide as the word vectors and wider ones, and fewer numbers at once than one word has
     monkeypatch.setattr(word_level, "NUMBERS_AT_ONCE", 1)
     ranker, batch = ranker_of("word_level", head_size=head_size), arrays.batch(pairs)
-    matrix, scores = ranker(batch, every_pair=True), ranker(batch)
+    matrix, scores = ranker(batch, "every_pair"), ranker(batch)
     for query, product in np.ndindex(*matrix.shape):
         expected = word_level_score(ranker, batch, query, product)
         assert float(matrix[query, product]) == pytest.approx(expected, rel=1e-4, abs=1e-5)
@@ -84,7 +88,7 @@ def test_gradients_do_not_depend_on_how_much_is_computed_at_once(
     for numbers in (1 << 24, 1):
         monkeypatch.setattr(word_level, "NUMBERS_AT_ONCE", numbers)
         ranker.zero_grad()
-        ranker(batch, every_pair=True).sin().sum().backward()
+        ranker(batch, "every_pair").sin().sum().backward()
         gradients.append([weight.grad for weight in ranker.parameters()])
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
@@ -103,3 +107,111 @@ def test_sentence_level_reads_each_query_with_its_image_in_mind(arrays: ChunkArr
         words = ranker.word_norm(ranker.word_vectors(word_ids))
         _, last = ranker.sentence.gru(words, start.expand(4, -1).contiguous())
         torch.testing.assert_close(score, ranker.last((last[2] + last[3]) / 2)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_word_is_a_tag_by_its_best_head_against_the_hardest_other_words() -> None:
+    # Given 6 words, of which the first is the unknown one, and 2 hard negatives
+    logits = torch.tensor([[9.0, 1.0, -2.0, 3.0, 0.5, -1.0], [9.0, 0.0, 1.0, 2.0, 3.0, 4.0]])
+    tags = torch.tensor([[3, 2, 3], [4, UNKNOWN, UNKNOWN]])
+    chance = logits.sigmoid()
+    first = chance[0, 3].log() + chance[0, 2].log() + (1 - chance[0, 1]).log() + (1 - chance[0, 4]).log()
+    second = chance[1, 4].log() + (1 - chance[1, 5]).log() + (1 - chance[1, 3]).log()
+    torch.testing.assert_close(tag_losses(logits, tags, 2), -torch.stack([first, second]))
+    assert (tag_losses(logits, tags, 1000) > tag_losses(logits, tags, 2)).all()
+
+
+def test_pre_training_scores_all_words_as_tags_and_writes_the_query(arrays: ChunkArrays, pairs: Pairs) -> None:
+    ranker, batch = ranker_of("image_tags"), arrays.batch(pairs)
+    assert isinstance(ranker, ImageTags)
+    found, right = ranker(batch, "own_losses"), (batch.relevance == 1).nonzero().squeeze(1)
+    assert found.shape == (10, 2)
+    table, captioner = ranker.words(torch.arange(SIZES.words)), ranker.captioner
+    classes = torch.cat([table, captioner.end])
+    for losses, pair in zip(found, right, strict=True):
+        query, product = batch.pair_queries[pair], batch.pair_products[pair]
+        sentence, *tags = heads_of(ranker.image_encoder, batch, product)
+        word_ids = batch.word_ids[query][~batch.word_mask[query]]
+        logits = torch.stack([table @ tag for tag in tags]).amax(dim=0)
+        torch.testing.assert_close(losses[:1], tag_losses(logits[None], word_ids[None], 1000), rtol=1e-4, atol=1e-4)
+        # and the caption word after word: each is said before it is read
+        state, said, caption = sentence[None], captioner.start[0], []
+        for word in [*word_ids.tolist(), len(table)]:
+            _, state = captioner.gru(said[None], state)
+            chances = (captioner.dense(state) @ classes.T).log_softmax(dim=1)[0]
+            caption += [] if word == UNKNOWN else [-chances[word]]
+            said = classes[word]
+        torch.testing.assert_close(losses[1], torch.stack(caption).sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_padding_changes_no_loss_of_pre_training(arrays: ChunkArrays, pairs: Pairs) -> None:
+    ranker, batch = ranker_of("image_tags"), arrays.batch(pairs)
+    torch.testing.assert_close(ranker(padded(batch, 4), "own_losses"), ranker(batch, "own_losses"))
+
+
+PRETRAINING = replace(OPTIONS, model=SYSTEMS["image_tags"], loss="tags_and_caption", negatives_per_positive=0)
+
+
+def right_alone(name: str, epoch: int) -> tuple[ChunkArrays, Pairs]:
+    arrays, pairs = load_chunk(name, epoch)
+    return arrays, pairs.take(np.flatnonzero(pairs.relevance == 1))
+
+
+def test_pre_training_learns_tags_and_captions_by_heart() -> None:
+    # Given ten products with a query each, no unknown words, and room enough for any set of tags
+    arrays, pairs = make_arrays(), Pairs(np.arange(10), np.arange(10), np.ones(10, int))
+    arrays = replace(arrays, word_ids=np.maximum(arrays.word_ids, 1))
+    torch.manual_seed(0)
+    ranker = build_ranker(PRETRAINING, replace(SIZES, word_vector=SIZES.words))
+    ranker.start(np.eye(SIZES.words, dtype=np.float32), np.zeros((SIZES.labels, SIZES.words), np.float32))
+    whole = trainer(
+        ranker=ranker,
+        options=replace(PRETRAINING, epochs=100),
+        chunks=["chunk_000"],
+        load_chunk=lambda *_: (arrays, pairs),
+        measure=lambda _: 0.0,
+    )
+    _, log = whole.fit()
+    assert log[-1].loss == pytest.approx(sum(log[-1].loss_parts))
+    assert all(last < 0.2 * first for first, last in zip(log[0].loss_parts, log[-1].loss_parts, strict=True))
+    batch = arrays.batch(pairs)
+    with torch.no_grad():
+        chosen = (ranker.image_encoder(batch)[:, 1:] @ ranker.words.all()[1:].T).amax(dim=1) > 0
+    for product, words in enumerate(chosen):
+        tags = set(batch.word_ids[product][~batch.word_mask[product]].tolist())
+        assert {int(word) + 1 for word in words.nonzero()} == tags
+
+
+def test_a_killed_pre_training_ends_with_the_same_bits() -> None:
+    check_resuming(PRETRAINING, kill_after=4, load_chunk=right_alone)
+
+
+@pytest.mark.parametrize("system", ["word_level", "sentence_level"])
+def test_a_ranker_starts_from_the_pre_trained_image_encoder(system: str) -> None:
+    pretrained = ranker_of("image_tags").state_dict()
+    ranker, fresh = (make_ranker(options=replace(OPTIONS, model=SYSTEMS[system])) for _ in range(2))
+    ranker.start_from(pretrained)
+    for name, weight in ranker.state_dict().items():
+        taken = name.startswith(("image_encoder.", "words."))
+        assert torch.equal(weight, (pretrained if taken else fresh.state_dict())[name])
+    assert not torch.equal(ranker.image_encoder.heads.weight, fresh.image_encoder.heads.weight)
+
+
+def test_a_start_that_does_not_fit_is_refused() -> None:
+    pretrained = make_ranker(options=PRETRAINING).state_dict()
+    wider = replace(SYSTEMS["word_level"], image_encoder=replace(IMAGE_HEADS, feed_forward=32))
+    ranker = make_ranker(options=replace(OPTIONS, model=wider))
+    message = r"WordLevel cannot start .*: image_encoder.feed_forward.0.bias is \(16,\) there and \(32,\) here; "
+    with pytest.raises(ValueError, match=message):
+        ranker.start_from(pretrained)
+    with pytest.raises(ValueError, match=r"image_encoder.activation.weight is \(1,\) there and absent here"):
+        make_ranker().start_from(pretrained)
+    ranker = make_ranker(options=replace(OPTIONS, model=SYSTEMS["word_level"]))
+    with pytest.raises(ValueError, match=r"words.word_vectors.vectors holds other vectors"):
+        ranker.start_from({**pretrained, "words.word_vectors.vectors": torch.ones(20, 5)})
+    with pytest.raises(ValueError, match="no part in common"):
+        ranker.start_from({"other.weight": torch.ones(1)})
+
+
+def test_only_a_ranker_with_a_loss_of_its_own_pre_trains(arrays: ChunkArrays, pairs: Pairs) -> None:
+    with pytest.raises(NotImplementedError, match="WordLevel has no loss of its own"):
+        ranker_of("word_level")(arrays.batch(pairs), "own_losses")

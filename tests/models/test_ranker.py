@@ -147,9 +147,9 @@ def test_every_query_with_every_product_scores_as_the_pairs_do(
     ranker.eval()
     if type(ranker).score_all is Ranker.score_all:
         with pytest.raises(NotImplementedError, match="has no in-batch loss"):
-            ranker(batch, every_pair=True)
+            ranker(batch, "every_pair")
         return
-    matrix = ranker(batch, every_pair=True)
+    matrix = ranker(batch, "every_pair")
     assert matrix.shape == (10, len(set(pairs.product_rows)))
     torch.testing.assert_close(matrix[batch.pair_queries, batch.pair_products], ranker(batch), rtol=0, atol=1e-5)
 
