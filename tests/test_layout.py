@@ -60,6 +60,11 @@ def test_the_registry_follows_the_environment(project: Path) -> None:
         ({"chunks": {"tset": 1}}, "chunks names 'tset'; a split is one of"),
         ({"chunks": {"train": 0}}, "chunks.train is 0, not a whole number of at least 1"),
         ({"chunks": {"train": "four"}}, "chunks.train is 'four'"),
+        (
+            {"word_level": {"start_from": "mcans"}},
+            "word_level.start_from names 'mcans', which has no options with a model",
+        ),
+        ({"image_tags": {"start_from": "word_level"}}, "image_tags.start_from leads back to itself"),
         ({"rankers": ["two_towers"]}, "rankers names 'two_towers', which has no options with a model"),
         ({"chunks": {"train": True}}, "chunks.train is True"),
         ({"evaluate": {"reclassify": "maybe"}}, "evaluate.reclassify is 'maybe', not true or false"),
@@ -76,6 +81,23 @@ def test_faults_are_named(project: Path, parameters: dict, message: str) -> None
 def test_rankers_may_be_named_from_the_shell(project: Path) -> None:
     load(project, "local", rankers="two_tower other", other={"model": {"kind": "two_tower"}})
     assert read_layout().rankers == ("two_tower", "other")
+
+
+def test_a_ranker_that_others_start_from_is_trained_before_them_and_not_evaluated(project: Path) -> None:
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    load(project, "local", rankers=["two_tower", "word_level", "sentence_level"])
+    layout = read_layout()
+    assert layout.rankers == ("two_tower", "word_level", "sentence_level")
+    starts = {"two_tower": None, "image_tags": None, "word_level": "image_tags", "sentence_level": "image_tags"}
+    assert list(layout.trained.items()) == list(starts.items())
+    names = {node.name for node in pipelines["__default__"].nodes}
+    assert {"image_tags.train", "word_level.train"} < names
+    assert "image_tags.score_valid" not in names
+    # and where nobody asks for it, there is no trace of it
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    load(project, "local", rankers=["word_level"], word_level={"start_from": None})
+    assert read_layout().trained == {"word_level": None}
+    assert not any("image_tags" in name for name in pipelines["__default__"].datasets())
 
 
 def test_chunk_names() -> None:

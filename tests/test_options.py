@@ -18,7 +18,14 @@ from multimodal_recall.options import (
     ShopOptions,
     WordVectorOptions,
 )
-from multimodal_recall.ranker_options import McanOptions, ModelOptions, RankerOptions, SiameseOptions, TwoTowerOptions
+from multimodal_recall.ranker_options import (
+    ImageHeadsOptions,
+    McanOptions,
+    ModelOptions,
+    RankerOptions,
+    SiameseOptions,
+    TwoTowerOptions,
+)
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
 GROUPS = {
@@ -56,7 +63,7 @@ def test_every_parameter_of_every_environment_is_an_option(env: str) -> None:
 
 def test_every_option_has_a_sentence() -> None:
     source = "".join(Path(module.__file__).read_text() for module in (options, ranker_options))
-    for group in (*GROUPS.values(), RankerOptions, *MODELS):
+    for group in (*GROUPS.values(), RankerOptions, ImageHeadsOptions, *MODELS):
         for field in fields(group):
             assert f"    {field.name}: " in source
             after = source.split(f"class {group.__name__}:")[1].split(f"    {field.name}: ")[1]

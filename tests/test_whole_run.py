@@ -181,6 +181,33 @@ def test_another_seed_trains_another_model(run_copy: Run) -> None:
     assert not scores_of(project)["score"].equals(before["score"])
 
 
+def test_rankers_start_from_a_pre_trained_image_encoder(run_copy: Run) -> None:
+    project, run = run_copy
+    sizes = {"box_size": 16, "head_size": 8, "position_state": 4, "attention_heads": 2, "feed_forward": 16}
+    starts = {"rankers": ["word_level", "sentence_level"], "evaluate": {"bootstrap_draws": 50, "folds": 2}}
+    for name in ("image_tags", *starts["rankers"]):
+        starts[name] = {"model": {"image_encoder": {**sizes, "weight_states": [4]}}, "epochs": 2, "batch_size": 50}
+    parameters = {**SMALL, **starts}
+    run(pipeline_names=["train", "evaluate"], parameters=parameters)
+    log = load(project, "image_tags.training_log").to_table()
+    assert [len(parts) for parts in log["loss_parts"].to_pylist()] == [2, 2]
+    assert {"word_level", "sentence_level"} < set(load(project, "comparison")["ranking"])
+    assert not (project / "data/07_model_output/shop/image_tags").exists()
+    pretrained = load(project, "image_tags.model")
+    assert set(pretrained.card["inputs"]) == {"chunk_000", "chunk_001"}
+    # Given a rate too small to move a weight: the ranker ends where it started
+    parameters["word_level"] = {**parameters["word_level"], "learning_rate": 1e-30}
+    run(node_names=["word_level.train"], parameters=parameters)
+    ranker = load(project, "word_level.model")
+    taken = [name for name in ranker.weights if name.startswith("image_encoder.")]
+    assert all(torch.equal(ranker.weights[name], pretrained.weights[name]) for name in taken)
+    # and pre-training again changes what is trained from it
+    run(node_names=["image_tags.train"], parameters={**parameters, "seed": 7})
+    run(node_names=["word_level.train"], parameters=parameters)
+    again = load(project, "word_level.model")
+    assert not any(torch.equal(ranker.weights[name], again.weights[name]) for name in taken if "heads" in name)
+
+
 def test_two_processes_train_the_same_ranker(run_copy: Run) -> None:
     project, run = run_copy
     weights = []

@@ -5,7 +5,8 @@ starting Kedro makes first (run, sessions, viz, server, ipython), remembers itse
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,13 +75,24 @@ class Layout:
     makes_shop: bool
     """Whether the raw files are made by ``make_shop``."""
     rankers: tuple[str, ...]
-    """Names of the rankers to train; none where only given scores are evaluated."""
+    """Names of the rankers to train and evaluate; none where only given scores are evaluated."""
     given_scores: tuple[str, ...] = ()
     """Answered splits with a file of scores from elsewhere."""
     given_counts: bool = False
     """Whether a file says in how many candidate lists each product stands."""
     reclassifies: bool = False
     """Whether the rankers' vectors of the valid candidates are kept and classified."""
+    starts: Mapping[str, str] = field(default_factory=dict)
+    """For each ranker that starts from another one's weights, that one."""
+
+    @property
+    def trained(self) -> dict[str, str | None]:
+        """Each ranker that is trained, with the one that it starts from, which comes before it."""
+        trained: dict[str, str | None] = {}
+        for ranker in self.rankers:
+            chain = _chain(ranker, self.starts)
+            trained |= {one: self.starts.get(one) for one in reversed(chain) if one not in trained}
+        return trained
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """All chunks of a split, in file order."""
@@ -105,6 +117,20 @@ def _configuration() -> tuple[OmegaConfigLoader, Path]:
     return loader, find_kedro_project(Path(loader.conf_source)) or Path.cwd()
 
 
+def _starts(parameters: dict[str, Any]) -> dict[str, str]:
+    """For each ranker that starts from another one's weights, that one."""
+    groups = {name: group for name, group in parameters.items() if isinstance(group, dict) and "model" in group}
+    return {name: group["start_from"] for name, group in groups.items() if group.get("start_from") is not None}
+
+
+def _chain(ranker: str, starts: Mapping[str, str]) -> list[str]:
+    """A ranker, the one that it starts from, the one that this starts from, ...; ends before one would come again."""
+    chain = [ranker]
+    while (start := starts.get(chain[-1])) is not None and start not in chain:
+        chain.append(start)
+    return chain
+
+
 def _problems(parameters: dict[str, Any], chunks: dict[str, Any], rankers: list[str]) -> list[str]:
     """What is wrong with the parameters that shape the pipelines."""
     problems = [f"chunks names {split!r}; a split is one of {SPLITS}" for split in chunks if split not in SPLITS]
@@ -122,6 +148,15 @@ def _problems(parameters: dict[str, Any], chunks: dict[str, Any], rankers: list[
         f"rankers names {ranker!r}, which has no options with a model; those that have are {known}"
         for ranker in rankers
         if ranker not in known
+    ]
+    starts = _starts(parameters)
+    problems += [
+        f"{ranker}.start_from names {start!r}, which has no options with a model; those that have are {known}"
+        for ranker, start in starts.items()
+        if start not in known
+    ]
+    problems += [
+        f"{ranker}.start_from leads back to itself" for ranker in starts if _chain(ranker, starts)[-1] in starts
     ]
     unknown = sorted(set(parameters) - set(GROUPS) - set(known))
     problems += [
@@ -172,4 +207,5 @@ def read_layout() -> Layout:
         tuple(split for split in given if split in answered),
         exists("given_list_counts"),
         parameters["evaluate"]["reclassify"],
+        _starts(parameters),
     )

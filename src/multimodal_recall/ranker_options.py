@@ -214,10 +214,75 @@ class VisualBertOptions:
         check_heads(self.width, self.heads)
 
 
+@dataclass(frozen=True, config=STRICT)
+class ImageHeadsOptions:
+    """The tenth place's image encoder: one vector of an image for the sentence, others for its tags."""
+
+    head_size: Positive = 1024
+    """Width of each vector."""
+    tag_heads: Positive = 4
+    """Vectors that words are compared with, besides the one for the sentence."""
+    box_size: Positive | None = None
+    """Width to which a layer norm and a linear layer first narrow the features; ``None``: they stay as wide."""
+    position_state: Positive = 100
+    """Width of the hidden layer from a box's position to a box's width."""
+    attention_heads: Positive = 16
+    """Heads of the self-attention over boxes; a box's width must be a multiple of it."""
+    feed_forward: Positive = 4096
+    """Width of the feed-forward network's hidden layer."""
+    weight_states: tuple[Positive, ...] = (512, 256, 128)
+    """Widths of the hidden layers from a box to its weight."""
+    dropout: Share = 0.1
+    """Dropout of boxes and of attention."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class WordLevelOptions:
+    """Section 2, the tenth place's better model: each word scored against the image's heads, and weighed."""
+
+    kind: Literal["word_level"] = "word_level"
+    """The system."""
+    image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
+    """Sizes of the image encoder."""
+    word_state: EvenWidth = 256
+    """Width of a word's BiGRU state, both directions together."""
+    weight_state: Positive = 512
+    """Width of the hidden layer from word and image to the word's weight."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class SentenceLevelOptions:
+    """Section 2, the tenth place's other model: a BiGRU that starts from the image reads the words."""
+
+    kind: Literal["sentence_level"] = "sentence_level"
+    """The system."""
+    image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
+    """Sizes of the image encoder; ``head_size`` is also the GRU's width, each direction alone."""
+    dropout: Share = 0.1
+    """Dropout between the GRU's layers."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ImageTagsOptions:
+    """Section 2, the tenth place's pre-training of its image encoder, as a ranker of its own."""
+
+    kind: Literal["image_tags"] = "image_tags"
+    """The system."""
+    image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
+    """Sizes of the image encoder."""
+    hard_negatives: Positive = 1000
+    """Words that are no tag of an image but look most like one, which the loss counts."""
+    dropout: Share = 0.1
+    """Dropout in the captioner."""
+
+
 ModelOptions = Annotated[
     TwoTowerOptions
     | McanOptions
     | VisualBertOptions
+    | WordLevelOptions
+    | SentenceLevelOptions
+    | ImageTagsOptions
     | SiameseOptions
     | ConcatQueryOptions
     | GraphReasoningOptions
@@ -233,6 +298,8 @@ class RankerOptions:
 
     model: ModelOptions
     """The system and the sizes of its parts."""
+    start_from: str | None = None
+    """Ranker from which it takes the weights of the parts that both have; that one is trained first."""
     max_boxes: Positive | None = None
     """Boxes of a product that are read, of those that ingest has kept; ``None``: all."""
     negatives: Mixture = field(default_factory=lambda: {"label_sharing": 1.0})
@@ -256,9 +323,10 @@ class RankerOptions:
         "in_batch_hinge",
         "multi_similarity",
         "likelihood",
+        "tags_and_caption",
     ] = "cross_entropy"
     """Training loss; in_batch_* and multi_similarity compare every query of the batch with every product, likelihood
-    takes the score for the log-probability of the query."""
+    takes the score for the log-probability of the query, and tags_and_caption pre-trains image_tags."""
     margin: Annotated[float, Field(ge=0)] = 0.2
     """By how much a right score must beat a wrong one, in the losses that ask for it."""
     schedule: Literal["constant", "linear_warmup", "wavy_linear_warmup"] = "constant"

@@ -147,6 +147,7 @@ TABLES: Mapping[str, pa.Schema] = {
         {
             "epoch": pa.int64(),
             "loss": pa.float64(),
+            "loss_parts": pa.list_(pa.float64()),  # which `loss` is the sum of
             "valid_ndcg_at_5": pa.float64(),
             "pairs": pa.int64(),
             "seconds": pa.float64(),

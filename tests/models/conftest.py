@@ -12,16 +12,23 @@ from multimodal_recall.ranker_options import (
     BagOfWordsOptions,
     ConcatQueryOptions,
     GraphReasoningOptions,
+    ImageHeadsOptions,
+    ImageTagsOptions,
     McanOptions,
     ModelOptions,
     QueryLikelihoodOptions,
     RankerOptions,
+    SentenceLevelOptions,
     SiameseOptions,
     TwoTowerOptions,
     VisualBertOptions,
+    WordLevelOptions,
 )
 
 SIZES = InputSizes(query_vector=6, box_feature=10, words=20, word_vector=5, labels=33, tokens=25)
+IMAGE_HEADS = ImageHeadsOptions(
+    head_size=12, position_state=4, attention_heads=2, feed_forward=16, weight_states=(6,), dropout=0.0
+)
 SYSTEMS: dict[str, ModelOptions] = {
     "two_tower": TwoTowerOptions(image_state=12, word_state=8, head_state=16, dropout=0.0),
     "query_likelihood": QueryLikelihoodOptions(hidden=16, feature_dropout=0, hidden_dropout=0),
@@ -57,6 +64,9 @@ SYSTEMS: dict[str, ModelOptions] = {
         second_head_state=8,
         dropout=0.0,
     ),
+    "word_level": WordLevelOptions(image_encoder=IMAGE_HEADS, word_state=8, weight_state=6),
+    "image_tags": ImageTagsOptions(image_encoder=IMAGE_HEADS, dropout=0.0),
+    "sentence_level": SentenceLevelOptions(image_encoder=IMAGE_HEADS, dropout=0.0),
 }
 """Each system small and without dropout; the tests of rankers and training run on all of them."""
 MODEL = SYSTEMS["two_tower"]

@@ -12,9 +12,11 @@ from multimodal_recall.ranker_options import (
     McanOptions,
     ModelOptions,
     RankerOptions,
+    SentenceLevelOptions,
     SiameseOptions,
     TwoTowerOptions,
     VisualBertOptions,
+    WordLevelOptions,
 )
 
 OFFICIAL = InputSizes(query_vector=768, box_feature=2048, words=5000, word_vector=300, labels=33)
@@ -47,6 +49,9 @@ def parameters(model: ModelOptions, sizes: InputSizes) -> dict[str, int]:
         (SiameseOptions(), OFFICIAL, "image", 54.4e6 - (2048 + 1) * 768 - (30521 + 511) * 768),
         # section 4: 2048 -> 512 -> 128 -> 2, from a query of 768 + 128 and an image of 1152
         (ConcatQueryOptions(), OFFICIAL, "head", (2048 + 1) * 512 + (512 + 1) * 128 + (128 + 1) * 2),
+        # section 2
+        (WordLevelOptions(), OFFICIAL, "image_encoder", 71.7e6),
+        (SentenceLevelOptions(), OFFICIAL, "image_encoder", 71.7e6),
     ],
 )
 def test_parameters_of_the_published_sizes(model: ModelOptions, sizes: InputSizes, part: str, published: float) -> None:

@@ -88,15 +88,15 @@ def test_nadam_resumes() -> None:
     check_resuming(options, kill_after=4)
 
 
-def check_resuming(options: RankerOptions, kill_after: int) -> None:
-    whole = trainer(options=options)
+def check_resuming(options: RankerOptions, kill_after: int, **changes: object) -> None:
+    whole = trainer(options=options, **changes)
     best, log = whole.fit()
     checkpoint = MemoryCheckpoint(kill_after)
     with pytest.raises(Killed):
-        trainer(checkpoint, options).fit()
+        trainer(checkpoint, options, **changes).fit()
     # When a new process, with other weights to begin with, goes on
     torch.manual_seed(12345)
-    resumed = trainer(checkpoint, options, ranker=make_ranker(99, options))
+    resumed = trainer(checkpoint, options, ranker=make_ranker(99, options), **changes)
     best_again, log_again = resumed.fit()
     # Then the last and the best weights and the log are the same
     assert_equal(resumed._weights(), whole._weights())

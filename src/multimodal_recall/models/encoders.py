@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from multimodal_recall.models.batch import Batch
 
@@ -137,6 +138,33 @@ class BiGru(nn.Module):
 def unpacked(data: Tensor, places: Tensor, mask: Tensor) -> Tensor:
     """Put packed entries (E, D) where they stand in padded sequences (S, L, D), with zeros for padding."""
     return data.new_zeros(mask.numel(), data.shape[1]).index_copy(0, places, data).unflatten(0, mask.shape)
+
+
+class PaddedGru(nn.Module):
+    """A bidirectional GRU over padded sequences of one entry or more; padding is not read."""
+
+    def __init__(self, inputs: int, state: int, layers: int = 1, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.gru = nn.GRU(inputs, state // 2, layers, batch_first=True, dropout=dropout, bidirectional=True)
+
+    def forward(self, data: Tensor, mask: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read sequences (S, L, inputs).
+
+        Args:
+            data: The entries.
+            mask: (S, L), True on the padding at the sequences' ends.
+            start: (S, state / 2), where the state of every layer and direction starts; ``None``: at zero.
+
+        Returns:
+            The last layer's states (S, L, state), zero on padding, and the last state of each layer and direction
+            (2 * layers, S, state / 2).
+        """
+        packed = pack_padded_sequence(data, (~mask).sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
+        if start is not None:
+            start = start.expand(2 * self.gru.num_layers, -1, -1).contiguous()
+        with torch.autocast(data.device.type, enabled=False):  # which takes float16 for bfloat16, see BiLstm
+            states, last = self.gru(packed, start)
+        return pad_packed_sequence(states, batch_first=True, total_length=mask.shape[1])[0], last
 
 
 class WordVectors(nn.Module):

@@ -1,6 +1,6 @@
 """What every ranker can do, and what it takes to build one again."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -59,9 +59,13 @@ class Ranker(nn.Module):
         del batch
         return None
 
-    def forward(self, batch: Batch, every_pair: bool = False) -> Tensor:
-        """Score the batch's pairs (N,), or every query with every product (Q, P)."""
-        return self.score_all(batch) if every_pair else self.score_vectors(self.pair_vectors(batch))
+    def own_losses(self, batch: Batch) -> Tensor:
+        """Losses that are not made of scores, (right pairs, parts); they are added up."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss of its own")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Score the batch's pairs, (N,)."""
+        return self.score_vectors(self.pair_vectors(batch))
 
     def start(self, words: np.ndarray, labels: np.ndarray) -> None:
         """Take the vectors of the words (words, size) and labels (labels, size), before any training."""
@@ -69,6 +73,35 @@ class Ranker(nn.Module):
             if isinstance(module, WordVectors):
                 vectors = labels if isinstance(module, LabelVectors) else words
                 module.vectors.copy_(torch.from_numpy(vectors))
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights of each part that another ranker, trained on the same word vectors, has too.
+
+        Args:
+            weights: All of the other ranker's. A part is what stands before the first dot of their names.
+
+        Raises:
+            ValueError: If there is no such part, a part is of other sizes, or a frozen table holds other vectors.
+        """
+        own = self.state_dict()
+        shared = {name.partition(".")[0] for name in own} & {name.partition(".")[0] for name in weights}
+        mine, theirs = (
+            {name: tensor for name, tensor in all_of.items() if name.partition(".")[0] in shared}
+            for all_of in (own, weights)
+        )
+        sizes, found = ({name: tuple(tensor.shape) for name, tensor in part.items()} for part in (mine, theirs))
+        problems = [
+            f"{name} is {found.get(name, 'absent')} there and {sizes.get(name, 'absent')} here"
+            for name in sorted(sizes.keys() | found.keys())
+            if sizes.get(name) != found.get(name)
+        ]
+        frozen = dict(self.named_buffers())
+        others = [name for name in theirs if name in frozen and not torch.equal(theirs[name], frozen[name])]
+        problems = problems or [f"{name} holds other vectors" for name in others]
+        if problems or not shared:
+            reason = "; ".join(problems[:3]) or "the two have no part in common"
+            raise ValueError(f"{type(self).__name__} cannot start from that ranker: {reason}")
+        self.load_state_dict({**own, **theirs})
 
     def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
         """Take the weights of a trained text model, before any training."""

@@ -54,6 +54,8 @@ class EpochLog:
     epoch: int
     loss: float
     """Mean over the epoch's pairs."""
+    loss_parts: list[float]
+    """What the loss is the sum of: of image_tags the losses of tags and caption, else itself alone."""
     valid_ndcg_at_5: float
     pairs: int
     seconds: float
@@ -69,7 +71,8 @@ class State:
     epoch: int = 0
     chunk: int = 0
     """Chunks of the epoch that are done."""
-    loss_sum: float = 0.0
+    loss_sums: list[float] = field(default_factory=list)
+    """Of each part of the loss, over the pairs so far."""
     pairs: int = 0
     seconds: float = 0.0
     log: list[EpochLog] = field(default_factory=list)
@@ -133,9 +136,11 @@ class Objective(nn.Module):
         self.in_batch = options.loss in IN_BATCH_LOSSES
 
     def forward(self, batch: Batch) -> Tensor:
-        """The losses of a batch: as many values a right pair for each."""
+        """The losses of a batch: as many values, or rows of the loss's parts, a right pair for each."""
+        if self.options.loss == "tags_and_caption":
+            return self.ranker.own_losses(batch)
         if self.in_batch:
-            losses = IN_BATCH_LOSSES[self.options.loss](self.ranker(batch, every_pair=True), batch, self.options.margin)
+            losses = IN_BATCH_LOSSES[self.options.loss](self.ranker.score_all(batch), batch, self.options.margin)
         else:
             losses = PAIR_LOSSES[self.options.loss](self.ranker(batch), batch.relevance, self.options.margin)
         extra = self.ranker.extra_loss(batch)
@@ -233,20 +238,21 @@ class Trainer:
             done = (epoch + (place + number / len(batches)) / len(self.chunks)) / self.options.epochs
             start = time.perf_counter()
             loss = self._step(arrays, pairs, right, rows, self.options.learning_rate * self.schedule(done))
-            if not np.isfinite(loss):
+            if not np.isfinite(sum(loss)):
                 raise TrainingError(
-                    f"the loss is {loss} in epoch {epoch}, {name}, batch {number}. Try a lower learning_rate"
+                    f"the loss is {sum(loss)} in epoch {epoch}, {name}, batch {number}. Try a lower learning_rate"
                 )
-            self.state.loss_sum += loss * rows.size
+            before = self.state.loss_sums or [0.0] * len(loss)
+            self.state.loss_sums = [done + part * rows.size for done, part in zip(before, loss, strict=True)]
             self.state.pairs += rows.size
             self.state.seconds += time.perf_counter() - start
             total = len(pairs.relevance) * len(self.chunks)
-            self.progress.advance(self.state.pairs, total, self.state.loss_sum / self.state.pairs, epoch)
+            self.progress.advance(self.state.pairs, total, sum(self.state.loss_sums) / self.state.pairs, epoch)
 
     def _step(
         self, arrays: ChunkArrays, pairs: Pairs, right: RightAnswers | None, rows: np.ndarray, learning_rate: float
-    ) -> float:
-        """One step of the optimiser on a batch that all processes share; the batch's mean loss."""
+    ) -> list[float]:
+        """One step of the optimiser on a batch that all processes share; the mean of each part of the loss."""
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         share = np.array_split(rows, processes)[rank]
         for group in self.optimiser.param_groups:
@@ -256,15 +262,17 @@ class Trainer:
         with self.accelerator.autocast():
             losses = self.objective(batch)
         # Gradients are averaged over processes: the share's sum times their number gives the batch's mean.
-        total = losses.numel() // len(share) * len(rows)
+        total = len(losses) // len(share) * len(rows)
         self.accelerator.backward(losses.sum() * processes / total)
         self.optimiser.step()
-        return float(self.accelerator.reduce(losses.detach().sum())) / total
+        sums = self.accelerator.reduce(losses.detach().reshape(len(losses), -1).sum(dim=0))
+        return [part / total for part in sums.tolist()]
 
     def _end_epoch(self) -> None:
         state = self.state
         ndcg = self.measure(self.ranker)
-        state.log.append(EpochLog(state.epoch, state.loss_sum / state.pairs, ndcg, state.pairs, state.seconds))
+        parts = [part / state.pairs for part in state.loss_sums]
+        state.log.append(EpochLog(state.epoch, sum(parts), parts, ndcg, state.pairs, state.seconds))
         if state.best is state.log[-1]:
             self.best_weights = self._weights()
         logger.info(

@@ -22,6 +22,8 @@ from multimodal_recall.ranker_options import RankerOptions
 from multimodal_recall.tables import TABLES
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from multimodal_recall.models.batch import ChunkArrays, Pairs
     from multimodal_recall.models.ranker import TrainedRanker
     from multimodal_recall.models.training import EpochLog
@@ -42,6 +44,7 @@ def train_ranker(
     checkpoint: CheckpointFile,
     options: RankerOptions,
     seed: int,
+    start: Any = None,
 ) -> dict[str, Any]:
     """Train a ranker on the examples of all chunks, and keep the epoch that is best on valid.
 
@@ -58,6 +61,7 @@ def train_ranker(
         checkpoint: Where the state is kept after each chunk.
         options: The ranker and how it is trained.
         seed: Seed of the weights, the shuffles and dropout.
+        start: The ``TrainedRanker`` that ``options.start_from`` names, if it names one.
 
     Returns:
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
@@ -67,7 +71,8 @@ def train_ranker(
     words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
     versions, text = _versions(train_examples), _text_of(options, language_model)
     decided = [asdict(options), seed, versions, _versions(valid_examples), sorted(valid_answers.items()), _packages()]
-    fingerprint = _fingerprint([*decided, text], words, labels)
+    weights = {} if start is None else start.weights
+    fingerprint = _fingerprint([*decided, text], words, labels, *(tensor.numpy() for tensor in weights.values()))
     ranker, log = run_in_processes(
         options.processes,
         fit,
@@ -79,6 +84,7 @@ def train_ranker(
         options,
         seed,
         fingerprint,
+        weights,
     )
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
@@ -113,6 +119,7 @@ def fit(
     options: RankerOptions,
     seed: int,
     fingerprint: str,
+    start: "dict[str, Tensor]",
 ) -> "tuple[TrainedRanker, list[EpochLog]]":
     """Train in this process, which may be one of several.
 
@@ -125,6 +132,7 @@ def fit(
         options: The ranker and how it is trained.
         seed: Seed of the weights, the shuffles and dropout.
         fingerprint: Stands for all that decides the weights.
+        start: Weights of another ranker to start from; empty where there is none.
 
     Returns:
         The ranker with its best weights and an empty card, and the log.
@@ -151,6 +159,8 @@ def fit(
     ranker.start(words, labels)
     if text is not None and options.model.text_model is not None:
         ranker.start_from_text_model(load_text_model(text))
+    if start:
+        ranker.start_from(start)
 
     def load_chunk(name: str, epoch: int) -> "tuple[ChunkArrays, Pairs]":
         random = stream(seed, epoch, f"negatives of {name}")

@@ -1,4 +1,4 @@
-"""Wiring of ``train``: one node a ranker, under the ranker's name."""
+"""Wiring of ``train``: one node a ranker, under the ranker's name; some start from what another has learnt."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -9,15 +9,17 @@ SHARED = ("train_examples", "valid_examples", "valid_answers", "word_vectors", "
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
-    """Train each ranker of the options on the same examples."""
-    return Pipeline([_train_one(ranker) for ranker in layout.rankers])
+    """Train each ranker of the options, and those that they start from, on the same examples."""
+    return Pipeline([_train_one(ranker, start) for ranker, start in layout.trained.items()])
 
 
-def _train_one(ranker: str) -> Pipeline:
+def _train_one(ranker: str, start: str | None) -> Pipeline:
+    started = {} if start is None else {"start": f"{start}.model"}
     node = Node(
         train_ranker,
         inputs={
             **{name: name for name in SHARED},
+            **started,
             "checkpoint": "checkpoint",
             "options": "params:options",
             "seed": "params:seed",
@@ -26,4 +28,4 @@ def _train_one(ranker: str) -> Pipeline:
         name="train",
     )
     parameters = {"params:options": f"params:{ranker}", "params:seed": "params:seed"}
-    return Pipeline([node], namespace=ranker, inputs=set(SHARED), parameters=parameters)
+    return Pipeline([node], namespace=ranker, inputs={*SHARED, *started.values()}, parameters=parameters)

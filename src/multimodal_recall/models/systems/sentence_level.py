@@ -1,0 +1,39 @@
+"""The tenth place's sentence-level model (valid 0.709): a GRU that has seen the image reads the query."""
+
+from torch import Tensor, nn
+
+from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.encoders import PaddedGru, WordVectors
+from multimodal_recall.models.image_heads import ImageHeads
+from multimodal_recall.models.ranker import InputSizes, Ranker
+from multimodal_recall.ranker_options import SentenceLevelOptions
+
+
+class SentenceLevel(Ranker):
+    """A two-layer BiGRU over the words, all its states started from the sentence's image head.
+
+    Differs from the publication: stop words are read too.
+    """
+
+    def __init__(self, options: SentenceLevelOptions, sizes: InputSizes) -> None:
+        super().__init__()
+        size = options.image_encoder.head_size
+        self.image_encoder = ImageHeads(sizes.box_feature, options.image_encoder)
+        self.word_vectors = WordVectors(sizes.words, sizes.word_vector)
+        self.word_norm = nn.LayerNorm(sizes.word_vector)
+        self.sentence = PaddedGru(sizes.word_vector, 2 * size, layers=2, dropout=options.dropout)
+        self.last = nn.Linear(size, 1)
+
+    def pair_vectors(self, batch: Batch) -> Tensor:
+        """(N, head_size): the mean of the second layer's last states of both directions."""
+        images = self.image_encoder(batch)[:, 0].index_select(0, batch.pair_products)
+        words = self.word_norm(self.word_vectors(batch.word_ids)).index_select(0, batch.pair_queries)
+        _, last = self.sentence(words, batch.word_mask.index_select(0, batch.pair_queries), images)
+        return last[-2:].mean(dim=0)
+
+    def score_vectors(self, vectors: Tensor) -> Tensor:
+        """(N, head_size) -> (N,)."""
+        return self.last(vectors).squeeze(1).float()
+
+
+build = SentenceLevel

@@ -1,0 +1,57 @@
+"""The tenth place's word-level model (valid 0.729): words scored against image heads, weighed by query and image."""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.encoders import PaddedGru
+from multimodal_recall.models.image_heads import WordMatching
+from multimodal_recall.models.ranker import InputSizes
+from multimodal_recall.ranker_options import WordLevelOptions
+
+NUMBERS_AT_ONCE = 1 << 24
+"""Of the hidden layer (words, products, weight_state): the rest waits, and is computed again for the gradient."""
+
+
+class WordLevel(WordMatching):
+    """Words count by a softmax of an MLP on [the word's BiGRU state, the sentence's image head].
+
+    The MLP's first layer is split, as ``ConcatMlp``'s.
+    """
+
+    def __init__(self, options: WordLevelOptions, sizes: InputSizes) -> None:
+        super().__init__(options.image_encoder, sizes)
+        self.word_norm = nn.LayerNorm(sizes.word_vector)
+        self.word_states = PaddedGru(sizes.word_vector, options.word_state)
+        self.word_part = nn.Linear(options.word_state, options.weight_state)
+        self.image_part = nn.Linear(options.image_encoder.head_size, options.weight_state, bias=False)
+        self.weight = nn.Sequential(nn.PReLU(), nn.Linear(options.weight_state, 1))
+
+    def pair_logits(self, batch: Batch, heads: Tensor) -> Tensor:
+        """(N, W)."""
+        words = self._word_parts(batch).index_select(0, batch.pair_queries)
+        images = self.image_part(heads[:, 0]).index_select(0, batch.pair_products)
+        return self.weight(words + images.unsqueeze(1)).squeeze(2).float()
+
+    def all_logits(self, batch: Batch, heads: Tensor) -> Tensor:
+        """(Q, W, P)."""
+        places = (~batch.word_mask).flatten().nonzero().squeeze(1)
+        words = self._word_parts(batch).flatten(0, 1).index_select(0, places)  # without the padding
+        images = self.image_part(heads[:, 0])
+        parts = words.split(max(1, NUMBERS_AT_ONCE // images.numel()))
+        logits = torch.cat([checkpoint(self._compare, part, images, use_reentrant=False) for part in parts])
+        padded = logits.new_zeros(batch.word_mask.numel(), len(images))
+        return padded.index_copy(0, places, logits).unflatten(0, batch.word_mask.shape)
+
+    def _word_parts(self, batch: Batch) -> Tensor:
+        """(Q, W, weight_state)."""
+        vectors = self.word_norm(self.words.word_vectors(batch.word_ids))
+        return self.word_part(self.word_states(vectors, batch.word_mask)[0])
+
+    def _compare(self, words: Tensor, images: Tensor) -> Tensor:
+        """(words, P) of every word with every image."""
+        return self.weight(words.unsqueeze(1) + images).squeeze(2).float()
+
+
+build = WordLevel
