@@ -17,7 +17,9 @@ NUMBERS_AT_ONCE = 1 << 24
 class WordLevel(WordMatching):
     """Words count by a softmax of an MLP on [the word's BiGRU state, the sentence's image head].
 
-    The MLP's first layer is split, as ``ConcatMlp``'s.
+    The MLP's first layer is split, as ``ConcatMlp``'s. The publication adds a hinge on a mined wrong image and a mined
+    wrong query of each pair and one on the batch's hardest. ``in_batch_hinge`` takes the hardest of the batch's images,
+    mined ones among them, and of its queries, which are like mined ones where ``batches`` are ``same_last_word``.
     """
 
     def __init__(self, options: WordLevelOptions, sizes: InputSizes) -> None:
