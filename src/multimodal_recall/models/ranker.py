@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs, Reading
 from multimodal_recall.models.encoders import LabelVectors, WordVectors
+from multimodal_recall.models.heads import ConcatMlp
 from multimodal_recall.ranker_options import RankerOptions
 
 if TYPE_CHECKING:
@@ -182,6 +183,35 @@ class DotRanker(TowerRanker):
         queries, products = self.encode_queries(batch).float(), self.encode_products(batch).float()
         with torch.autocast(queries.device.type, enabled=False):  # bfloat16 has 8 bits: a score of 10 in steps of 1/16
             return self.scale * queries @ products.T
+
+
+class ConcatRanker(TowerRanker):
+    """Towers ``query_encoder`` and ``image_encoder`` whose vectors an MLP, ``head``, compares side by side."""
+
+    query_encoder: nn.Module
+    image_encoder: nn.Module
+    head: ConcatMlp
+
+    def encode_queries(self, batch: Batch) -> Tensor:
+        """(Q, Dq)."""
+        return self.query_encoder(batch)
+
+    def encode_products(self, batch: Batch) -> Tensor:
+        """(P, Dp)."""
+        return self.image_encoder(batch)
+
+    def pair_vectors(self, batch: Batch) -> Tensor:
+        """(N, D): the head's last hidden layer."""
+        queries, products = self.encode_queries(batch), self.encode_products(batch)
+        return self.head(queries, products, batch.pair_queries, batch.pair_products)
+
+    def score_vectors(self, vectors: Tensor) -> Tensor:
+        """(N, D) -> (N,)."""
+        return self.head.score(vectors)
+
+    def score_all(self, batch: Batch) -> Tensor:
+        """(Q, P)."""
+        return self.head.score_all(self.encode_queries(batch), self.encode_products(batch))
 
 
 def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = None) -> Ranker:

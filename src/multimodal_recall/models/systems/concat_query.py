@@ -7,7 +7,7 @@ from torch.nn import functional
 from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.encoders import POSITION, BiLstm, LabelVectors, SentenceAndWords, WordVectors, packing
 from multimodal_recall.models.heads import ConcatMlp
-from multimodal_recall.models.ranker import InputSizes, TowerRanker
+from multimodal_recall.models.ranker import ConcatRanker, InputSizes
 from multimodal_recall.ranker_options import ConcatQueryOptions
 
 
@@ -43,7 +43,7 @@ class BoxParts(nn.Module):
         return self.boxes(boxes, packed, *self.boxes.input_layer())
 
 
-class ConcatQuery(TowerRanker):
+class ConcatQuery(ConcatRanker):
     """The language model's vector and a BiLSTM over words, beside a BiLSTM over boxes, compared by an MLP.
 
     Where the published BiLSTMs were read at the first position, their outputs are averaged.
@@ -57,27 +57,6 @@ class ConcatQuery(TowerRanker):
         self.image_encoder = BoxParts(options, sizes.box_feature, labels)
         widths = self.query_encoder.size, options.image_state
         self.head = ConcatMlp(*widths, options.head_state, options.dropout, options.second_head_state)
-
-    def encode_queries(self, batch: Batch) -> Tensor:
-        """(Q, D + word_state)."""
-        return self.query_encoder(batch)
-
-    def encode_products(self, batch: Batch) -> Tensor:
-        """(P, image_state)."""
-        return self.image_encoder(batch)
-
-    def pair_vectors(self, batch: Batch) -> Tensor:
-        """(N, second_head_state)."""
-        queries, products = self.encode_queries(batch), self.encode_products(batch)
-        return self.head(queries, products, batch.pair_queries, batch.pair_products)
-
-    def score_all(self, batch: Batch) -> Tensor:
-        """(Q, P)."""
-        return self.head.score_all(self.encode_queries(batch), self.encode_products(batch))
-
-    def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(N, second_head_state) -> (N,)."""
-        return self.head.score(vectors)
 
 
 build = ConcatQuery

@@ -1,16 +1,13 @@
 """The seed system (23rd of 1,433, testB 0.628): language model and word BiLSTM, a BiLSTM over boxes, an MLP on both."""
 
-from torch import Tensor
-
-from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.encoders import BoxLstm, LabelVectors, SentenceAndWords, WordVectors
 from multimodal_recall.models.heads import ConcatMlp
-from multimodal_recall.models.ranker import InputSizes, TowerRanker
+from multimodal_recall.models.ranker import ConcatRanker, InputSizes
 from multimodal_recall.models.transformer import BoxTransformer, SentenceAndWordTransformer, Transformer
 from multimodal_recall.ranker_options import TwoTowerOptions
 
 
-class TwoTower(TowerRanker):
+class TwoTower(ConcatRanker):
     """A query vector and an image vector, compared by an MLP on both."""
 
     def __init__(self, options: TwoTowerOptions, sizes: InputSizes) -> None:
@@ -31,27 +28,6 @@ class TwoTower(TowerRanker):
         else:
             self.image_encoder = BoxTransformer(sizes.box_feature, labels, transformer(options.image_state))
         self.head = ConcatMlp(self.query_encoder.size, self.image_encoder.size, options.head_state, options.dropout)
-
-    def encode_queries(self, batch: Batch) -> Tensor:
-        """(Q, D + word_state)."""
-        return self.query_encoder(batch)
-
-    def encode_products(self, batch: Batch) -> Tensor:
-        """(P, image_state)."""
-        return self.image_encoder(batch)
-
-    def pair_vectors(self, batch: Batch) -> Tensor:
-        """(N, head_state): the head's hidden layer."""
-        queries, products = self.encode_queries(batch), self.encode_products(batch)
-        return self.head(queries, products, batch.pair_queries, batch.pair_products)
-
-    def score_all(self, batch: Batch) -> Tensor:
-        """(Q, P)."""
-        return self.head.score_all(self.encode_queries(batch), self.encode_products(batch))
-
-    def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(N, head_state) -> (N,)."""
-        return self.head.score(vectors)
 
 
 build = TwoTower
