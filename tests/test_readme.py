@@ -4,6 +4,7 @@ import re
 import shlex
 
 import pytest
+import yaml
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -11,10 +12,12 @@ from kedro.framework.startup import bootstrap_project
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text()
+FILE_MAP = README.split("\n## Where things are\n")[1].split("\n## ")[0]
+RANKERS = README.split("\n## Rankers\n")[1].split("\n## ")[0]
 COMMANDS = re.findall(r"\| `(kedro run[^`]*)` \|", README)
 
 
-@pytest.mark.parametrize("path", re.findall(r"^\| `([\w./]+)` \|", README, re.MULTILINE))
+@pytest.mark.parametrize("path", re.findall(r"^\| `([\w./]+)` \|", FILE_MAP, re.MULTILINE))
 def test_every_file_of_the_map_exists(path: str) -> None:
     assert (PROJECT / path).exists()
 
@@ -24,7 +27,12 @@ def test_every_module_stands_in_the_map() -> None:
     unnamed = {"__init__.py", "__main__.py", "settings.py", "progress.py"}
     for path in source.iterdir():
         if path.name not in unnamed | {"__pycache__"}:
-            assert f"`src/multimodal_recall/{path.name}`" in README, path.name
+            assert f"`src/multimodal_recall/{path.name}`" in FILE_MAP, path.name
+
+
+def test_every_ranker_stands_in_its_table() -> None:
+    recipes = yaml.safe_load((PROJECT / "conf" / "base" / "parameters_rankers.yml").read_text())
+    assert {name for name in recipes if f"`{name}`" in RANKERS.split("\n\n")[2]} == set(recipes)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
