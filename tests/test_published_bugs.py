@@ -28,7 +28,7 @@ CAUGHT_BY = {
     ],
     "position 0 of a BiLSTM taken as its summary": [
         test_ranker.test_the_summary_of_a_bilstm_is_the_last_state_of_each_direction,
-        test_ranker.test_every_box_moves_the_image_vector,
+        test_ranker.test_every_box_moves_the_scores_of_its_product_alone,
     ],
     "padding unmasked in training only": [test_ranker.test_padding_never_changes_a_score_in_training_or_evaluation],
     "half the data an epoch": [test_training.test_every_pair_is_seen_every_epoch_in_another_order],
