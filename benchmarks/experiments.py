@@ -41,7 +41,7 @@ from multimodal_recall.pipelines.train.nodes import fit
 from multimodal_recall.ranker_options import RankerOptions
 
 PLOTS = Path(__file__).parent / "plots"
-IN_BATCH = {"negatives_per_positive": 0, "loss": "in_batch_softmax"}
+IN_BATCH: dict[str, Any] = {"negatives_per_positive": 0, "loss": "in_batch_softmax"}
 STEPS = {"batch_size": 78, "learning_rate": 0.001}  # 39 times 1:1, 11 times 1:6, 6 times 1:12
 COUNTS = (("1:1 redrawn", 1, True, 7), ("1:1", 1, False, 7), ("1:6", 6, False, 2), ("1:12", 12, False, 1))
 READERS = ("lstm", "transformer")
@@ -188,13 +188,16 @@ def negatives(examples: Examples, seeds: list[int], epochs: int, pairs: int | No
             for kind in get_args(NegativeKind)
         ]
         in_batch = replace(one, **IN_BATCH, margin=margin, batch_size=one.batch_size // 2)
-        trainings.append(Training(f"{name}, in_batch", in_batch, training))
+        trainings.append(Training(f"{name}, in_batch softmax", in_batch, training))
+        if name == "two_tower":  # the loss of its other rows, to tell the negatives from the loss
+            in_batch = replace(in_batch, loss="in_batch_cross_entropy")
+            trainings.append(Training(f"{name}, in_batch cross_entropy", in_batch, training))
     for name, count, fresh, passes in COUNTS:
         how = {"negatives_per_positive": count, "fresh_negatives": fresh, "epochs": passes * max(1, round(epochs / 7))}
         options = ranker_group("two_tower", **how, **STEPS)
         drawn = cut(draw(examples, count, options.epochs if fresh else 1), share)
         trainings.append(Training(f"two_tower, label_sharing {name}", options, drawn))
-    return train_all(examples, trainings, seeds, last=True)
+    return train_all(examples, trainings, seeds, last=True).drop(columns="seconds")
 
 
 def reader_options(reader: str, **changes: Any) -> RankerOptions:
@@ -268,11 +271,11 @@ def plot_attention(table: pd.DataFrame, title: str) -> Figure:
     axes = figure.subplots()
     for number, reader in enumerate(READERS):
         rows = table[table.index.str.startswith(reader)]
-        pairs = rows.index.str.rpartition(", ").get_level_values(2).astype(int) * (1 + 0.04 * number)
+        pairs = [int(name.rpartition(", ")[2]) for name in rows.index]
         ends = np.abs(rows[["testA low", "testA high"]].to_numpy().T - rows["testA"].to_numpy())
-        axes.errorbar(pairs, rows["testA"], yerr=ends, fmt="o-", capsize=3, label=reader)
+        axes.errorbar(np.array(pairs) * (1 + 0.04 * number), rows["testA"], ends, fmt="o-", capsize=3, label=reader)
     axes.set_xscale("log")
-    axes.set_xticks(ticks := sorted(pairs.astype(int)), map(str, ticks))
+    axes.set_xticks(pairs, [f"{count:,}" for count in pairs])
     axes.minorticks_off()
     axes.set_xlabel("right training pairs")
     axes.set_ylabel("nDCG@5, testA")
