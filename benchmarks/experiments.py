@@ -142,6 +142,11 @@ def right_pairs(training: dict[str, ChunkTables]) -> int:
     return sum(len(table) // len(table.group_by(["epoch", "kind"]).aggregate([])) for table in samples)
 
 
+def share_of(examples: Examples, pairs: int | None) -> float:
+    """What share of the right pairs so many are; at most, and where no number is given, all."""
+    return min(1.0, (pairs or np.inf) / right_pairs(examples.training))
+
+
 def train(
     examples: Examples, training: Training, seed: int, last: bool
 ) -> tuple[dict[str, np.ndarray], list[EpochLog]]:
@@ -178,7 +183,7 @@ def negatives(examples: Examples, seeds: list[int], epochs: int, pairs: int | No
     Counts: all see as many pairs, right and wrong together, as many a step, so that steps and computing are the same
     but a right pair is seen 7, 2 and 1 times. Equal passes over the right pairs would give 1:12 6.5 times as many.
     """
-    share = min(1.0, (pairs or np.inf) / right_pairs(examples.training))
+    share = share_of(examples, pairs)
     training, trainings = cut(examples.training, share), []
     cosine = {"loss": "hinge", "margin": 2.8, "negatives_per_positive": 1}  # of the score: 14 x 0.2
     for name, changes, margin in (("two_tower", {}, 0.0), ("graph_reasoning", cosine, 0.7)):
@@ -216,23 +221,25 @@ def pairs_per_second(examples: Examples, repeats: int = 3) -> dict[str, float]:
     return {reader: median(speeds) for reader, speeds in found.items()}
 
 
-def attention(examples: Examples, seeds: list[int], seconds: float) -> pd.DataFrame:
+def attention(examples: Examples, seeds: list[int], seconds: float, pairs: int | None) -> pd.DataFrame:
     """BiLSTMs against transformers of two layers, in as many seconds of training steps, on 10, 30 and 100 %.
 
-    The learning rate of each is the one that is best on valid.
+    The learning rate of each is the one that is best on valid. Epochs are whole: where few fit into the seconds, times
+    differ by up to half an epoch.
     """
+    whole = cut(examples.training, share_of(examples, pairs))
     speeds, rows = pairs_per_second(examples), []
     print({reader: round(speed) for reader, speed in speeds.items()}, "pairs/s")
     for share in SHARES:
-        training = cut(examples.training, share)
-        pairs = right_pairs(training)
+        training = cut(whole, share)
+        count = right_pairs(training)
         for reader in READERS:
-            epochs = max(1, round(seconds * speeds[reader] / pairs))
+            epochs = max(1, round(seconds * speeds[reader] / count))
             tried = []
             for rate in RATES:
                 options = reader_options(reader, epochs=epochs, learning_rate=rate)
-                one = Training(f"{reader}, {pairs}", options, training)
-                tried.append(train_all(examples, [one], seeds, last=False).assign(rate=rate))
+                one = Training(f"{reader}, {count}", options, training)
+                tried.append(train_all(examples, [one], seeds, last=False).assign(rate=str(rate)))
             rows.append(max(tried, key=lambda row: row["valid"].item()))
     return pd.concat(rows)
 
@@ -298,7 +305,7 @@ def main() -> None:
     arguments.add_argument("--env", default="base")
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     arguments.add_argument("--epochs", type=int, default=4, help="negatives: epochs of each kind")
-    arguments.add_argument("--pairs", type=int, help="negatives: right pairs to train on, of all")
+    arguments.add_argument("--pairs", type=int, help="right pairs to train on, of all")
     arguments.add_argument("--seconds", type=float, default=12, help="attention: of each training")
     options = arguments.parse_args()
     torch.set_num_threads(1)
@@ -310,7 +317,7 @@ def main() -> None:
         table = negatives(examples, options.seeds, options.epochs, options.pairs)
         figure = plot_negatives(table, f"{where}: {options.epochs} epochs, {seeds}")
     else:
-        table = attention(examples, options.seeds, options.seconds)
+        table = attention(examples, options.seeds, options.seconds, options.pairs)
         figure = plot_attention(table, f"{where}: {options.seconds:g} s each, {seeds}")
     PLOTS.mkdir(exist_ok=True)
     table.round(3).to_csv(PLOTS / f"{name}.csv")
