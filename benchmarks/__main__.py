@@ -13,17 +13,19 @@ import time
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 
 from benchmarks import limits
 from benchmarks.growth import make_project
 from benchmarks.made_up import FOLDER, made_up_tsv
+from benchmarks.ranker_speed import CANDIDATES, base_rankers, made_up_chunk, speed
 from benchmarks.stages import CHUNKS, INGESTED_ROWS, STAGES, save_chunk
 
 PROJECT = Path(__file__).parents[1]
 SIDES = {"ingest": ("ours", "straightforward", "two_workers")}
 NODES = 300
-PARTS = [*STAGES, "kedro", "runners"]
+PARTS = [*STAGES, "rankers", "kedro", "runners"]
 RUNNERS = ("SequentialRunner", "ThreadRunner", "multimodal_recall.dask_runner.DaskRunner")
 
 
@@ -58,6 +60,21 @@ def print_stage(stage: str, repeats: int, limit: tuple[float, str] | None) -> No
     if "two_workers" in speed:
         gain = speed["two_workers"] / speed["ours"]
         print(f"{'  two workers':14} {'':9} {speed['two_workers']:>11,.0f} {gain:>18.2f}x ours in one", flush=True)
+
+
+def print_rankers(repeats: int) -> None:
+    """A line a ranker of ``conf/base``: training pairs a second, seconds to score 10,000 candidates, of both sides."""
+    arrays = made_up_chunk(np.random.default_rng(0))
+    heads = f"{'ranker':22} {'train/s':>8} {'straight/s':>11} {'ratio':>6}"
+    print(f"{heads}   scoring {CANDIDATES:,}: ours s, straight s, ratio")
+    for name, options in base_rankers().items():
+        ours, other = speed(options, arrays, repeats).values()
+        print(
+            f"{name:22} {ours.pairs_per_second:>8,.0f} {other.pairs_per_second:>11,.0f} "
+            f"{ours.pairs_per_second / other.pairs_per_second:>5.1f}x {ours.score_seconds:>20.2f} "
+            f"{other.score_seconds:>8.2f} {other.score_seconds / ours.score_seconds:>5.1f}x",
+            flush=True,
+        )
 
 
 def kedro(project: Path, *arguments: str) -> float:
@@ -125,6 +142,8 @@ def main() -> None:
     for stage in STAGES:
         if stage in options.only:
             print_stage(stage, options.repeats, bounds.get(stage))
+    if "rankers" in options.only:
+        print_rankers(options.repeats)
     if "kedro" in options.only:
         print_overhead(options.repeats)
     if "runners" in options.only:

@@ -55,6 +55,14 @@ def per_query(scores: pd.DataFrame, answers: dict[int, list[int]]) -> dict[str, 
     return {name: ndcg_at_5(made, answers)["ndcg_at_5"].to_numpy() for name, made in found.items()}
 
 
+def columns_of(split: str, names: list[str], ndcg: np.ndarray) -> dict[str, pd.Series]:
+    """A split's columns, of nDCG@5 (seeds, names, queries): the mean, its interval over queries, each seed's mean."""
+    low, high = interval(bootstrap_means(ndcg.mean(axis=0).T, 1000, np.random.default_rng(0)), 0.95)
+    seeds = [" ".join(f"{mean:.3f}" for mean in of_name) for of_name in ndcg.mean(axis=2).T]
+    columns = {"": ndcg.mean(axis=(0, 2)), " low": low, " high": high, " seeds": seeds}
+    return {f"{split}{name}": pd.Series(values, names) for name, values in columns.items()}
+
+
 def measure(settings: dict, rankers: list[str], seeds: list[int]) -> pd.DataFrame:
     """A row a ranker or blend: mean over seeds, interval over queries, each seed's mean, of each split."""
     collection, columns = settings["collection"], {}
@@ -68,11 +76,7 @@ def measure(settings: dict, rankers: list[str], seeds: list[int]) -> pd.DataFram
             found.append(per_query(pd.DataFrame(scores), answers))
         names = list(found[0])
         ndcg = np.stack([[of_seed[name] for name in names] for of_seed in found])  # (seeds, names, queries)
-        low, high = interval(bootstrap_means(ndcg.mean(axis=0).T, 1000, np.random.default_rng(0)), 0.95)
-        columns[split] = pd.Series(ndcg.mean(axis=(0, 2)), names)
-        columns[f"{split} low"], columns[f"{split} high"] = pd.Series(low, names), pd.Series(high, names)
-        means = [" ".join(f"{mean:.3f}" for mean in of_name) for of_name in ndcg.mean(axis=2).T]
-        columns[f"{split} seeds"] = pd.Series(means, names)
+        columns |= columns_of(split, names, ndcg)
     return pd.DataFrame(columns)
 
 

@@ -2,23 +2,43 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 import torch
 from benchmarks import straightforward
 from benchmarks.__main__ import run_side
+from benchmarks.experiments import (
+    READERS,
+    Training,
+    cut,
+    draw,
+    load,
+    plot_attention,
+    plot_negatives,
+    right_pairs,
+    save,
+    train_all,
+)
 from benchmarks.made_up import made_up_queries, write_made_up
+from benchmarks.ranker_speed import SIZES, base_rankers, made_up_chunk, once_a_pair, training_pairs
 from benchmarks.stages import made_up_arrays, made_up_pairs, padded
 
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.metrics import MEASURES, measure_queries, ndcg_at_5
 from multimodal_recall.models.language_model import QueryVectors, new_albert, train_tokenizer
+from multimodal_recall.models.losses import IN_BATCH_LOSSES
+from multimodal_recall.models.ranker import build_ranker
+from multimodal_recall.models.training import Objective
+from multimodal_recall.negatives import RightAnswers
 from multimodal_recall.options import IngestOptions, LanguageModelOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
+from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
 from tests.conftest import PROJECT
 
 
@@ -108,3 +128,35 @@ def test_queries_are_distinct_and_as_long_as_official_ones() -> None:
     queries = made_up_queries(5000, np.random.default_rng(0))
     assert len(set(queries)) == 5000
     assert 3 < np.mean([len(query.split()) for query in queries]) < 5
+
+
+@pytest.mark.parametrize("name", ["two_tower", "siamese", "concat_query"])
+def test_a_ranker_scores_and_learns_the_same_once_a_pair(name: str) -> None:
+    random, options = np.random.default_rng(0), base_rankers()[name]
+    arrays = replace(made_up_chunk(random, products=12), max_boxes=options.max_boxes)
+    pairs = training_pairs(arrays, replace(options, batch_size=40), random)
+    batch = arrays.batch(pairs, RightAnswers.among(pairs, 12) if options.loss in IN_BATCH_LOSSES else None)
+    torch.manual_seed(0)
+    objective = Objective(build_ranker(options, SIZES), options).eval()
+    each = once_a_pair(batch)
+    assert len(each.word_ids) == len(each.box_mask) == len(pairs.relevance) > len(batch.word_ids)
+    torch.testing.assert_close(objective.ranker(each), objective.ranker(batch), atol=1e-5, rtol=1e-4)
+
+
+def test_experiments_train_on_saved_examples(finished_project: Path, tmp_path: Path) -> None:
+    examples = load(finished_project, "base")
+    half = cut(examples.training, 0.5)
+    assert right_pairs(half) == 60 == right_pairs(examples.training) // 2
+    rows = {name: half[name]["samples"].to_table().to_pandas() for name in half}
+    assert all(table.groupby(["epoch", "kind"]).size().nunique() == 1 for table in rows.values())
+    small = TwoTowerOptions(word_state=8, image_state=8, head_state=8)
+    one = RankerOptions(small, epochs=1, negatives_per_positive=2)
+    table = train_all(examples, [Training("1:2", one, draw(examples, 2, 1))], seeds=[0, 1], last=True)
+    assert table.loc["1:2", "pairs"] == 3 * 120
+    assert table.loc["1:2", "both low"] < table.loc["1:2", "both"] < table.loc["1:2", "both high"]
+    kinds = pd.concat([table.set_axis([name]) for name in ("two_tower, random", "two_tower, label_sharing 1:12")])
+    save(plot_negatives(kinds, "shop"), tmp_path / "plot.svg")
+    assert "label_sharing" in (tmp_path / "plot.svg").read_text()
+    readers = pd.concat([table.set_axis([f"{reader}, {pairs}"]) for reader in READERS for pairs in (10, 100)])
+    save(plot_attention(readers, "shop"), tmp_path / "plot.svg")
+    assert "transformer" in (tmp_path / "plot.svg").read_text()
