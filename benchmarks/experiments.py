@@ -153,7 +153,7 @@ def train(
     """Train once: nDCG@5 of each query of the splits, by the last weights or the best on valid, and the log."""
     checkpoint = LastWeights()
     chosen = (training.examples, examples.candidates["valid"]), examples.answers["valid"], examples.vectors
-    trained, log = fit(*chosen, None, checkpoint, training.options, seed, "")
+    trained, log = fit(*chosen, None, checkpoint, training.options, seed, "", {})
     ranker = replace(trained, weights=checkpoint.weights).build() if last else trained.build()
     scored = {split: score_examples(ranker, examples.candidates[split]).to_pandas() for split in SPLITS}
     return {split: ndcg_at_5(scored[split], examples.answers[split])["ndcg_at_5"].to_numpy() for split in SPLITS}, log
