@@ -1,6 +1,6 @@
 """Time every stage against a straightforward implementation.
 
-python -m benchmarks                      # all, medians of three alternated runs, 20 minutes on two cores
+python -m benchmarks                      # all, medians of three alternated runs, 22 minutes on two cores
 python -m benchmarks --only ingest train  # some
 """
 
