@@ -96,8 +96,8 @@ class Ranker(nn.Module):
             for name in sorted(sizes.keys() | found.keys())
             if sizes.get(name) != found.get(name)
         ]
-        frozen = dict(self.named_buffers())
-        others = [name for name in theirs if name in frozen and not torch.equal(theirs[name], frozen[name])]
+        tables = {f"{name}.vectors" for name, module in self.named_modules() if isinstance(module, WordVectors)}
+        others = [name for name in theirs if name in tables and not torch.equal(theirs[name], mine[name])]
         problems = problems or [f"{name} holds other vectors" for name in others]
         if problems or not shared:
             reason = "; ".join(problems[:3]) or "the two have no part in common"
