@@ -61,7 +61,7 @@ def in_batch_softmax(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
 
 
 def in_batch_cross_entropy(matrix: Tensor, batch: Batch) -> Tensor:
-    """Binary cross-entropy of every query with every product (twelfth place), summed over each right pair's row.
+    """Binary cross-entropy of every query with every product (twelfth place): the mean of each right pair's row.
 
     The twelfth place took repeated queries' products for wrong ones.
 
