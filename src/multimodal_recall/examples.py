@@ -79,7 +79,7 @@ def read_samples(
     draws = int(pa.compute.max(samples.to_table(columns=["epoch"])["epoch"]).as_py()) + 1
     drawn = samples.to_table(filter=ds.field("epoch") == (epoch % draws if options.fresh_negatives else 0))
     wrong = {kind: _wrong_rows(drawn, kind, k) for kind in pa.compute.unique(drawn["kind"]).to_pylist()}
-    weights = mixture(options, epoch)
+    weights = mixture(options, epoch) if k else {next(iter(wrong)): 1.0}
     if unknown := sorted(set(weights) - set(wrong)):
         raise NegativeError(
             f"the ranker's negatives name {unknown}, but the samples hold {sorted(wrong)}. Add it to "
