@@ -5,6 +5,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 
 from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.ranker import DotRanker, InputSizes
+from multimodal_recall.models.tokens import check_kind, take_weights
 from multimodal_recall.ranker_options import SiameseOptions
 
 
@@ -27,15 +28,9 @@ class Siamese(DotRanker):
         Raises:
             ValueError: If it is no BERT or of another width.
         """
-        given, wanted = text_model.state_dict(), self.text.state_dict()
-        for name, weight in wanted.items():
-            found = tuple(given[name].shape) if name in given else "none"
-            if found != tuple(weight.shape):
-                raise ValueError(
-                    f"the text model {text_model.name_or_path} does not fit: of {name}, {tuple(weight.shape)} was "
-                    f"wanted and {found} found. Name a BERT in model.text_model and its width in model.state, or null"
-                )
-        self.text.load_state_dict({name: given[name] for name in wanted})
+        check_kind(text_model, ("bert",))
+        wanted = self.text.state_dict().keys()  # it may be deeper
+        take_weights(self.text, {name: weight for name, weight in text_model.state_dict().items() if name in wanted})
 
     def encode_queries(self, batch: Batch) -> Tensor:
         """(Q, state)."""
