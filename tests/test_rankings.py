@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from multimodal_recall.metrics import MetricError
-from multimodal_recall.rankings import fitted_rankings, join_scores, ruled_rankings
+from multimodal_recall.rankings import blended_rankings, fitted_rankings, join_scores, ruled_rankings
 
 
 def scores(**models: list[float]) -> pd.DataFrame:
@@ -46,6 +46,22 @@ def test_counts_of_all_splits_are_a_ruled_ranking_only_where_they_differ() -> No
     table = scores(a=[0.1, 0.2])
     assert len(ruled_rankings(table, "a", np.array([1, 1]), 0.92)) == 3
     assert "a, keep-once all splits" in ruled_rankings(table, "a", np.array([1, 4]), 0.92)
+
+
+def test_named_blends_stand_beside_those_of_all_models() -> None:
+    table = scores(a=[0.0, 1.0, 2.0], b=[0.0, 30.0, 10.0], c=[5.0, 0.0, 0.0])
+    assert blended_rankings(table[["query_id", "product_id", "a"]], {}) == {}
+    blends = blended_rankings(table, {"a and b": ("a", "b")})
+    assert "sum of ranks" in blends
+    assert blends["a and b, sum of z-scores"]["score"].argsort().tolist() == [0, 2, 1]
+    alone = blended_rankings(table.drop(columns="c"), {})["sum of z-scores"]
+    pd.testing.assert_frame_equal(blends["a and b, sum of z-scores"], alone)
+
+
+@pytest.mark.parametrize("chosen", [("a",), ("a", "a"), ("a", "d")])
+def test_a_blend_of_what_has_no_scores_is_refused(chosen: tuple[str, ...]) -> None:
+    with pytest.raises(MetricError, match=r"evaluate.blends.mine is .*models with scores, each once: \['a', 'b'\]"):
+        blended_rankings(scores(a=[0.1], b=[0.2]), {"mine": chosen})
 
 
 def test_nothing_is_fitted_to_one_model() -> None:

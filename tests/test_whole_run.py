@@ -181,6 +181,20 @@ def test_another_seed_trains_another_model(run_copy: Run) -> None:
     assert not scores_of(project)["score"].equals(before["score"])
 
 
+def test_a_seed_ensemble_is_a_ranking_of_its_own(run_copy: Run) -> None:
+    project, run = run_copy
+    once = {"model": {"kind": "two_tower", **SMALL["two_tower"]["model"]}, "epochs": 2, "batch_size": 50}
+    blends = {"evaluate": {**SMALL["evaluate"], "blends": {"both": ["first", "second"]}}}
+    parameters = {**SMALL, "first": once, "second": {**once, "seed": 1}, **blends}
+    run(pipeline_names=["train", "evaluate"], parameters={**parameters, "rankers": "first second two_tower"})
+    assert "both, sum of z-scores" in set(load(project, "comparison")["ranking"])
+    second = load(project, "second.model")
+    assert second.card["seed"] == 1
+    run(node_names=["first.train"], parameters={**parameters, "rankers": "first", "seed": 1})
+    first = load(project, "first.model")
+    assert all(torch.equal(first.weights[name], weights) for name, weights in second.weights.items())
+
+
 def test_rankers_start_from_a_pre_trained_image_encoder(run_copy: Run) -> None:
     project, run = run_copy
     sizes = {"box_size": 16, "head_size": 8, "position_state": 4, "attention_heads": 2, "feed_forward": 16}

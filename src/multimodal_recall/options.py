@@ -4,6 +4,7 @@ Kedro builds those of the nodes that are to run from ``params:`` before the firs
 so a misspelt key or a value out of range is one error at the start, not a surprise after an hour.
 """
 
+from dataclasses import field
 from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field
@@ -159,6 +160,8 @@ class EvaluateOptions:
     """Share of the bootstrap distribution between the interval's ends."""
     models: tuple[str, ...] | None = None
     """Models (rankers, columns of given scores) to evaluate and blend; ``None``: all that have scores."""
+    blends: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Further rankings by name: the models whose z-scores each adds up, beside the sums of all models."""
     ranking: str | None = None
     """Model (a ranker, or a column of given scores) that others are compared with, that the rules on candidate lists
     are applied to and that the report draws; ``None``: the first."""

@@ -298,6 +298,9 @@ class RankerOptions:
 
     model: ModelOptions
     """The system and the sizes of its parts."""
+    seed: Count | None = None
+    """Seed of its weights, shuffles and dropout; ``None``: the run's. Two groups that differ in it alone are a seed
+    ensemble, whose scores ``evaluate.blends`` adds up."""
     start_from: str | None = None
     """Ranker from which it takes the weights of the parts that both have; that one is trained first."""
     max_boxes: Positive | None = None
@@ -326,7 +329,8 @@ class RankerOptions:
         "tags_and_caption",
     ] = "cross_entropy"
     """Training loss; in_batch_* and multi_similarity compare every query of the batch with every product, likelihood
-    takes the score for the log-probability of the query, and tags_and_caption pre-trains image_tags."""
+    takes the score for the log-probability of the query, and tags_and_caption pre-trains image_tags. in_batch_softmax
+    with a margin is AM-softmax where the score is a scaled cosine (Wang et al. 2018)."""
     margin: Annotated[float, Field(ge=0)] = 0.2
     """By how much a right score must beat a wrong one, in the losses that ask for it."""
     schedule: Literal["constant", "linear_warmup", "wavy_linear_warmup"] = "constant"

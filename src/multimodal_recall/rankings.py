@@ -92,12 +92,27 @@ def scores_of(scores: pd.DataFrame, model: str) -> pd.DataFrame:
     return scores[[*IDS, model]].rename(columns={model: "score"})
 
 
-def blended_rankings(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Sums of all models' scores, one for each common scale; none where there is one model."""
+def blended_rankings(scores: pd.DataFrame, named: Mapping[str, Sequence[str]]) -> dict[str, pd.DataFrame]:
+    """Sums of models' scores: of all models, one for each common scale, unless there is one; and those named.
+
+    Args:
+        scores: The joined table.
+        named: Models of each blend whose z-scores are added up, by its name.
+
+    Raises:
+        MetricError: If a named blend has fewer than two models, one twice, or one that has no scores.
+    """
     models = models_of(scores)
-    if len(models) == 1:
-        return {}
-    return {f"sum of {plural}": blend(scores, models, scale) for scale, plural in SCALES.items()}
+    for name, chosen in named.items():
+        if len(chosen) < 2 or len(set(chosen) & set(models)) < len(chosen):
+            raise MetricError(
+                f"evaluate.blends.{name} is {list(chosen)}: name two or more of the models with scores, each once: "
+                f"{models}"
+            )
+    blends = {f"{name}, sum of z-scores": blend(scores, list(chosen), "z_score") for name, chosen in named.items()}
+    if len(models) > 1:
+        blends |= {f"sum of {plural}": blend(scores, models, scale) for scale, plural in SCALES.items()}
+    return blends
 
 
 def rescored_rankings(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

@@ -150,7 +150,7 @@ def blend_rankings_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
         """Make further rankings: sums of the models' scores, what rankers make of candidate lists, rules on these.
 
         Args:
-            options: Which model the rules are applied to.
+            options: Which models are blended, and which one the rules are applied to.
             model_scores: A column a model.
             list_counts: In how many lists each product stands.
             scores_of_rankers: Of each ranker.
@@ -166,7 +166,7 @@ def blend_rankings_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
             if name in models
         }
         made = {
-            rankings.LEAK_FREE: rankings.blended_rankings(scores),
+            rankings.LEAK_FREE: rankings.blended_rankings(scores, options.blends),
             rankings.OWN_LIST: rankings.rescored_rankings(own),
             rankings.LEAK: rankings.ruled_rankings(scores, headline_of(scores, options), lists, options.margin),
         }

@@ -60,7 +60,7 @@ def train_ranker(
         language_model: A transformers folder, whose tokenizer is taken where the ranker reads tokens and names none.
         checkpoint: Where the state is kept after each chunk.
         options: The ranker and how it is trained.
-        seed: Seed of the weights, the shuffles and dropout.
+        seed: Seed of the weights, the shuffles and dropout, unless the ranker has its own.
         start: The ``TrainedRanker`` that ``options.start_from`` names, if it names one.
 
     Returns:
@@ -68,6 +68,7 @@ def train_ranker(
     """
     from multimodal_recall.models.processes import run_in_processes
 
+    seed = seed if options.seed is None else options.seed
     words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
     versions, text = _versions(train_examples), _text_of(options, language_model)
     decided = [asdict(options), seed, versions, _versions(valid_examples), sorted(valid_answers.items()), _packages()]
