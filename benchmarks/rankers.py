@@ -3,8 +3,8 @@
 python -m benchmarks.rankers --env=photos --rankers two_tower mcan --seeds 0 1 2
 
 A run a seed (``kedro run``, everything from the raw files), all rankers in it. A query's nDCG@5 is averaged over the
-seeds; intervals are over queries. Blends are sums of z-scores; the pair is the best on valid. Runs that are there
-already are taken with --measure.
+seeds; intervals are over queries. Blends are sums of z-scores; the pair is the best on valid. A seed ensemble is the
+blend of a ranker's, or a pair's, scores over all seeds. Runs that are there already are taken with --measure.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from multimodal_recall.metrics import bootstrap_means, interval, ndcg_at_5
 
 PROJECT = Path(__file__).parents[1]
 SPLITS = ("valid", "testA")
+ENSEMBLE = ", seed ensemble"
 
 
 def run(env: str, seed: int, rankers: list[str]) -> None:
@@ -46,13 +47,28 @@ def scores_of(collection: str, ranker: str, split: str, version: str) -> pd.Seri
     return pd.read_parquet(path).set_index(["query_id", "product_id"])["score"]
 
 
-def per_query(scores: pd.DataFrame, answers: dict[int, list[int]]) -> dict[str, np.ndarray]:
-    """nDCG@5 of each query by each ranker, and by each sum of two rankers' z-scores."""
-    table, models = scores.reset_index(), list(scores.columns)
-    found = {name: table.rename(columns={name: "score"})[["query_id", "product_id", "score"]] for name in models}
-    for pair in itertools.combinations(models, 2):
-        found[" + ".join(pair)] = blend(table[["query_id", "product_id", *pair]], list(pair), "z_score")
-    return {name: ndcg_at_5(made, answers)["ndcg_at_5"].to_numpy() for name, made in found.items()}
+def groups_of(rankers: list[str]) -> dict[str, tuple[str, ...]]:
+    """What is measured: each ranker, and each two of them."""
+    pairs = itertools.combinations(rankers, 2)
+    return {ranker: (ranker,) for ranker in rankers} | {" + ".join(pair): pair for pair in pairs}
+
+
+def per_query(scores: list[pd.DataFrame], answers: dict[int, list[int]]) -> dict[str, np.ndarray]:
+    """nDCG@5 of each query by each group of rankers, their z-scores added up over the seeds that are given.
+
+    Args:
+        scores: Of each seed, by query and product, a column a ranker.
+        answers: Right products of each query.
+    """
+    seeds = range(len(scores))
+    table = pd.concat(dict(enumerate(scores)), axis=1).reset_index()
+    table.columns = ["query_id", "product_id", *((seed, ranker) for seed in seeds for ranker in scores[0].columns)]
+    found = {}
+    for name, group in groups_of(list(scores[0].columns)).items():
+        columns = [(seed, ranker) for seed in seeds for ranker in group]
+        blended = blend(table[["query_id", "product_id", *columns]], columns, "z_score")
+        found[name] = ndcg_at_5(blended, answers)["ndcg_at_5"].to_numpy()
+    return found
 
 
 def columns_of(split: str, names: list[str], ndcg: np.ndarray) -> dict[str, pd.Series]:
@@ -64,19 +80,22 @@ def columns_of(split: str, names: list[str], ndcg: np.ndarray) -> dict[str, pd.S
 
 
 def measure(settings: dict, rankers: list[str], seeds: list[int]) -> pd.DataFrame:
-    """A row a ranker or blend: mean over seeds, interval over queries, each seed's mean, of each split."""
+    """A row a ranker, blend or seed ensemble: mean over seeds, interval over queries, each seed's mean, by split."""
     collection, columns = settings["collection"], {}
     for split in SPLITS:
         answers = json.loads((PROJECT / settings["raw"] / f"{split}_answer.json").read_text())
         answers = {int(query): products for query, products in answers.items()}
-        found = []
+        scores = []
         for seed in seeds:
             versions = {ranker: version_of(collection, ranker, seed) for ranker in rankers}
-            scores = {ranker: scores_of(collection, ranker, split, version) for ranker, version in versions.items()}
-            found.append(per_query(pd.DataFrame(scores), answers))
-        names = list(found[0])
-        ndcg = np.stack([[of_seed[name] for name in names] for of_seed in found])  # (seeds, names, queries)
-        columns |= columns_of(split, names, ndcg)
+            one = {ranker: scores_of(collection, ranker, split, version) for ranker, version in versions.items()}
+            scores.append(pd.DataFrame(one))
+        single, ensemble = [per_query([of_seed], answers) for of_seed in scores], per_query(scores, answers)
+        names = list(ensemble)
+        ndcg = np.stack([[of_seed[name] for name in names] for of_seed in single])  # (seeds, names, queries)
+        means = columns_of(split, names, ndcg)
+        together = columns_of(split, [f"{name}{ENSEMBLE}" for name in names], np.stack(list(ensemble.values()))[None])
+        columns |= {name: pd.concat([means[name], together[name]]) for name in means}
     return pd.DataFrame(columns)
 
 
@@ -107,9 +126,9 @@ def main() -> None:
     costs = {ranker: cost(settings["collection"], ranker, options.seeds) for ranker in options.rankers}
     costs = pd.DataFrame.from_dict(costs, "index", columns=["parameters", "seconds"]).round()
     print(table.loc[options.rankers].join(costs).sort_values("valid").to_string())
-    blends = table.drop(index=options.rankers)
-    if len(blends):
-        print(f"\nblends of two, best on valid:\n{blends.nlargest(3, 'valid').to_string()}")
+    ensembles = table.index.str.endswith(ENSEMBLE)
+    for title, rows in (("blends of two", table[~ensembles].iloc[len(options.rankers) :]), ("all", table[ensembles])):
+        print(f"\n{title}, best on valid:\n{rows.nlargest(5, 'valid').to_string()}")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,10 @@ from benchmarks.experiments import (
 )
 from benchmarks.made_up import made_up_queries, write_made_up
 from benchmarks.ranker_speed import SIZES, base_rankers, made_up_chunk, once_a_pair, training_pairs
+from benchmarks.rankers import per_query
 from benchmarks.stages import made_up_arrays, made_up_pairs, padded
 
+from multimodal_recall.blending import blend
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.metrics import MEASURES, measure_queries, ndcg_at_5
@@ -160,3 +162,18 @@ def test_experiments_train_on_saved_examples(finished_project: Path, tmp_path: P
     readers = pd.concat([table.set_axis([f"{reader}, {pairs}"]) for reader in READERS for pairs in (10, 100)])
     save(plot_attention(readers, "shop"), tmp_path / "plot.svg")
     assert "transformer" in (tmp_path / "plot.svg").read_text()
+
+
+def test_rankers_pairs_and_seed_ensembles_are_measured() -> None:
+    index = pd.MultiIndex.from_product([[1, 2], range(10, 16)], names=["query_id", "product_id"])
+    random = np.random.default_rng(0)
+    seeds = [pd.DataFrame(random.random((12, 2)), index, ["a", "b"]) for _ in range(2)]
+    answers = {1: [10, 11], 2: [15]}
+    alone = per_query(seeds[:1], answers)
+    assert list(alone) == ["a", "b", "a + b"]
+    table = seeds[0].reset_index()
+    assert alone["b"].tolist() == ndcg_at_5(table.rename(columns={"b": "score"}), answers)["ndcg_at_5"].tolist()
+    added = blend(table, ["a", "b"], "z_score")
+    assert alone["a + b"].tolist() == ndcg_at_5(added, answers)["ndcg_at_5"].tolist()
+    right = pd.DataFrame({"a": [5.0, 4, 0, 0, 0, 0] + [0.0] * 5 + [9.0], "b": 0.0}, index)
+    assert per_query([seeds[0], right * 100, right], answers)["a"].tolist() == [1.0, 1.0]  # two of three seeds
