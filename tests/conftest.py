@@ -82,6 +82,17 @@ def finished_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def default_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A project whose default run is done as shipped, and what it printed; takes minutes. Tests only read it."""
+    project = copy_project(tmp_path_factory.mktemp("default"))
+    finished = subprocess.run(
+        [sys.executable, "-m", "kedro", "run"], cwd=project, capture_output=True, text=True, check=False, timeout=1200
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return project, finished.stdout
+
+
+@pytest.fixture(scope="session")
 def leaderboard_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that has evaluated the real scores of published models."""
     if not LEADERBOARD.exists():

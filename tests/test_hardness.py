@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from multimodal_recall.hardness import false_share, hardness, near_identical
+from multimodal_recall.hardness import are_false, hardness, near_identical
 
 QUERIES = ["red summer dress", "dress summer red", "blue shoes", "blue shoe rack", "red summer dress for women"]
 
@@ -17,8 +17,9 @@ def test_a_right_answer_of_a_near_identical_query_is_false() -> None:
     # Given products 0 to 3 right for queries 0 to 3, and draws for query 0: one right for the reordered text, two not
     right = np.arange(4), np.arange(4)
     drawn = np.array([0, 0, 0]), np.array([1, 2, 3])
-    assert false_share(QUERIES, right, drawn, 4) == pytest.approx(1 / 3)
-    assert false_share(["red", "blue"], (np.array([0]), np.array([0])), (np.array([0]), np.array([1])), 2) == 0
+    assert are_false(QUERIES, right, drawn, 4).tolist() == [True, False, False]
+    unlike = are_false(["red", "blue"], (np.array([0]), np.array([0])), (np.array([0]), np.array([1])), 2)
+    assert unlike.tolist() == [False]
 
 
 def test_hardness_of_easy_and_hard_negatives() -> None:

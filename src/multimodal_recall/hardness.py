@@ -32,23 +32,26 @@ def near_identical(queries: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return found.row[others], found.col[others]
 
 
-def false_share(
+def are_false(
     queries: list[str], right: tuple[np.ndarray, np.ndarray], wrong: tuple[np.ndarray, np.ndarray], products: int
-) -> float:
-    """Share of drawn negatives that are right answers of a near-identical query, so most likely of this one too.
+) -> np.ndarray:
+    """Tell which drawn negatives are right answers of a near-identical query, so most likely of this one too.
 
     Args:
         queries: The chunk's distinct texts.
         right: Query and product row of each right pair.
-        wrong: The same of each drawn negative.
+        wrong: The same of each drawn negative, (n,) and (n,).
         products: Products of the chunk.
+
+    Returns:
+        (n,) bools.
     """
     one, other = near_identical(queries)
     pairs = pd.DataFrame({"other": right[0], "product": right[1]})
     near = pd.DataFrame({"one": one, "other": other}).merge(pairs, on="other")
     if near.empty:
-        return 0.0
-    return float(RightAnswers(near["one"].to_numpy(), near["product"].to_numpy(), products).hold(*wrong).mean())
+        return np.zeros(len(wrong[0]), bool)
+    return RightAnswers(near["one"].to_numpy(), near["product"].to_numpy(), products).hold(*wrong)
 
 
 def hardness(scores: np.ndarray) -> dict[str, float]:

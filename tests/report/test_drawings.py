@@ -3,9 +3,10 @@ import re
 from base64 import b64decode
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image
 
-from multimodal_recall.report.drawings import box_colours, draw_product, short_label
+from multimodal_recall.report.drawings import box_colours, draw_product, draw_strip, short_label
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 PRODUCT = {
@@ -29,6 +30,18 @@ def test_boxes_are_drawn_to_scale_largest_first() -> None:
     assert drawing.boxes == [("others", f"90 {TIMES} 200"), ("<shoes>", f"60 {TIMES} 30")]
     assert drawing.more == 0
     assert f'aria-label="2 boxes: others 90 {TIMES} 200, &lt;shoes&gt; 60 {TIMES} 30"' in drawing.svg
+
+
+def test_a_strip_shows_its_products_in_order_and_frames_the_right_ones() -> None:
+    products = pd.DataFrame(
+        [{**PRODUCT, "caption": "<1>", "framed": True}, {**PRODUCT, "caption": "2", "framed": False}]
+    )
+    strip = draw_strip(products, COLOURS, None)
+    assert re.findall(r'<figure class="(\w*)"><figcaption>(.*?)</figcaption><svg', strip) == [
+        ("framed", "&lt;1&gt;"),
+        ("", "2"),
+    ]
+    assert strip.count("<p>1 others, 2 &lt;shoes&gt;</p>") == 2
 
 
 def test_only_the_largest_boxes_are_listed_but_all_are_drawn() -> None:

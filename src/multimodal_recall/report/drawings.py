@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
@@ -15,6 +16,19 @@ LISTED = 4
 """Boxes that are named below a drawing; the others are counted."""
 PHOTO_SIDE = 320
 """Pixels of an embedded photo's longer side: twice the size it is drawn in."""
+STRIP_STYLE = Markup("""<style>
+.products { --box: 65% 38%; --soft: #56606c; background: #fff; color: #1b1f24; display: flex; gap: 8px; overflow-x: auto; padding: 4px; }
+.products figure { border: 1px solid #d6dae0; border-radius: 6px; flex: 0 0 150px; margin: 0; padding: 6px; }
+.products figure.framed { border-color: #0b6e4f; box-shadow: inset 0 0 0 2px #0b6e4f; }
+.products figcaption, .products p { font: 12px/1.35 system-ui, sans-serif; margin: 0; overflow-wrap: anywhere; }
+.products p { color: var(--soft); margin-top: 4px; }
+.products svg { display: block; height: 130px; margin-top: 4px; overflow: visible; width: 100%; }
+.products .edge { fill: #fff; stroke: var(--soft); }
+.products .box { fill: var(--colour); fill-opacity: .13; stroke: var(--colour); stroke-width: 1.5; }
+.products .edge, .products .box { vector-effect: non-scaling-stroke; }
+.products text { font-weight: 600; paint-order: stroke; stroke: #fff; stroke-width: .3em; }
+</style>""")  # noqa: E501
+"""Of a strip, which has no page around it: light on any page, since that of a notebook may be dark."""
 
 
 Box = tuple[float, float, float, float, str]
@@ -73,6 +87,25 @@ def draw_product(product: Mapping[str, Any], colours: Mapping[str, str], photos:
     corners = enumerate(_free_corners(boxes, unit), start=1)
     parts += [Markup(number).format(left, top, 9 * unit, place) for place, (left, top) in corners]
     return Drawing(Markup("").join([*parts, Markup("</svg>")]), named[:LISTED], len(named[LISTED:]))
+
+
+def draw_strip(products: pd.DataFrame, colours: Mapping[str, str], photos: Path | None) -> Markup:
+    """Draw products side by side, as HTML for a notebook.
+
+    Args:
+        products: One row a product, in the order to be drawn: the columns of ``draw_product``, ``caption`` (a text
+            above the drawing) and ``framed`` (bool, whether it gets a green frame: a right one).
+        colours: Of each label; see ``box_colours``.
+        photos: Folder of ``<product_id>.jpg``, or ``None``.
+    """
+    figure = Markup('<figure class="{}"><figcaption>{}</figcaption>{}<p>{}</p></figure>')
+    parts = [STRIP_STYLE, Markup('<div class="products">')]
+    for product in products.to_dict("records"):
+        drawing = draw_product(product, colours, photos)
+        named = [f"{number} {label}" for number, (label, _) in enumerate(drawing.boxes, start=1)]
+        told = ", ".join([*named, *[f"and {drawing.more} smaller"] * (drawing.more > 0)])
+        parts.append(figure.format("framed" * product["framed"], product["caption"], drawing.svg, told))
+    return Markup("").join([*parts, Markup("</div>")])
 
 
 def _size(box: Box) -> str:

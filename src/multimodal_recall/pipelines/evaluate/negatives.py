@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from multimodal_recall.datasets.chunk_list import ChunkTables
-from multimodal_recall.hardness import false_share, hardness
+from multimodal_recall.hardness import are_false, hardness
 
 JUDGED_PAIRS = 500
 
@@ -36,7 +36,7 @@ def judge_negatives(model: Any, train_examples: dict[str, ChunkTables], seed: in
     tables, ranker = next(iter(train_examples.values())), model.build().to(best_device())
     arrays, judged = read_chunk(tables, ranker.reading), []
     for kind in pc.unique(tables["samples"].to_table(columns=["kind"])["kind"]).to_pylist():
-        query_rows, products = _draws(tables["samples"], kind)
+        query_rows, products = draws_of(tables["samples"], kind)
         some = np.random.default_rng(seed).permutation(len(query_rows))[:JUDGED_PAIRS]
         shown = products[some]
         pairs = Pairs(np.repeat(query_rows[some], shown.shape[1]), shown.ravel(), np.zeros(shown.size, np.int8))
@@ -46,8 +46,16 @@ def judge_negatives(model: Any, train_examples: dict[str, ChunkTables], seed: in
     return pd.DataFrame(judged).round(6)
 
 
-def _draws(samples: ds.Dataset, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Query row of each pair (n,), and its right product with all wrong ones of all epochs (n, 1 + epochs * k)."""
+def draws_of(samples: ds.Dataset, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Gather all draws of one kind for the pairs of a chunk.
+
+    Args:
+        samples: Of the chunk.
+        kind: Of negatives.
+
+    Returns:
+        Query row of each pair (n,), and product rows (n, 1 + epochs * k): the right one, then all that were drawn.
+    """
     table = samples.to_table(filter=ds.field("kind") == kind)
     epochs = len(pc.unique(table["epoch"]))
     pairs = table.num_rows // epochs
@@ -60,5 +68,5 @@ def _false_share(tables: ChunkTables, query_rows: np.ndarray, products: np.ndarr
     queries = tables["query_features"].to_table(columns=["query"])["query"].to_pylist()
     wrong = products[:, 1:]
     drawn = np.repeat(query_rows, wrong.shape[1]), wrong.ravel()
-    share = false_share(queries, (query_rows, products[:, 0]), drawn, tables["products"].count_rows())
-    return {"negatives": wrong.size, "false_share": share}
+    false = are_false(queries, (query_rows, products[:, 0]), drawn, tables["products"].count_rows())
+    return {"negatives": wrong.size, "false_share": float(false.mean())}

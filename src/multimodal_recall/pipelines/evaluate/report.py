@@ -56,11 +56,11 @@ def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:
             headline=comparison[comparison["split"] == split].rename(columns={"nDCG@5": "ndcg_at_5"}),
             ranking=headline,
             calibration=calibration,
-            candidates=_drawn_candidates(model_scores.to_table().to_pandas(), headline, answers, examples),
+            candidates=drawn_candidates(model_scores.to_table().to_pandas(), headline, answers, examples),
             queries=query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas(),
             breakdown=breakdown,
             training_logs={name: log.to_table().to_pandas() for name, log in zip(rankers, training_logs, strict=True)},
-            products=None if examples is None else _drawn_products(examples, labels),
+            products=None if examples is None else drawn_products(examples, labels),
             rejected_rows=None if rejected is None else rejected.count_rows(),
             photos=Path(options.photos),
         )
@@ -69,10 +69,21 @@ def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:
     return make_report
 
 
-def _drawn_candidates(
+def drawn_candidates(
     scores: pd.DataFrame, model: str, answers: dict[int, list[int]], examples: dict[str, ChunkTables] | None
 ) -> pd.DataFrame:
-    """A model's candidates in order of rank, scores as log-odds, with the query's text where it is known."""
+    """Give a model's candidates as they are drawn.
+
+    Args:
+        scores: A column a model.
+        model: Whose ranking it is.
+        answers: Right products of each query.
+        examples: The split's chunks, for the queries' texts.
+
+    Returns:
+        One row a candidate in order of query and rank: ``query_id``, ``product_id``, ``score`` as log-odds, ``rank``,
+        ``query`` (missing where it is not known), ``right``.
+    """
     scored = normalise(scores, [model], "logit").rename(columns={model: "score"})
     ranked = rank_candidates(scored)
     queries: dict[int, str] = {}
@@ -82,8 +93,17 @@ def _drawn_candidates(
     return ranked.assign(query=ranked["query_id"].map(queries).astype(object), right=is_right(ranked, answers))
 
 
-def _drawn_products(examples: dict[str, ChunkTables], labels: list[str]) -> pd.DataFrame:
-    """Size, boxes and label names of a split's products."""
+def drawn_products(examples: dict[str, ChunkTables], labels: list[str]) -> pd.DataFrame:
+    """Give the products of some chunks as they are drawn.
+
+    Args:
+        examples: The chunks; of a single one, row i is row i of its ``products``.
+        labels: The label names.
+
+    Returns:
+        One row a product: ``product_id``, ``image_h``, ``image_w``, the sides of its boxes (pixels) and the names of
+        their ``labels`` as lists.
+    """
     columns = ["product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
     tables = (tables["products"].to_table(columns=columns).to_pandas() for tables in examples.values())
     products = pd.concat(tables).drop_duplicates("product_id")
