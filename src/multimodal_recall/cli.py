@@ -1,4 +1,4 @@
-"""Commands of this project beside Kedro's own: ``kedro write-tsv``, ``stale`` and ``prune``."""
+"""Commands of this project beside Kedro's own: ``kedro check``, ``write-tsv``, ``stale`` and ``prune``."""
 
 import shlex
 from collections import Counter
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes
 
 @click.group(name="multimodal_recall")
 def cli() -> None:
-    """Write your own tables as TSVs, see what is stale, and drop old versions."""
+    """Check raw files, write your own as TSVs, see what is stale, and drop old versions."""
 
 
 def _text_and_values(context: click.Context, option: click.Parameter, text: str) -> tuple[str, dict[str, Any]]:
@@ -105,6 +105,37 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
     for kind, count in sorted(counts.items()):
         click.echo(f"  {kind}: {count}, {sizes[kind] / 1e6:,.1f} MB")
     click.echo(f"{'would drop' if dry_run else 'dropped'} {len(found)} in all, {sizes.total() / 1e6:,.1f} MB")
+
+
+@cli.command()
+@env_option
+@click.pass_obj
+def check(metadata: ProjectMetadata, env: str | None) -> None:
+    """Read an environment's raw files and say what they hold, and row by row what is wrong with them.
+
+    Rows are judged by the code that ingests them. Also found: answers that are no candidates, queries without answers,
+    features of another width than ingest.feature_size, ignored labels that are none, and what a GloVe file knows.
+
+    The exit code is 0 where nothing is wrong and 1 where something is. A run itself leaves wrong rows out, and stops
+    where more than ingest.max_rejected_share of a chunk are wrong.
+    """
+    from multimodal_recall.checking import check_raw_files
+    from multimodal_recall.layout import read_layout
+
+    _, catalog = _load(metadata, env, [], {})
+    layout = read_layout()
+    if not layout.rankers:
+        raise click.UsageError("this environment trains no ranker (rankers is empty), and so reads no TSV")
+    faults = 0
+    for found in check_raw_files(catalog, layout):
+        faults += found.reasons.total()
+        click.echo(found.name)
+        for line in found.facts:
+            click.echo(f"  {line}")
+        for line in [*found.faults, *found.unshown()]:
+            click.echo(f"  ! {line}")
+    click.echo(f"{faults:,} faults" if faults else "nothing is wrong")
+    click.get_current_context().exit(1 if faults else 0)
 
 
 @cli.command("write-tsv")
