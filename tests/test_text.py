@@ -11,6 +11,11 @@ from multimodal_recall.text import strip_leading_token, words_of
         ("high-quality 3ds game", ["high-quality", "3ds", "game"]),
         ("makeup & beauty (tools / oils)", ["makeup", "beauty", "tools", "oils"]),
         ("grüne Füße", ["grüne", "füße"]),
+        ("GRU\u0308NE", ["grüne"]),  # two code points for one letter, as some systems write it
+        ("हिन्दी कपड़े", ["हिन्दी", "कपड़े"]),
+        ("红色连衣裙 2件 T恤", ["红", "色", "连", "衣", "裙", "2", "件", "t", "恤"]),
+        ("빨간 원피스", ["빨간", "원피스"]),
+        ("3 m² ½", ["3", "m²", "½"]),
         ("...", []),
     ],
 )

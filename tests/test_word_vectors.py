@@ -22,6 +22,13 @@ def test_a_glove_file_is_cut_to_the_words_of_the_texts(tmp_path: Path) -> None:
     np.testing.assert_allclose(vectors[0], np.mean([[1, 2, 3], [4, 4, 4], [3, 4, 5]], axis=0), rtol=1e-6)
 
 
+def test_a_fasttext_file_is_read_too(tmp_path: Path) -> None:
+    options = glove(tmp_path / "cc.de.vec", "2000000 3", "schuhe 1 2 3 ", "grüne 3 4 5 ")
+    words, vectors = make_word_vectors(["grüne Schuhe"], options, seed=0)
+    assert words == [UNKNOWN, "schuhe", "grüne"]
+    np.testing.assert_array_equal(vectors[1:], [[1, 2, 3], [3, 4, 5]])
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -1,7 +1,8 @@
-"""Commands of this project beside Kedro's own: ``kedro stale`` and ``kedro prune``."""
+"""Commands of this project beside Kedro's own: ``kedro check``, ``write-tsv``, ``stale`` and ``prune``."""
 
 import shlex
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +11,7 @@ from kedro.framework.cli.utils import _split_params, env_option, split_string
 from kedro.framework.project import pipelines as registered
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes
 
 @click.group(name="multimodal_recall")
 def cli() -> None:
-    """See what is stale, and drop old versions."""
+    """Check raw files, write your own as TSVs, see what is stale, and drop old versions."""
 
 
 def _text_and_values(context: click.Context, option: click.Parameter, text: str) -> tuple[str, dict[str, Any]]:
@@ -104,3 +105,52 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
     for kind, count in sorted(counts.items()):
         click.echo(f"  {kind}: {count}, {sizes[kind] / 1e6:,.1f} MB")
     click.echo(f"{'would drop' if dry_run else 'dropped'} {len(found)} in all, {sizes.total() / 1e6:,.1f} MB")
+
+
+@cli.command()
+@env_option
+@click.pass_obj
+def check(metadata: ProjectMetadata, env: str | None) -> None:
+    """Read an environment's raw files and say what they hold, and row by row what is wrong with them.
+
+    Rows are judged by the code that ingests them. Also found: answers that are no candidates, queries without answers,
+    features of another width than ingest.feature_size, ignored labels that are none, and what a GloVe file knows.
+
+    The exit code is 0 where nothing is wrong and 1 where something is. A run itself leaves wrong rows out, and stops
+    where more than ingest.max_rejected_share of a chunk are wrong.
+    """
+    from multimodal_recall.checking import check_raw_files
+    from multimodal_recall.layout import read_layout
+
+    _, catalog = _load(metadata, env, [], {})
+    layout = read_layout()
+    if not layout.rankers:
+        raise click.UsageError("this environment trains no ranker (rankers is empty), and so reads no TSV")
+    faults = 0
+    for found in check_raw_files(catalog, layout):
+        faults += found.reasons.total()
+        click.echo(found.name)
+        for line in found.facts:
+            click.echo(f"  {line}")
+        for line in [*found.faults, *found.unshown()]:
+            click.echo(f"  ! {line}")
+    click.echo(f"{faults:,} faults" if faults else "nothing is wrong")
+    click.get_current_context().exit(1 if faults else 0)
+
+
+@cli.command("write-tsv")
+@click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("tsv", type=click.Path(dir_okay=False, path_type=Path))
+def write_tsv(table: Path, tsv: Path) -> None:
+    """Write TABLE, a parquet file with a row a query and product, as the TSV that ingest reads.
+
+    Its columns: product_id, image_h, image_w, boxes (top, left, bottom, right in pixels, box after box), features,
+    class_labels, query, query_id. The arrays are lists or lists of lists; features may be of any one width.
+    """
+    from multimodal_recall.datasets.official_tsv import OfficialTsvDataset
+    from multimodal_recall.datasets.parquet_rows import ParquetRows
+
+    try:
+        OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
+    except DatasetError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,7 +1,7 @@
 """Which wrong products to show beside a right one, drawn for all pairs of a chunk at once."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,20 @@ ROUNDS = 32
 
 class NegativeError(Exception):
     """No wrong product can be drawn, or those that were drawn are not what a ranker wants."""
+
+
+def ignored_rows(labels: list[str], ignored: Sequence[str]) -> list[int]:
+    """Numbers of the labels that do not count as shared.
+
+    Raises:
+        NegativeError: If one is no label.
+    """
+    if unknown := sorted(set(ignored) - set(labels)):
+        raise NegativeError(
+            f"sample_negatives.ignored_labels names {unknown}, no label of {labels}. Name labels of the file, or set "
+            "it to [] in conf/<env>/parameters.yml"
+        )
+    return [labels.index(name) for name in ignored]
 
 
 class RightAnswers:

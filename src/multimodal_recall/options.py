@@ -70,6 +70,9 @@ class LanguageModelOptions:
     """Peak of a linear schedule with 6 % warm-up."""
     vocabulary_size: Positive = 2000
     """Sub-words of a new tokenizer."""
+    strip_accents: bool = False
+    """Whether a new tokenizer reads a letter without its accents (``appliqués`` as ``appliques``), as uncased BERTs do.
+    That suits English; in most other languages it makes other words, and of some scripts it drops the vowels."""
     hidden_size: Positive = 128
     """Width of a new ALBERT, and of the query vector."""
     layers: Annotated[int, Field(ge=2)] = 3
@@ -106,7 +109,8 @@ class WordVectorOptions:
     """The word vectors (``word_vectors``): read from a GloVe text file, or trained on the training queries."""
 
     glove_file: str | None = None
-    """GloVe text file (``glove.840B.300d.txt``); ``None`` trains word2vec on queries and label names."""
+    """GloVe or fastText text file (``glove.840B.300d.txt``, ``cc.de.300.vec``); ``None`` trains word2vec on queries and
+    label names."""
     size: Positive = 300
     """Width of a word vector; a GloVe file must have just this one."""
     epochs: Positive = 30

@@ -1,20 +1,26 @@
 """Words of a query: the one rule that turns text into words, and the published cleaning of queries."""
 
-import re
+import unicodedata
+
+import regex
 
 # Leftovers of a machine translation that the first place drops when a query starts with one.
 LEADING_TOKENS = frozenset(["!", "$", "'ll", "'s", ",", "&", ":", "and", "cut", "is", "are", "was"])
 
-# Letters and digits of any script; hyphens inside a word are kept (GloVe has "t-shirt"), the clitic 's stands apart.
-WORD = re.compile(r"'s\b|\w+(?:-\w+)*")
+# Letters, the marks on them, and digits, of any script (the standard library's \w breaks Hindi at its vowels). Hyphens
+# inside a word are kept (GloVe has "t-shirt"), the clitic 's stands apart, and so does each Chinese character: without
+# spaces between words, a whole query would be one.
+LETTER = r"[[\w\p{N}]--\p{Han}]"
+WORD = regex.compile(rf"'s\b|\p{{Han}}|{LETTER}+(?:-{LETTER}+)*", regex.V1)
 
 
 def words_of(text: str) -> list[str]:
     """Split a query or label name into lower-case words.
 
-    ``"women's t-shirt, red"`` gives ``["women", "'s", "t-shirt", "red"]``, the way GloVe's own tokenizer does.
+    ``"women's t-shirt, red"`` gives ``["women", "'s", "t-shirt", "red"]``, the way GloVe's own tokenizer does. Accents
+    are kept; a letter and its accent in two code points are the same as in one.
     """
-    return WORD.findall(text.lower())
+    return WORD.findall(unicodedata.normalize("NFC", text.lower()))
 
 
 def strip_leading_token(query: str) -> str:

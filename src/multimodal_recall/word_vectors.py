@@ -69,7 +69,7 @@ def read_glove(path: Path, vocabulary: set[str], size: int) -> KeyedVectors:
     with tempfile.NamedTemporaryFile(suffix=".txt") as cut, path.open("rb") as lines:
         kept = 0
         for line in lines:
-            word, _, numbers = line.partition(b" ")
+            word, _, numbers = line.rstrip().partition(b" ")  # fastText ends its lines with a space
             width = numbers.count(b" ") + 1
             if word not in wanted or width > size:  # wider: the word itself holds spaces ("at name@domain.com")
                 continue

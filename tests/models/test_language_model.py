@@ -1,9 +1,11 @@
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from multimodal_recall.models import language_model
 from multimodal_recall.models.language_model import QueryVectors, prepare, train_tokenizer
@@ -53,6 +55,23 @@ def test_a_vector_does_not_depend_on_the_other_queries(folder: Path) -> None:
 def test_long_queries_are_cut(folder: Path) -> None:
     encode = QueryVectors(folder, max_tokens=4, tokens_per_batch=40)
     np.testing.assert_array_equal(encode(["red shirt a b c"]), encode(["red shirt d e f"]))
+
+
+@pytest.mark.parametrize("query", ["grüne Füße", "हिन्दी कपड़े", "红色连衣裙", "赤いドレス", "เสื้อสีแดง"])
+def test_letters_keep_their_accents_and_vowel_signs(query: str) -> None:
+    tokenizer = train_tokenizer([query], 120)
+    for written in (query, unicodedata.normalize("NFD", query)):
+        assert read_back(tokenizer, written) == query.lower().replace(" ", "")
+
+
+def test_accents_are_stripped_where_that_is_wanted() -> None:
+    tokenizer = train_tokenizer(["appliqués", "appliques"], 120, strip_accents=True)
+    assert read_back(tokenizer, "Appliqués") == "appliques"
+
+
+def read_back(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
+    """What the tokenizer makes of a text, without spaces."""
+    return re.sub("[ ▁]", "", tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True))
 
 
 def test_bfloat16_agrees_with_float32(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,14 @@ def test_every_box_moves_the_scores_of_its_product_alone(ranker: Ranker, arrays:
         assert changed.any() == (not one_box or bool(largest[product] == box))
 
 
+def test_the_largest_box_is_described_with_the_signs_of_its_feature(arrays: ChunkArrays, pairs: Pairs) -> None:
+    batch = arrays.batch(pairs)
+    whole = WholeProduct(batch.box_features.shape[-1]).eval()
+    described = whole(batch)
+    torch.testing.assert_close(whole(replace(batch, box_features=-batch.box_features)), -described)
+    assert described.any(dim=1).all()
+
+
 def test_the_split_first_layer_equals_one_on_both_vectors() -> None:
     torch.manual_seed(0)
     head = ConcatMlp(3, 5, 7, dropout=0.0)

@@ -114,7 +114,7 @@ def decode_rows(
     features = _decode_features(fields, decoded, feature_size, reasons)
     features = cast(features[kept] if largest_first else features)
     for row in np.unique(np.repeat(np.arange(len(fields)), kept_counts)[_out_of_range(features)]):
-        reason = f"a feature is negative, NaN or beyond {LARGEST_FLOAT16:.0f}"
+        reason = f"a feature is NaN or beyond {LARGEST_FLOAT16:.0f}"
         reasons.setdefault(fields[row].place, reason)
     rows = Rows(
         *(np.ascontiguousarray(column) for column in numbers.T),
@@ -171,7 +171,19 @@ def _misshapen(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> BadRow
     fields = line.split(b"\t")
     if len(fields) != len(COLUMNS):
         return BadRow(f"{len(fields)} fields, wanted {len(COLUMNS)}")
+    if width := feature_width(line):
+        return BadRow(f"features hold {width} numbers a box, ingest.feature_size is {feature_size}")
     return _wrong_length("features", len(fields[TABS_BEFORE_FEATURES]), num_boxes, num_boxes * feature_size * 4)
+
+
+def feature_width(line: bytes) -> int | None:
+    """How many numbers a box's feature holds by a line's ``num_boxes``; ``None`` where its length fits no number."""
+    fields = line.split(b"\t")
+    if len(fields) != len(COLUMNS) or not fields[TABS_BEFORE_FEATURES - 2].isdigit():
+        return None
+    num_boxes, length = int(fields[TABS_BEFORE_FEATURES - 2]), len(fields[TABS_BEFORE_FEATURES])
+    width = length // 4 * 3 // (4 * num_boxes) if num_boxes else 0
+    return width if width and _text_length(num_boxes * width * 4) == length else None
 
 
 def _wrong_length(name: str, found: int, num_boxes: int, data_bytes: int) -> BadRow:
@@ -230,11 +242,11 @@ def _decode_features(
 
 
 def _out_of_range(features: np.ndarray) -> np.ndarray:
-    """Which boxes (b,) have a feature that is negative, NaN or infinite as float16 holds it."""
-    bits = features.view(np.uint16)  # in this order: numbers, infinity, NaN, -0.0, negative ones
+    """Which boxes (b,) have a feature that is NaN or infinite as float16 holds it."""
+    bits = features.view(np.uint16)  # in this order: numbers, infinity, NaN, and the same below zero
     if bits.max(initial=0) <= LARGEST_FLOAT16.view(np.uint16):
         return np.zeros(len(features), bool)
-    return ((bits > LARGEST_FLOAT16.view(np.uint16)) & (bits != np.float16(-0.0).view(np.uint16))).any(axis=1)
+    return ~np.isfinite(features).all(axis=1)
 
 
 def float16_cast(text_bytes: int) -> Cast:

@@ -39,7 +39,7 @@ class OfficialRow:
     boxes: np.ndarray
     """(n, 4) float32: top, left, bottom, right in pixels."""
     features: np.ndarray
-    """(n, F) float32, never negative."""
+    """(n, F) float32; the official ones are never negative."""
     labels: np.ndarray
     """(n,) int64."""
     query: str

@@ -43,13 +43,15 @@ SPECIAL_TOKENS = {
 }
 
 
-def train_tokenizer(queries: list[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(queries: list[str], vocabulary_size: int, strip_accents: bool = False) -> PreTrainedTokenizerFast:
     """Learn lower-case sub-words from the queries; a query is read as ``[CLS] ... [SEP]``.
 
     Byte-pair encoding and not WordPiece, whose training numbers its pieces in a random order.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.BertNormalizer(lowercase=True, strip_accents=strip_accents)]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size, special_tokens=list(SPECIAL_TOKENS.values()), show_progress=False
@@ -106,7 +108,7 @@ def prepare(
     """
     set_seed(seed)
     if options.start_from is None:
-        tokenizer = train_tokenizer(queries, options.vocabulary_size)
+        tokenizer = train_tokenizer(queries, options.vocabulary_size, options.strip_accents)
         model = new_albert(options, tokenizer)
     else:
         tokenizer = AutoTokenizer.from_pretrained(options.start_from)

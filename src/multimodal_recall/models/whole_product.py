@@ -12,6 +12,8 @@ AREA = 4  # of box_positions
 class WholeProduct(nn.Module):
     """The feature of a product's largest box, scaled to length 1, less the mean over the training products.
 
+    Of each of its numbers the square root is taken first, and the sign kept.
+
     On 2,500 real pairs all of mean, maximum and further boxes beside the largest cost 0.01 to 0.02 of nDCG@5, and so
     did whitening the features, since their strong directions are the ones that matter.
 
@@ -28,7 +30,7 @@ class WholeProduct(nn.Module):
         """Describe the batch's products; in training, their mean goes into the running one."""
         largest = batch.box_positions[:, :, AREA].masked_fill(batch.box_mask, -1).argmax(dim=1)
         features = batch.box_features[torch.arange(len(largest), device=largest.device), largest].float()
-        features = functional.normalize(features.clamp(min=0).sqrt(), dim=1)
+        features = functional.normalize(features.sign() * features.abs().sqrt(), dim=1)
         if self.training:
             with torch.no_grad():
                 self.products += len(features)

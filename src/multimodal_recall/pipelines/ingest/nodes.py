@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -95,8 +95,30 @@ class ChunkRows:
         self.candidates: set[tuple[int, int]] = set()
         self.lines = self.stripped = 0
 
-    def add(self, offsets: Sequence[int], lines: Sequence[bytes]) -> None:
-        """Take the next lines of the chunk, each with its byte offset in the file."""
+    def read(self) -> Iterator[Rows]:
+        """Take all lines of the chunk, block by block.
+
+        Yields:
+            The sound rows of each block.
+
+        Raises:
+            IngestError: If there are more lines than ``max_rows_per_chunk``, or none.
+        """
+        lines = self.tsv.lines(self.chunk.number, self.chunk.count)
+        while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
+            if self.lines + len(block) > self.options.max_rows_per_chunk:
+                raise _too_many_rows(
+                    self.tsv, self.chunk, self.options, block[self.options.max_rows_per_chunk - self.lines][0]
+                )
+            yield self.add(*zip(*block, strict=True))
+        if self.lines == 0:
+            raise IngestError(
+                f"{self.tsv.path}: {self.chunk.name} of {self.chunk.count} holds no rows. Put a whole file there, or "
+                f"lower chunks.{self.chunk.split} (now {self.chunk.count})."
+            )
+
+    def add(self, offsets: Sequence[int], lines: Sequence[bytes]) -> Rows:
+        """Take the next lines of the chunk, each with its byte offset in the file; gives the sound rows."""
         options = self.options
         rows, malformed = decode_rows(
             lines,
@@ -115,6 +137,7 @@ class ChunkRows:
             found = (self.lines + place + 1, offsets[place], kind, (malformed | cleaned)[place])
             self.rejected.append((self.tsv.path.name, *found, text[:REJECTED_CHARACTERS]))
         self.lines += len(lines)
+        return rows
 
     def _keep(self, rows: Rows) -> dict[int, str]:
         """Keep the pairs and products of sound rows; the reasons for those that contradict what was kept before."""
@@ -154,11 +177,8 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
             ``max_rejected_share`` of them are malformed, or all are left out.
     """
     rows = ChunkRows(tsv, len(labels), options, chunk)
-    lines = tsv.lines(chunk.number, chunk.count)
-    while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
-        if rows.lines + len(block) > options.max_rows_per_chunk:
-            raise _too_many_rows(tsv, chunk, options, block[options.max_rows_per_chunk - rows.lines][0])
-        rows.add(*zip(*block, strict=True))
+    for _ in rows.read():
+        pass
     if rows.stripped:
         logger.info("%s: a leading leftover was stripped from %d queries", chunk.namespace, rows.stripped)
     _report(tsv, chunk, options, rows.lines, rows.rejected)
@@ -243,11 +263,6 @@ def _too_many_rows(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, offse
 
 def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, rejected: list[tuple]) -> None:
     """Log what was left out of the chunk, and refuse a chunk with too much of it."""
-    if lines == 0:
-        raise IngestError(
-            f"{tsv.path}: {chunk.name} of {chunk.count} holds no rows. Put a whole file there, or lower "
-            f"chunks.{chunk.split} (now {chunk.count})."
-        )
     if not rejected:
         return
     reasons = Counter((kind, reason) for *_, kind, reason, _ in rejected)

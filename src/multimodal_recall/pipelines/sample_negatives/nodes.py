@@ -12,12 +12,12 @@ from multimodal_recall.layout import Chunk
 from multimodal_recall.negatives import (
     Anywhere,
     LabelSharing,
-    NegativeError,
     RightAnswers,
     SameGroup,
     SimilarQueries,
     clusters,
     draw_others,
+    ignored_rows,
     last_word_groups,
 )
 from multimodal_recall.options import NegativeKind, NegativeOptions
@@ -87,10 +87,7 @@ def sample_chunk(
 
 
 def _label_sharing(products: ds.Dataset, labels: list[str], options: NegativeOptions) -> LabelSharing:
-    unknown = sorted(set(options.ignored_labels) - set(labels))
-    if unknown:
-        raise NegativeError(f"sample_negatives.ignored_labels names {unknown}, no label of {labels}")
-    ignored = [labels.index(name) for name in options.ignored_labels]
+    ignored = ignored_rows(labels, options.ignored_labels)
     return LabelSharing(products.to_table(columns=["labels"])["labels"].combine_chunks(), len(labels), ignored)
 
 

@@ -1,0 +1,67 @@
+"""A catalogue as one's own would be: parquet tables, features 512 wide and of both signs, 7 labels, German queries."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+LABELS = ["Schuhe", "Kleider", "Jacken und Mäntel", "Mützen", "Gürtel", "Handtaschen", "Möbel"]
+NOUNS = ("Stiefel", "Röcke", "Mäntel", "Mützen", "Gürtel", "Rucksäcke", "Stühle")
+COLOURS = ("rote", "grüne", "weiße", "schwarze", "blaue", "gelbe")
+WIDTH = 512
+ROWS, QUERIES, CANDIDATES = 900, 40, 10
+
+GLOBALS = "{raw: data/01_raw/mine, collection: mine}"
+PARAMETERS = """
+make_shop: null
+chunks: {train: 1}
+ingest: {feature_size: 512}
+sample_negatives: {ignored_labels: []}
+"""
+
+
+def products(first_id: int, kinds: np.ndarray, seed: int) -> pd.DataFrame:
+    """Products of some kinds (n, 2), a noun and a colour each; every box shows both, under noise."""
+    random, directions = np.random.default_rng([seed, first_id]), np.random.default_rng(seed)
+    nouns, colours = (directions.standard_normal((len(names), WIDTH)) for names in (NOUNS, COLOURS))
+    boxes = random.integers(1, 5, len(kinds))
+    corners = [np.tile([10, 20, 110, 220], (count, 1)) + random.integers(0, 80, (count, 1)) for count in boxes]
+    features = [
+        nouns[noun] + colours[colour] + random.standard_normal((count, WIDTH))
+        for (noun, colour), count in zip(kinds, boxes, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "product_id": first_id + np.arange(len(kinds)),
+            "image_h": 300,
+            "image_w": 400,
+            "boxes": [list(corner.astype(float)) for corner in corners],
+            "features": [list(feature.astype(np.float32)) for feature in features],
+            "class_labels": [np.full(count, noun) for noun, count in zip(kinds[:, 0], boxes, strict=True)],
+        }
+    )
+
+
+def query_of(noun: int, colour: int) -> str:
+    """What a shopper types for a kind."""
+    return f"{COLOURS[colour]} {NOUNS[noun]}"
+
+
+def write_tables(folder: Path) -> None:
+    """Write ``train.parquet``, ``valid.parquet``, ``valid_answer.json`` and ``multimodal_labels.txt``."""
+    random = np.random.default_rng(0)
+    kinds = np.column_stack([random.integers(len(names), size=ROWS) for names in (NOUNS, COLOURS)])
+    train = products(1, kinds, seed=0).assign(query_id=np.arange(ROWS), query=[query_of(*kind) for kind in kinds])
+    lists, answers = [], {}
+    for query_id in range(QUERIES):
+        kinds = np.column_stack([random.integers(len(names), size=CANDIDATES) for names in (NOUNS, COLOURS)])
+        found = products(10_000 + 100 * query_id, kinds, seed=0).assign(query_id=query_id, query=query_of(*kinds[0]))
+        answers[query_id] = found["product_id"][(kinds == kinds[0]).all(axis=1)].tolist()
+        lists.append(found)
+    folder.mkdir(parents=True)
+    train.to_parquet(folder / "train.parquet")
+    pd.concat(lists).to_parquet(folder / "valid.parquet")
+    (folder / "valid_answer.json").write_text(json.dumps(answers))
+    lines = ["category_id\tcategory_name", *(f"{number}\t{name}" for number, name in enumerate(LABELS))]
+    (folder / "multimodal_labels.txt").write_text("\n".join(lines))
