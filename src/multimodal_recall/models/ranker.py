@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs, Reading
 from multimodal_recall.models.encoders import LabelVectors, WordVectors
 from multimodal_recall.models.heads import ConcatMlp
+from multimodal_recall.progress import bar
 from multimodal_recall.ranker_options import RankerOptions
 
 if TYPE_CHECKING:
@@ -136,8 +137,10 @@ class Ranker(nn.Module):
         device, was_training = next(self.parameters()).device, self.training
         self.eval()
         try:
-            for rows, batch in arrays.batches_by_product(pairs, SCORED_PAIRS):
-                yield rows, batch.to(device)
+            with bar(type(self).__name__, len(pairs.query_rows), "pairs") as shown:
+                for rows, batch in arrays.batches_by_product(pairs, SCORED_PAIRS):
+                    yield rows, batch.to(device)
+                    shown.advance(len(rows))
         finally:
             self.train(was_training)
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from multimodal_recall.datasets.decoding import Rows, decode_rows, float16_cast
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions
+from multimodal_recall.progress import bar, rate
 from multimodal_recall.tables import TABLES, stamp_origin
 from multimodal_recall.text import strip_leading_token
 
@@ -154,11 +156,14 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
             ``max_rejected_share`` of them are malformed, or all are left out.
     """
     rows = ChunkRows(tsv, len(labels), options, chunk)
-    lines = tsv.lines(chunk.number, chunk.count)
-    while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
-        if rows.lines + len(block) > options.max_rows_per_chunk:
-            raise _too_many_rows(tsv, chunk, options, block[options.max_rows_per_chunk - rows.lines][0])
-        rows.add(*zip(*block, strict=True))
+    lines, start = tsv.lines(chunk.number, chunk.count), time.perf_counter()
+    with bar(f"ingest {chunk.title}", tsv.path.stat().st_size / chunk.count / 1e6, "MB") as shown:
+        while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
+            if rows.lines + len(block) > options.max_rows_per_chunk:
+                raise _too_many_rows(tsv, chunk, options, block[options.max_rows_per_chunk - rows.lines][0])
+            rows.add(*zip(*block, strict=True))
+            shown.advance(sum(len(line) for _, line in block) / 1e6)
+    logger.info("ingest %s: %s rows, %s", chunk.title, f"{rows.lines:,}", rate(rows.lines, start))
     if rows.stripped:
         logger.info("%s: a leading leftover was stripped from %d queries", chunk.namespace, rows.stripped)
     _report(tsv, chunk, options, rows.lines, rows.rejected)
