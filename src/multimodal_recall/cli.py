@@ -1,7 +1,8 @@
-"""Commands of this project beside Kedro's own: ``kedro stale`` and ``kedro prune``."""
+"""Commands of this project beside Kedro's own: ``kedro stale``, ``kedro prune`` and ``kedro search``."""
 
 import shlex
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,16 +11,18 @@ from kedro.framework.cli.utils import _split_params, env_option, split_string
 from kedro.framework.project import pipelines as registered
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
+    import pandas as pd
+
     from multimodal_recall.staleness import Staleness
 
 
 @click.group(name="multimodal_recall")
 def cli() -> None:
-    """See what is stale, and drop old versions."""
+    """See what is stale, drop old versions, and search."""
 
 
 def _text_and_values(context: click.Context, option: click.Parameter, text: str) -> tuple[str, dict[str, Any]]:
@@ -104,3 +107,60 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
     for kind, count in sorted(counts.items()):
         click.echo(f"  {kind}: {count}, {sizes[kind] / 1e6:,.1f} MB")
     click.echo(f"{'would drop' if dry_run else 'dropped'} {len(found)} in all, {sizes.total() / 1e6:,.1f} MB")
+
+
+@cli.command()
+@env_option
+@click.argument("queries", nargs=-1, required=True)
+@click.option("--split", help="Whose products; by default the last that this environment runs.")
+@click.option("--ranker", help="Whose newest model; by default the first of `rankers`.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Products a query.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the products in this file.")
+@click.pass_obj
+def search(
+    metadata: ProjectMetadata,
+    env: str | None,
+    queries: tuple[str, ...],
+    split: str | None,
+    ranker: str | None,
+    top: int,
+    html: Path | None,
+) -> None:
+    """Rank all products of a split for free-text QUERIES, with a trained ranker.
+
+    A query is cleaned and made into numbers as those were that the ranker was trained on. Scores are to be compared
+    within a query. Give each query in quotes: kedro search "red dress" "black shoes".
+    """
+    from multimodal_recall.search import SearchError
+    from multimodal_recall.search import search as find
+
+    catalog = _load(metadata, env, [], {})[1]
+    try:
+        found = find(catalog, queries, split, ranker, top)
+    except (SearchError, DatasetError) as error:
+        raise click.ClickException(str(error)) from error
+    for query, products in found.groupby("query", sort=False):
+        click.echo(f"\n{query}\n{_list_found(products)}")
+    if html is not None:
+        from multimodal_recall.datasets.writing import written_whole
+        from multimodal_recall.report.page import render_found
+
+        photos = metadata.project_path / catalog.load("params:evaluate.photos")
+        with written_whole(html) as unfinished:
+            unfinished.write_text(render_found(found, "Found", photos), encoding="utf-8")
+        click.echo(f"\ndrawn in {html}")
+
+
+def _list_found(products: "pd.DataFrame") -> str:
+    """The products of a query as lines: rank, id, score, and how many boxes have each label."""
+    from multimodal_recall.report.drawings import short_label
+
+    unknown = products["unknown_words"].iloc[0]
+    counts = [Counter(map(short_label, labels)).most_common() for labels in products["labels"]]
+    told = [", ".join(f"{count} x {label}" for label, count in labels) for labels in counts]
+    lines = [f"{'rank':>4} {'product_id':>12} {'score':>8}  labels"]
+    lines += [
+        f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {labels}"
+        for row, labels in zip(products.itertuples(), told, strict=True)
+    ]
+    return "\n".join([*[f"not in the vocabulary: {', '.join(unknown)}"] * bool(unknown), *lines])
