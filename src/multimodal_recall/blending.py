@@ -89,7 +89,8 @@ def _check(scores: pd.DataFrame, models: list[str]) -> pd.DataFrame:
         )
     twice = scores.duplicated(["query_id", "product_id"]).to_numpy()
     if twice.any():
-        raise BlendError(f"{twice.sum()} candidates stand twice, first {_name(scores, int(twice.argmax()))}")
+        first = _name(scores, int(twice.argmax()))
+        raise BlendError(f"{twice.sum()} candidates stand twice, first {first}: keep one row each")
     return values
 
 
@@ -159,7 +160,8 @@ class PaddedQueries:
         unknown = ordered["query_id"][query < 0].unique()
         if len(unknown):
             raise BlendError(
-                f"{len(unknown)} scored queries have no answer, first {unknown[0]}: another split's answers?"
+                f"{len(unknown)} scored queries have no answer, first {unknown[0]}: take the same split's answers, "
+                "or leave these queries out"
             )
         place = ordered.groupby("query_id").cumcount().to_numpy()
         values = np.zeros((len(models), place.max() + 1, len(answers)))

@@ -249,7 +249,9 @@ def headline_of(scores: pd.DataFrame, options: EvaluateOptions) -> str:
     """
     models = rankings.models_of(scores)
     if options.ranking is not None and options.ranking not in models:
-        raise MetricError(f"evaluate.ranking is {options.ranking!r}, but the models with scores are {models}")
+        raise MetricError(
+            f"evaluate.ranking is {options.ranking!r}, but the models with scores are {models}: name one of these"
+        )
     return options.ranking or models[0]
 
 

@@ -104,7 +104,10 @@ def _report(title: str, drawn: int, replaced: Counter[str], start: float) -> Non
 def _label_sharing(products: ds.Dataset, labels: list[str], options: NegativeOptions) -> LabelSharing:
     unknown = sorted(set(options.ignored_labels) - set(labels))
     if unknown:
-        raise NegativeError(f"sample_negatives.ignored_labels names {unknown}, no label of {labels}")
+        raise NegativeError(
+            f"sample_negatives.ignored_labels names {unknown}, no label of {labels}: name labels of the label file, or "
+            "none ([])"
+        )
     ignored = [labels.index(name) for name in options.ignored_labels]
     return LabelSharing(products.to_table(columns=["labels"])["labels"].combine_chunks(), len(labels), ignored)
 
