@@ -1,4 +1,4 @@
-"""``kedro stale`` and ``kedro prune`` on the small shop, as typed in a shell."""
+"""``kedro stale``, ``kedro prune`` and ``kedro search`` on the small shop, as typed in a shell."""
 
 import json
 import os
@@ -276,3 +276,27 @@ def test_at_least_one_version_stays(kedro: Kedro) -> None:
     result = kedro("kedro prune --keep=0")
     assert result.exit_code == 2
     assert "0 is not in the range x>=1" in result.output
+
+
+def test_search_prints_and_draws_the_best_products(kedro: Kedro, tmp_path: Path) -> None:
+    page = tmp_path / "found.html"
+    result = kedro(f"kedro search 'red dress' 'schwarzes <b>kleid' --split=valid --top=3 --html={page}")
+    assert result.exit_code == 0, result.output
+    red, black, drawn = result.output.strip().split("\n\n")
+    assert (red.split("\n")[0], drawn) == ("red dress", f"drawn in {page}")
+    assert [line.split()[0] for line in red.splitlines()[-3:]] == ["1", "2", "3"]
+    assert "not in the vocabulary: schwarzes, b, kleid" in black
+    scores = [float(line.split()[2]) for line in red.splitlines()[-3:]]
+    assert scores == sorted(scores, reverse=True)
+    text = page.read_text()
+    assert text.count('<svg class="product"') == 6
+    assert "schwarzes &lt;b&gt;kleid" in text
+    for line in red.splitlines()[-3:]:
+        assert f"product {line.split()[1]}" in text
+
+
+def test_search_says_what_is_missing(kedro: Kedro) -> None:
+    result = kedro("kedro search shoes --ranker=mcan")
+    assert result.exit_code == 1
+    assert "Error: there is no model of 'mcan'" in result.output
+    assert "Traceback" not in result.output

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from multimodal_recall.metrics import DISCOUNTS, K, ndcg_at_5, relevance_of
+from multimodal_recall.progress import bar
 
 Scale = Literal["probability", "logit", "rank", "z_score"]
 FitAndScore = Callable[[np.ndarray, np.ndarray, dict[int, list[int]], np.random.Generator], np.ndarray]
@@ -88,7 +89,8 @@ def _check(scores: pd.DataFrame, models: list[str]) -> pd.DataFrame:
         )
     twice = scores.duplicated(["query_id", "product_id"]).to_numpy()
     if twice.any():
-        raise BlendError(f"{twice.sum()} candidates stand twice, first {_name(scores, int(twice.argmax()))}")
+        first = _name(scores, int(twice.argmax()))
+        raise BlendError(f"{twice.sum()} candidates stand twice, first {first}: keep one row each")
     return values
 
 
@@ -158,7 +160,8 @@ class PaddedQueries:
         unknown = ordered["query_id"][query < 0].unique()
         if len(unknown):
             raise BlendError(
-                f"{len(unknown)} scored queries have no answer, first {unknown[0]}: another split's answers?"
+                f"{len(unknown)} scored queries have no answer, first {unknown[0]}: take the same split's answers, "
+                "or leave these queries out"
             )
         place = ordered.groupby("query_id").cumcount().to_numpy()
         values = np.zeros((len(models), place.max() + 1, len(answers)))
@@ -330,22 +333,24 @@ def out_of_fold(
     """
     candidates = scores[["query_id", "product_id"]].reset_index(drop=True)
     total, measured = np.zeros(len(scores)), []
-    for shuffle in range(shuffles):
-        random = np.random.default_rng([seed, shuffle])
-        groups = grouped_folds(np.fromiter(answers, np.int64), folds, random)
-        found = np.full(len(scores), np.nan)
-        for group in groups:
-            scored = candidates["query_id"].isin(group).to_numpy()
-            held_out = set(group.tolist())
-            known = {query: right for query, right in answers.items() if query not in held_out}
-            fit_rows, score_rows = np.flatnonzero(~scored), np.flatnonzero(scored)
-            found[score_rows] = fit_and_score(fit_rows, score_rows, known, random)
-        queries = ndcg_at_5(candidates.assign(score=found), answers).set_index("query_id")["ndcg_at_5"]
-        measured += [
-            {"shuffle": shuffle, "fold": fold, "queries": len(group), "ndcg_at_5": queries.loc[group].mean()}
-            for fold, group in enumerate(groups)
-        ]
-        total += normalise(candidates.assign(score=found), ["score"], "z_score")["score"].to_numpy()
+    with bar("fit out of fold", shuffles * folds, "fits") as shown:
+        for shuffle in range(shuffles):
+            random = np.random.default_rng([seed, shuffle])
+            groups = grouped_folds(np.fromiter(answers, np.int64), folds, random)
+            found = np.full(len(scores), np.nan)
+            for group in groups:
+                scored = candidates["query_id"].isin(group).to_numpy()
+                held_out = set(group.tolist())
+                known = {query: right for query, right in answers.items() if query not in held_out}
+                fit_rows, score_rows = np.flatnonzero(~scored), np.flatnonzero(scored)
+                found[score_rows] = fit_and_score(fit_rows, score_rows, known, random)
+                shown.advance()
+            queries = ndcg_at_5(candidates.assign(score=found), answers).set_index("query_id")["ndcg_at_5"]
+            measured += [
+                {"shuffle": shuffle, "fold": fold, "queries": len(group), "ndcg_at_5": queries.loc[group].mean()}
+                for fold, group in enumerate(groups)
+            ]
+            total += normalise(candidates.assign(score=found), ["score"], "z_score")["score"].to_numpy()
     return OutOfFold(candidates.assign(score=total / shuffles), pd.DataFrame(measured))
 
 

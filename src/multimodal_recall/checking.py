@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from kedro.io import CatalogProtocol, DatasetError
-from rich import get_console
-from rich.progress import track
 
 from multimodal_recall.datasets.decoding import Rows, feature_width
 from multimodal_recall.layout import Layout
@@ -156,9 +154,8 @@ def _check_split(
     tsv, check = _load(catalog, f"{split}_tsv")
     if tsv is None:
         return contents, check
-    chunks, rows_before = layout.chunks_of(split), 0
-    console = get_console()
-    for chunk in track(chunks, tsv.path.name, console=console, transient=True, disable=not console.is_terminal):
+    rows_before = 0
+    for chunk in layout.chunks_of(split):
         rows = ChunkRows(tsv, len(labels), options, chunk)
         try:
             for sound in rows.read():

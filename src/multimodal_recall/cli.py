@@ -1,4 +1,4 @@
-"""Commands of this project beside Kedro's own: ``kedro check``, ``write-tsv``, ``stale`` and ``prune``."""
+"""Commands of this project beside Kedro's own: from checking raw files to searching with a trained ranker."""
 
 import shlex
 from collections import Counter
@@ -15,12 +15,14 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
+    import pandas as pd
+
     from multimodal_recall.staleness import Staleness
 
 
 @click.group(name="multimodal_recall")
 def cli() -> None:
-    """Check raw files, write your own as TSVs, see what is stale, and drop old versions."""
+    """Check raw files, write your own as TSVs, see what is stale, drop old versions, and search."""
 
 
 def _text_and_values(context: click.Context, option: click.Parameter, text: str) -> tuple[str, dict[str, Any]]:
@@ -154,3 +156,60 @@ def write_tsv(table: Path, tsv: Path) -> None:
         OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
     except DatasetError as error:
         raise click.ClickException(str(error)) from error
+
+
+@cli.command()
+@env_option
+@click.argument("queries", nargs=-1, required=True)
+@click.option("--split", help="Whose products; by default the last that this environment runs.")
+@click.option("--ranker", help="Whose newest model; by default the first of `rankers`.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Products a query.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the products in this file.")
+@click.pass_obj
+def search(
+    metadata: ProjectMetadata,
+    env: str | None,
+    queries: tuple[str, ...],
+    split: str | None,
+    ranker: str | None,
+    top: int,
+    html: Path | None,
+) -> None:
+    """Rank all products of a split for free-text QUERIES, with a trained ranker.
+
+    A query is cleaned and made into numbers as those were that the ranker was trained on. Scores are to be compared
+    within a query. Give each query in quotes: kedro search "red dress" "black shoes".
+    """
+    from multimodal_recall.search import SearchError
+    from multimodal_recall.search import search as find
+
+    catalog = _load(metadata, env, [], {})[1]
+    try:
+        found = find(catalog, queries, split, ranker, top)
+    except (SearchError, DatasetError) as error:
+        raise click.ClickException(str(error)) from error
+    for query, products in found.groupby("query", sort=False):
+        click.echo(f"\n{query}\n{_list_found(products)}")
+    if html is not None:
+        from multimodal_recall.datasets.writing import written_whole
+        from multimodal_recall.report.page import render_found
+
+        photos = metadata.project_path / catalog.load("params:evaluate.photos")
+        with written_whole(html) as unfinished:
+            unfinished.write_text(render_found(found, "Found", photos), encoding="utf-8")
+        click.echo(f"\ndrawn in {html}")
+
+
+def _list_found(products: "pd.DataFrame") -> str:
+    """The products of a query as lines: rank, id, score, and how many boxes have each label."""
+    from multimodal_recall.report.drawings import short_label
+
+    unknown = products["unknown_words"].iloc[0]
+    counts = [Counter(map(short_label, labels)).most_common() for labels in products["labels"]]
+    told = [", ".join(f"{count} x {label}" for label, count in labels) for labels in counts]
+    lines = [f"{'rank':>4} {'product_id':>12} {'score':>8}  labels"]
+    lines += [
+        f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {labels}"
+        for row, labels in zip(products.itertuples(), told, strict=True)
+    ]
+    return "\n".join([*[f"not in the vocabulary: {', '.join(unknown)}"] * bool(unknown), *lines])

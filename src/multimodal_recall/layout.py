@@ -63,6 +63,11 @@ class Chunk:
         """Kedro namespace of the chunk's nodes and datasets, ``train.chunk_007``."""
         return f"{self.split}.{self.name}"
 
+    @property
+    def title(self) -> str:
+        """How log lines name it, ``train.chunk_007 (8 of 30)``."""
+        return f"{self.namespace} ({self.number + 1} of {self.count})"
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -1,8 +1,12 @@
-"""Progress bars on the console that Kedro logs to, so that they do not tear the log."""
+"""Progress bars on the console that Kedro logs to, so that they do not tear the log; one display for all threads."""
 
+import multiprocessing
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
+from typing import TypeVar
 
 from rich import get_console
 from rich.progress import (
@@ -11,48 +15,143 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
+Item = TypeVar("Item")
+
+SHOWN_AFTER, REFRESHED_EVERY = 1.0, 0.1  # seconds: what is over at once flickers, and hot loops tell of every step
+
+
+class SpeedColumn(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: Task) -> Text:
+        """Write the rate; empty before there is one."""
+        digits = 0 if (task.speed or 0) >= 10 else 1
+        return Text(f"{task.speed:,.{digits}f} {task.fields['unit']}/s" if task.speed else "")
+
+
+class Display:
+    """The lines of all bars, there while there is one: rich before 14.1 refuses a second display on a console."""
+
+    def __init__(self) -> None:
+        self.lock, self.progress = Lock(), None
+
+    def add(self, bar: "Bar") -> TaskID:
+        """Give a bar a line."""
+        with self.lock:
+            if self.progress is None:
+                columns = [
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TextColumn("{task.fields[note]}"),
+                    SpeedColumn(),
+                    TimeRemainingColumn(),
+                ]
+                self.progress = Progress(*columns, console=get_console(), transient=True)
+                self.progress.start()
+            return self.progress.add_task(bar.description, total=bar.total, unit=bar.unit, note=bar.note)
+
+    def update(self, bar: "Bar") -> None:
+        """Draw how far a bar is."""
+        self.progress.update(bar.task, completed=bar.done, note=bar.note)
+
+    def remove(self, bar: "Bar") -> None:
+        """Take a bar's line away, and the display with the last."""
+        with self.lock:
+            self.progress.remove_task(bar.task)
+            if not self.progress.tasks:
+                self.progress.stop()
+                self.progress = None
+
+
+DISPLAY = Display()
+
+
+class Bar:
+    """How far a piece of work is; a line is drawn once it has taken a second."""
+
+    def __init__(self, description: str, total: float, unit: str) -> None:
+        self.description, self.total, self.unit, self.note = description, total, unit, ""
+        self.done, self.task = 0.0, None
+        self.next_draw = float("inf") if _hidden() else time.monotonic() + SHOWN_AFTER
+
+    def advance(self, units: float = 1) -> None:
+        """So many units more are done."""
+        self.done += units
+        if (now := time.monotonic()) >= self.next_draw:
+            self.next_draw = now + REFRESHED_EVERY
+            if self.task is None:
+                self.task = DISPLAY.add(self)
+            DISPLAY.update(self)
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self.task is not None:
+            DISPLAY.remove(self)
+            self.task = None
+
+
+def _hidden() -> bool:
+    """Whether the output is no terminal, or another process draws on it: the parent of Dask's, torchrun's first."""
+    helper = multiprocessing.parent_process() is not None
+    return not get_console().is_terminal or os.environ.get("RANK", str(int(helper))) != "0"
+
+
+@contextmanager
+def bar(description: str, total: float, unit: str) -> Iterator[Bar]:
+    """Show how far the block is, if it takes more than a second; nothing where the output is no terminal.
+
+    Args:
+        description: What is done, short.
+        total: Units in all.
+        unit: Plural; megabytes are ``MB``.
+    """
+    shown = Bar(description, total, unit)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+def track(items: Sequence[Item], description: str, unit: str) -> Iterator[Item]:
+    """Walk items under a bar."""
+    with bar(description, len(items), unit) as shown:
+        for item in items:
+            yield item
+            shown.advance()
+
 
 class TrainingBar:
     """One bar an epoch: pairs done, pairs a second, mean loss, time left."""
 
-    def __init__(self, bar: Progress) -> None:
-        self.bar = bar
-        self.task = bar.add_task("train", total=None, loss=0.0)
-        self.epoch = -1
+    def __init__(self) -> None:
+        self.bar, self.epoch = Bar("train", 0, "pairs"), -1
 
     def advance(self, pairs: int, total: int, loss: float, epoch: int) -> None:
         """So many pairs of the epoch's ``total`` are done, with this mean loss."""
         if epoch != self.epoch:
-            self.epoch = epoch
-            self.bar.reset(self.task, total=total, description=f"epoch {epoch + 1}")
-        self.bar.update(self.task, completed=pairs, total=total, loss=loss)
-
-
-class SpeedColumn(ProgressColumn):
-    """Pairs a second."""
-
-    def render(self, task: Task) -> Text:
-        """Write the rate; empty before the first batch is done."""
-        return Text(f"{task.speed:,.0f} pairs/s" if task.speed else "")
+            self.bar.close()
+            self.epoch, self.bar = epoch, Bar(f"epoch {epoch + 1}", total, "pairs")
+        self.bar.note = f"loss {loss:.4f}"
+        self.bar.advance(pairs - self.bar.done)
 
 
 @contextmanager
 def training_progress() -> Iterator[TrainingBar]:
-    """Show a bar while the block runs; nothing where the output is no terminal, or in a second process."""
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
-        SpeedColumn(),
-        TimeRemainingColumn(),
-    ]
-    console = get_console()
-    hidden = not console.is_terminal or int(os.environ.get("RANK", 0)) > 0
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        yield TrainingBar(bar)
+    """Show the bars of a training while the block runs; see ``bar``."""
+    progress = TrainingBar()
+    try:
+        yield progress
+    finally:
+        progress.bar.close()
+
+
+def rate(units: int, start: float) -> str:
+    """Units a second since ``time.perf_counter()`` was ``start``, as a log line says it."""
+    return f"{units / max(time.perf_counter() - start, 1e-9):,.0f}/s"

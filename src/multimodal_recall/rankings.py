@@ -54,7 +54,8 @@ def join_scores(tables: Mapping[str, pd.DataFrame], models: Sequence[str] | None
         joined = merged
     absent = [model for model in models or () if model not in joined.columns]
     if absent:
-        raise MetricError(f"evaluate.models names {absent}, but the models with scores are {models_of(joined)}")
+        there = models_of(joined)
+        raise MetricError(f"evaluate.models names {absent}, but the models with scores are {there}: name some of these")
     return joined if models is None else joined[[*IDS, *models]]
 
 
@@ -74,12 +75,14 @@ def _check(source: str, table: pd.DataFrame) -> None:
             row = table[nan].iloc[0]
             raise MetricError(
                 f"{source}: {nan.sum()} scores of {name} are NaN, first of query {row['query_id']:.0f}, product "
-                f"{row['product_id']:.0f}"
+                f"{row['product_id']:.0f}: give every candidate a score, or leave {name} out"
             )
     twice = table.duplicated(IDS)
     if twice.any():
         query, product = table.loc[twice, IDS].iloc[0]
-        raise MetricError(f"{source}: {twice.sum()} candidates stand twice, first query {query}, product {product}")
+        raise MetricError(
+            f"{source}: {twice.sum()} candidates stand twice, first query {query}, product {product}: keep one row each"
+        )
 
 
 def models_of(scores: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.progress import track
 
 OWN, NEAREST, SECOND = 0.7, 0.2, 0.1
 """Shares of a box, its nearest and its second nearest box in the smoothed feature (twelfth place)."""
@@ -85,7 +86,7 @@ def rerank(
         (n,) scores: the last distance, negated, -1 to 0.
     """
     found = np.empty(len(scores))
-    for rows in lists:
+    for rows in track(lists, "re-rank", "queries"):
         found[rows] = -k_reciprocal_distances(first_distances(scores[rows], vectors[rows]), k1, k2, kept)
     return found
 

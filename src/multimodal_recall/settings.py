@@ -18,3 +18,5 @@ CONFIG_LOADER_ARGS = {
 warnings.filterwarnings("ignore", message=r"\s*register_new_resolver")
 # The comparison reads the metrics of every ranker's namespace, and so names them with a dot.
 warnings.filterwarnings("ignore", message="One or more dataset names contain '.'")
+# transformers asks for a notebook's bars, of which we use none.
+warnings.filterwarnings("ignore", message="IProgress not found")

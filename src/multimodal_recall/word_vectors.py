@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from gensim.models import KeyedVectors, Word2Vec
+from gensim.models.callbacks import CallbackAny2Vec
 
 from multimodal_recall.options import WordVectorOptions
+from multimodal_recall.progress import Bar, bar
 from multimodal_recall.text import words_of
 
 logger = logging.getLogger(__name__)
@@ -17,6 +19,17 @@ UNKNOWN = "<unknown>"
 
 class WordVectorError(Exception):
     """A word vector file does not fit."""
+
+
+class _Epochs(CallbackAny2Vec):
+    """Tells a bar of each epoch."""
+
+    def __init__(self, shown: Bar) -> None:
+        self.shown = shown
+
+    def on_epoch_end(self, _: Word2Vec) -> None:
+        """An epoch is done."""
+        self.shown.advance()
 
 
 def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -> tuple[list[str], np.ndarray]:
@@ -38,15 +51,17 @@ def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -
     if options.glove_file is not None:
         vectors = read_glove(Path(options.glove_file), {word for words in sentences for word in words}, options.size)
     else:
-        vectors = Word2Vec(
-            sentences,
-            vector_size=options.size,
-            sg=1,
-            min_count=1,
-            epochs=options.epochs,
-            seed=seed,
-            workers=1,
-        ).wv
+        with bar("word vectors", options.epochs, "epochs") as shown:
+            vectors = Word2Vec(
+                sentences,
+                vector_size=options.size,
+                sg=1,
+                min_count=1,
+                epochs=options.epochs,
+                seed=seed,
+                workers=1,
+                callbacks=[_Epochs(shown)],
+            ).wv
     table = vectors.vectors.astype(np.float32)
     return [UNKNOWN, *vectors.index_to_key], np.vstack([table.mean(axis=0), table])
 
@@ -66,9 +81,15 @@ def read_glove(path: Path, vocabulary: set[str], size: int) -> KeyedVectors:
             "to train vectors on the training queries"
         )
     wanted = {word.encode() for word in vocabulary}
-    with tempfile.NamedTemporaryFile(suffix=".txt") as cut, path.open("rb") as lines:
+    size_in_mb = path.stat().st_size / 1e6
+    with (
+        tempfile.NamedTemporaryFile(suffix=".txt") as cut,
+        path.open("rb") as lines,
+        bar(f"read {path.name}", size_in_mb, "MB") as shown,
+    ):
         kept = 0
         for line in lines:
+            shown.advance(len(line) / 1e6)
             word, _, numbers = line.rstrip().partition(b" ")  # fastText ends its lines with a space
             width = numbers.count(b" ") + 1
             if word not in wanted or width > size:  # wider: the word itself holds spaces ("at name@domain.com")

@@ -99,7 +99,8 @@ def test_a_misspelt_label_is_refused_and_hard_negatives_are_never_quietly_off(ch
 def test_what_is_replaced_by_chance_is_counted(chunk: dict[str, ds.Dataset], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "multimodal_recall")
     sample(chunk, epochs=1, ignored_labels=tuple(LABELS))
-    assert "train.chunk_000: 90 of 90 label_sharing negatives are random, for want of one" in caplog.text
+    assert "sample_negatives train.chunk_000: 90 of each kind" in caplog.text
+    assert "90 label_sharing are random, for want of one (100%)" in caplog.text
 
 
 def test_similar_queries_are_drawn_from_on_demand(chunk: dict[str, ds.Dataset]) -> None:

@@ -2,8 +2,9 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +22,14 @@ from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
 
 from multimodal_recall.models.hardware import best_device, half_precision
 from multimodal_recall.options import LanguageModelOptions
+from multimodal_recall.progress import Bar, bar
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +121,17 @@ def prepare(
     return model.cpu(), tokenizer
 
 
+class _Steps(TrainerCallback):
+    """Tells a bar of each training step."""
+
+    def __init__(self, shown: Bar) -> None:
+        self.shown = shown
+
+    def on_step_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
+        """A batch is done."""
+        self.shown.advance(args.train_batch_size)
+
+
 def _train_masked(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerFast,
@@ -149,7 +163,9 @@ def _train_masked(
             train_dataset=[{"input_ids": ids} for ids in encoded],
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        with bar("language model", options.pretrain_epochs * len(queries), "queries") as shown:
+            trainer.add_callback(_Steps(shown))
+            trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     logger.info("language model: masked-word loss by epoch %s", ", ".join(f"{loss:.2f}" for loss in losses))
 
@@ -186,12 +202,18 @@ class QueryVectors:
         self.tokens_per_batch = tokens_per_batch
 
     @torch.inference_mode()
-    def __call__(self, queries: list[str]) -> np.ndarray:
-        """Give the vectors (queries, hidden size) of distinct queries as float16."""
+    def __call__(self, queries: list[str], tell: Callable[[int], None] = lambda _: None) -> np.ndarray:
+        """Give the vectors (queries, hidden size) of distinct queries as float16.
+
+        Args:
+            queries: The texts.
+            tell: Is told how many queries a batch was.
+        """
         vectors = np.empty((len(queries), self.model.config.hidden_size), np.float16)
         for rows, tokens in self._batches(queries):
             hidden = self.model(torch.from_numpy(tokens).to(self.device)).last_hidden_state  # (batch, length, H)
             vectors[rows] = hidden.float().mean(dim=1).half().cpu().numpy()
+            tell(len(rows))
         return vectors
 
     def _batches(self, queries: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

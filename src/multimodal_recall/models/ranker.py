@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs, Reading
 from multimodal_recall.models.encoders import LabelVectors, WordVectors
 from multimodal_recall.models.heads import ConcatMlp
+from multimodal_recall.progress import bar
 from multimodal_recall.ranker_options import RankerOptions
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ class Ranker(nn.Module):
 
     def score_all(self, batch: Batch) -> Tensor:
         """Score every query of the batch with every product, (Q, P) float32."""
-        raise NotImplementedError(f"{type(self).__name__} reads query and product together: it has no in-batch loss")
+        raise NotImplementedError(
+            f"{type(self).__name__} reads query and product together: it has no in-batch loss. Set its loss to one "
+            "of pairs, such as cross_entropy"
+        )
 
     def extra_loss(self, batch: Batch) -> Tensor | None:
         """What the system learns from a batch besides its scores, a mean; ``None`` where there is nothing."""
@@ -62,7 +66,9 @@ class Ranker(nn.Module):
 
     def own_losses(self, batch: Batch) -> Tensor:
         """Losses that are not made of scores, (right pairs, parts); they are added up."""
-        raise NotImplementedError(f"{type(self).__name__} has no loss of its own")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no loss of its own. Set its loss to another, such as cross_entropy"
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Score the batch's pairs, (N,)."""
@@ -101,12 +107,15 @@ class Ranker(nn.Module):
         problems = problems or [f"{name} holds other vectors" for name in others]
         if problems or not shared:
             reason = "; ".join(problems[:3]) or "the two have no part in common"
-            raise ValueError(f"{type(self).__name__} cannot start from that ranker: {reason}")
+            raise ValueError(
+                f"{type(self).__name__} cannot start from that ranker: {reason}. Give both the same sizes and word "
+                "vectors, or set start_from to null"
+            )
         self.load_state_dict({**own, **theirs})
 
     def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
         """Take the weights of a trained text model, before any training."""
-        raise NotImplementedError(f"{type(self).__name__} takes no text model")
+        raise NotImplementedError(f"{type(self).__name__} takes no text model. Set its text_model to null")
 
     @torch.inference_mode()
     def score(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
@@ -136,8 +145,10 @@ class Ranker(nn.Module):
         device, was_training = next(self.parameters()).device, self.training
         self.eval()
         try:
-            for rows, batch in arrays.batches_by_product(pairs, SCORED_PAIRS):
-                yield rows, batch.to(device)
+            with bar(type(self).__name__, len(pairs.query_rows), "pairs") as shown:
+                for rows, batch in arrays.batches_by_product(pairs, SCORED_PAIRS):
+                    yield rows, batch.to(device)
+                    shown.advance(len(rows))
         finally:
             self.train(was_training)
 

@@ -1,15 +1,17 @@
-"""From the report's content to its one HTML page."""
+"""From content to one HTML page: the report of a split, and the products that a search found."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from multimodal_recall.metrics import K
+from multimodal_recall.progress import track
 from multimodal_recall.report import figures
 from multimodal_recall.report.content import (
     KINDS,
@@ -21,7 +23,7 @@ from multimodal_recall.report.content import (
 )
 from multimodal_recall.report.drawings import Drawing, box_colours, draw_product
 
-TEMPLATE = "report.html.j2"
+TEMPLATE, FOUND_TEMPLATE = "report.html.j2", "search.html.j2"
 
 
 def render_page(content: ReportContent) -> str:
@@ -33,14 +35,10 @@ def render_page(content: ReportContent) -> str:
     Returns:
         The file's text; the same content always gives the same text.
     """
-    loader = PackageLoader("multimodal_recall.report", "")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     ordered = order_queries(content)
     worst, best = extremes(ordered)
     cards = _cards(content, pd.concat([worst, best]))
-    return environment.get_template(TEMPLATE).render(
+    return _template(TEMPLATE).render(
         content=content,
         k=K,
         groups=_headline_groups(content.headline),
@@ -53,6 +51,40 @@ def render_page(content: ReportContent) -> str:
         best=[cards[query_id] for query_id in best["query_id"]],
         **_plots(content),
     )
+
+
+def render_found(found: pd.DataFrame, title: str, photos: Path | None) -> str:
+    """Render products found for queries as one HTML file that needs nothing else.
+
+    Args:
+        found: What ``search.search`` gives.
+        title: Of the page.
+        photos: Folder of ``<product_id>.jpg``, or ``None``.
+
+    Returns:
+        The file's text.
+    """
+    colours = box_colours(found["labels"])
+    cards = [
+        {
+            "query": query,
+            "unknown_words": products["unknown_words"].iloc[0],
+            "products": [
+                {**product, "right": False, "drawing": draw_product(product, colours, photos)}
+                for product in products.to_dict("records")
+            ],
+        }
+        for query, products in found.groupby("query", sort=False)
+    ]
+    return _template(FOUND_TEMPLATE).render(title=title, cards=cards)
+
+
+def _template(name: str) -> Template:
+    loader = PackageLoader("multimodal_recall.report", "")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(name)
 
 
 @dataclass(frozen=True)
@@ -147,5 +179,5 @@ def _draw(content: ReportContent, product_ids: pd.Series) -> Iterator[tuple[int,
     """Each of some products, by its id."""
     products = content.products[content.products["product_id"].isin(product_ids)].drop_duplicates("product_id")
     colours = box_colours(products["labels"])
-    for product in products.to_dict("records"):
+    for product in track(products.to_dict("records"), "draw products", "products"):
         yield product["product_id"], draw_product(product, colours, content.photos)

@@ -1,6 +1,7 @@
 """Score the candidates of a split, write the submission, measure and compare all rankings."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.metrics import MetricError, measure_queries
 from multimodal_recall.options import EvaluateOptions, RerankOptions
 from multimodal_recall.pool_rules import leak_poor_queries
+from multimodal_recall.progress import rate
 from multimodal_recall.report.content import reliability
 from multimodal_recall.tables import TABLES, from_pandas
 
@@ -41,8 +43,9 @@ def score_candidates(model: Any, examples: dict[str, ChunkTables], options: Rera
     """
     from multimodal_recall.models.hardware import best_device
 
-    ranker = model.build().to(best_device())
+    ranker, start = model.build().to(best_device()), time.perf_counter()
     scores = score_examples(ranker, examples)
+    logger.info("%s: %s candidates, %s", model.options.model.kind, f"{len(scores):,}", rate(len(scores), start))
     rescored = _rescore(ranker, examples, scores, options)
     empty = pa.nulls(len(scores), pa.float32())
     for name in rankings.RESCORED:
@@ -246,7 +249,9 @@ def headline_of(scores: pd.DataFrame, options: EvaluateOptions) -> str:
     """
     models = rankings.models_of(scores)
     if options.ranking is not None and options.ranking not in models:
-        raise MetricError(f"evaluate.ranking is {options.ranking!r}, but the models with scores are {models}")
+        raise MetricError(
+            f"evaluate.ranking is {options.ranking!r}, but the models with scores are {models}: name one of these"
+        )
     return options.ranking or models[0]
 
 

@@ -1,7 +1,9 @@
 """Turn queries and labels into vectors. torch and gensim are imported where they are used: they take seconds."""
 
 import logging
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.datasets.official_rows import COLUMNS, BadRow, decode_query
 from multimodal_recall.datasets.official_tsv import OfficialTsv
+from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions, LanguageModelOptions, QueryOptions, WordVectorOptions
+from multimodal_recall.progress import bar, rate
 from multimodal_recall.tables import TABLES, distinct_queries, origin_of, stamp_origin
 from multimodal_recall.text import strip_leading_token, words_of
 
@@ -33,9 +37,11 @@ def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
         ``queries``: query text, and the rows it stands on.
     """
     counts: Counter[str] = Counter()
-    for _, line in tsv.lines():
-        if query := _query_of(line):
-            counts[strip_leading_token(query) if options.strip_leading_tokens else query] += 1
+    with bar("collect queries", tsv.path.stat().st_size / 1e6, "MB") as shown:
+        for _, line in tsv.lines():
+            if query := _query_of(line):
+                counts[strip_leading_token(query) if options.strip_leading_tokens else query] += 1
+            shown.advance(len(line) / 1e6)
     return pa.table([list(counts.keys()), list(counts.values())], TABLES["queries"])
 
 
@@ -75,7 +81,7 @@ def average_label_words(labels: list[str], word_vectors: ds.Dataset) -> pa.Table
 
 
 def featurize_queries(
-    pairs: ds.Dataset, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions
+    pairs: ds.Dataset, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions, title: str = ""
 ) -> pa.Table:
     """Give each distinct query of a chunk its language-model vector and its word ids.
 
@@ -84,6 +90,7 @@ def featurize_queries(
         language_model: A transformers folder.
         word_vectors: The words, row 0 the unknown one.
         options: How much of a query is read.
+        title: Of the progress bar.
 
     Returns:
         ``query_features``: row i is the query with ``query_row`` i.
@@ -91,10 +98,27 @@ def featurize_queries(
     from multimodal_recall.models.language_model import QueryVectors
 
     queries = distinct_queries(pairs.to_table(columns=["query", "query_row"]))
-    vectors = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch)(queries)
+    encode = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch)
+    with bar(f"featurize {title}", len(queries), "queries") as shown:
+        vectors = encode(queries, shown.advance)
     rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
     word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
-    unknown, total = sum(ids.count(0) for ids in word_ids), sum(map(len, word_ids))
-    logger.info("%d distinct queries; %d of %d words have no vector of their own", len(queries), unknown, total)
     table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
     return stamp_origin(table, origin_of(pairs))
+
+
+def featurize_of(chunk: Chunk) -> Callable[..., pa.Table]:
+    """Bind ``featurize_queries`` to its chunk; the type hints stay, from which Kedro builds the options."""
+
+    def featurize(pairs: ds.Dataset, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions) -> pa.Table:
+        start = time.perf_counter()
+        table = featurize_queries(pairs, language_model, word_vectors, options, chunk.title)
+        word_ids = table["word_ids"].combine_chunks().flatten().to_numpy()
+        logger.info(
+            "featurize %s: %s distinct queries, %s; %s of %s words have no vector of their own",
+            *(chunk.title, f"{len(table):,}", rate(len(table), start)),
+            *(f"{count:,}" for count in ((word_ids == 0).sum(), len(word_ids))),
+        )
+        return table
+
+    return featurize

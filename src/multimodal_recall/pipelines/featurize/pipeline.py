@@ -7,7 +7,7 @@ from multimodal_recall.pipelines.chunks import for_each_chunk
 from multimodal_recall.pipelines.featurize.nodes import (
     average_label_words,
     collect_queries,
-    featurize_queries,
+    featurize_of,
     make_word_vectors,
     prepare_language_model,
 )
@@ -56,10 +56,10 @@ def create_pipeline(layout: Layout) -> Pipeline:
     return once + for_each_chunk(chunks, _template, shared=["language_model", "word_vectors", "params:featurize"])
 
 
-def _template(_: Chunk) -> list[Node]:
+def _template(chunk: Chunk) -> list[Node]:
     return [
         Node(
-            featurize_queries,
+            featurize_of(chunk),
             inputs={
                 "pairs": "pairs",
                 "language_model": "language_model",

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from multimodal_recall.datasets.decoding import Rows, decode_rows, float16_cast
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions
+from multimodal_recall.progress import bar, rate
 from multimodal_recall.tables import TABLES, stamp_origin
 from multimodal_recall.text import strip_leading_token
 
@@ -104,13 +106,14 @@ class ChunkRows:
         Raises:
             IngestError: If there are more lines than ``max_rows_per_chunk``, or none.
         """
-        lines = self.tsv.lines(self.chunk.number, self.chunk.count)
-        while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
-            if self.lines + len(block) > self.options.max_rows_per_chunk:
-                raise _too_many_rows(
-                    self.tsv, self.chunk, self.options, block[self.options.max_rows_per_chunk - self.lines][0]
-                )
-            yield self.add(*zip(*block, strict=True))
+        most, lines = self.options.max_rows_per_chunk, self.tsv.lines(self.chunk.number, self.chunk.count)
+        size_in_mb = self.tsv.path.stat().st_size / self.chunk.count / 1e6
+        with bar(f"read {self.chunk.title}", size_in_mb, "MB") as shown:
+            while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
+                if self.lines + len(block) > most:
+                    raise _too_many_rows(self.tsv, self.chunk, self.options, block[most - self.lines][0])
+                yield self.add(*zip(*block, strict=True))
+                shown.advance(sum(len(line) for _, line in block) / 1e6)
         if self.lines == 0:
             raise IngestError(
                 f"{self.tsv.path}: {self.chunk.name} of {self.chunk.count} holds no rows. Put a whole file there, or "
@@ -177,8 +180,10 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
             ``max_rejected_share`` of them are malformed, or all are left out.
     """
     rows = ChunkRows(tsv, len(labels), options, chunk)
+    start = time.perf_counter()
     for _ in rows.read():
         pass
+    logger.info("ingest %s: %s rows, %s", chunk.title, f"{rows.lines:,}", rate(rows.lines, start))
     if rows.stripped:
         logger.info("%s: a leading leftover was stripped from %d queries", chunk.namespace, rows.stripped)
     _report(tsv, chunk, options, rows.lines, rows.rejected)

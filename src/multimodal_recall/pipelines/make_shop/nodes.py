@@ -26,6 +26,7 @@ from multimodal_recall.pipelines.make_shop.words import (
     QUERY_WORDS,
     SQUARE_SIDES,
 )
+from multimodal_recall.progress import track
 from multimodal_recall.tables import TABLES
 
 FEATURE_SIZE = 2048
@@ -219,7 +220,7 @@ class ShopRows:
     images: Images
 
     def __iter__(self) -> Iterator[OfficialRow]:
-        return (self.images.row(query, product) for query, product in self.matches)
+        return (self.images.row(query, product) for query, product in track(self.matches, "make up rows", "rows"))
 
 
 def make_training_file(options: ShopOptions) -> ShopRows:

@@ -1,6 +1,9 @@
 """Draw wrong products for each pair of a chunk; list the chunk versions that a split's examples are made of."""
 
+import itertools
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +24,7 @@ from multimodal_recall.negatives import (
     last_word_groups,
 )
 from multimodal_recall.options import NegativeKind, NegativeOptions
+from multimodal_recall.progress import rate, track
 from multimodal_recall.tables import TABLES, distinct_queries, origin_of, stamp_origin
 
 logger = logging.getLogger(__name__)
@@ -38,6 +42,7 @@ def sample_chunk(
     options: NegativeOptions,
     seed: int,
     chunk: str,
+    title: str | None = None,
 ) -> pa.Table:
     """Draw, for every epoch, wrong products of every kind for each pair of a chunk.
 
@@ -50,6 +55,7 @@ def sample_chunk(
         seed: Seed of the run.
         chunk: The chunk's namespace; with ``seed``, the kind and the epoch it makes the random stream, so that the draw
             does not depend on the order in which chunks run, nor on which other kinds are drawn.
+        title: How bar and log name the chunk; by default ``chunk``.
 
     Returns:
         ``samples``: for each epoch, kind and pair the right product and ``negatives_per_positive`` wrong ones.
@@ -68,22 +74,31 @@ def sample_chunk(
         "same_last_word": lambda: SameGroup(last_word_groups(queries), *chosen),
         "same_cluster": lambda: SameGroup(_clusters(query_features, options, seed), *chosen),
     }
-    k, parts = options.negatives_per_positive, []
+    k, parts, replaced, start = options.negatives_per_positive, [], Counter[str](), time.perf_counter()
     wanted = np.repeat(query_rows, k), np.repeat(product_rows, k)
-    for kind in options.kinds:
-        drawer, replaced = drawers[kind](), 0
-        for epoch in range(options.epochs):
-            random = np.random.default_rng([seed, epoch, *f"{chunk} {kind}".encode()])
-            wrong = drawer.draw(*wanted, right, random)
-            missing = np.flatnonzero(wrong < 0)
-            wrong[missing] = draw_others(wanted[0][missing], right, random)
-            replaced += len(missing)
-            lists = pa.ListArray.from_arrays(np.arange(0, len(wrong) + 1, k, np.int32), wrong.astype(np.int32))
-            columns = [np.full(len(query_rows), epoch), [kind] * len(query_rows), *chosen, lists]
-            parts.append(pa.table(columns, TABLES["samples"].names).cast(TABLES["samples"]))
-        drawn = options.epochs * len(wanted[0])
-        logger.info("%s: %d of %d %s negatives are random, for want of one", chunk, replaced, drawn, kind)
+    draws = list(itertools.product(options.kinds, range(options.epochs)))
+    for kind, epoch in track(draws, f"sample_negatives {title or chunk}", "draws"):
+        if epoch == 0:
+            drawer = drawers[kind]()
+        random = np.random.default_rng([seed, epoch, *f"{chunk} {kind}".encode()])
+        wrong = drawer.draw(*wanted, right, random)
+        missing = np.flatnonzero(wrong < 0)
+        wrong[missing] = draw_others(wanted[0][missing], right, random)
+        replaced[kind] += len(missing)
+        lists = pa.ListArray.from_arrays(np.arange(0, len(wrong) + 1, k, np.int32), wrong.astype(np.int32))
+        columns = [np.full(len(query_rows), epoch), [kind] * len(query_rows), *chosen, lists]
+        parts.append(pa.table(columns, TABLES["samples"].names).cast(TABLES["samples"]))
+    _report(title or chunk, options.epochs * len(wanted[0]), replaced, start)
     return stamp_origin(pa.concat_tables(parts), origin_of(pairs))
+
+
+def _report(title: str, drawn: int, replaced: Counter[str], start: float) -> None:
+    """Log how many negatives of each kind were drawn, and for how many of them there was none of the kind."""
+    for_want = "".join(
+        f"; {count:,} {kind} are random, for want of one ({count / drawn:.0%})" for kind, count in (+replaced).items()
+    )
+    speed = rate(drawn * len(replaced), start)
+    logger.info("sample_negatives %s: %s of each kind, %s%s", title, f"{drawn:,}", speed, for_want)
 
 
 def _label_sharing(products: ds.Dataset, labels: list[str], options: NegativeOptions) -> LabelSharing:
@@ -107,7 +122,7 @@ def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
         options: NegativeOptions,
         seed: int,
     ) -> pa.Table:
-        return sample_chunk(products, pairs, query_features, labels, options, seed, chunk.namespace)
+        return sample_chunk(products, pairs, query_features, labels, options, seed, chunk.namespace, chunk.title)
 
     return sample_negatives
 
