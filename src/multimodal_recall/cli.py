@@ -1,4 +1,4 @@
-"""Commands of this project beside Kedro's own: ``kedro stale`` and ``kedro prune``."""
+"""Commands of this project beside Kedro's own: ``kedro stale``, ``kedro prune`` and ``kedro compare``."""
 
 import shlex
 from collections import Counter
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes
 
 @click.group(name="multimodal_recall")
 def cli() -> None:
-    """See what is stale, and drop old versions."""
+    """See what is stale, drop old versions, and compare runs."""
 
 
 def _text_and_values(context: click.Context, option: click.Parameter, text: str) -> tuple[str, dict[str, Any]]:
@@ -104,3 +104,22 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
     for kind, count in sorted(counts.items()):
         click.echo(f"  {kind}: {count}, {sizes[kind] / 1e6:,.1f} MB")
     click.echo(f"{'would drop' if dry_run else 'dropped'} {len(found)} in all, {sizes.total() / 1e6:,.1f} MB")
+
+
+@cli.command()
+@env_option
+@click.argument("versions", nargs=-1)
+@click.pass_obj
+def compare(metadata: ProjectMetadata, env: str | None, versions: tuple[str, ...]) -> None:
+    """Put runs side by side: what differs, each ranking's nDCG@5, the trainings.
+
+    VERSIONS are two or more time stamps of a comparison or of a model, as they stand in data/; the two newest runs that
+    were evaluated, where none is named. Differences are to the oldest, with 95 % intervals paired by query. The same in
+    a notebook: multimodal_recall.run_comparison.compare_runs(catalog).
+    """
+    from multimodal_recall.run_comparison import RunError, compare_runs
+
+    try:
+        click.echo(compare_runs(_load(metadata, env, [], {})[1], versions))
+    except RunError as error:
+        raise click.BadParameter(str(error), param_hint="VERSIONS") from error
