@@ -1,4 +1,4 @@
-"""``kedro stale``, ``kedro prune`` and ``kedro search`` on the small shop, as typed in a shell."""
+"""This project's own commands on the small shop, as typed in a shell."""
 
 import json
 import os
@@ -300,3 +300,15 @@ def test_search_says_what_is_missing(kedro: Kedro) -> None:
     assert result.exit_code == 1
     assert "Error: there is no model of 'mcan'" in result.output
     assert "Traceback" not in result.output
+
+
+def test_comparing_needs_two_runs_and_names_those_there(kedro: Kedro) -> None:
+    lines = lines_of(kedro("kedro compare"), 2)
+    assert "Two runs are needed to compare. The runs of this environment, and what each has made:" in lines[-2]
+    assert lines[-1].endswith("Z: comparison, two_tower.model")
+    kedro("kedro run --pipelines=evaluate")
+    lines = lines_of(kedro("kedro compare"), 0)
+    assert lines[:2] == ["what differs:", "nothing"]
+    first, second = sorted(path.name for path in Path(EVALUATED, "comparison.csv").iterdir())
+    assert lines_of(kedro(f"kedro compare {second} {first}"), 0) == lines
+    assert any(line.startswith("two_tower ") and line.endswith("+0.000 (+0.000 to +0.000)") for line in lines)

@@ -38,7 +38,7 @@ GROUPS = {
     "rerank": RerankOptions,
     "evaluate": EvaluateOptions,
 }
-STRUCTURE = {"seed", "chunks", "rankers"}
+STRUCTURE = {"seed", "chunks", "rankers", "tracking"}
 TWO_TOWER = {"kind": "two_tower"}
 MODELS = get_args(get_args(ModelOptions)[0])
 

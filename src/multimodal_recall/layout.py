@@ -27,6 +27,7 @@ GROUPS = (
     "sample_negatives",
     "rerank",
     "evaluate",
+    "tracking",
 )
 REQUIRED_SPLITS = ("train", "valid")
 

@@ -4,8 +4,9 @@ import warnings
 
 from multimodal_recall.hooks import CheckInputs, RecordMaking, RememberEnds
 from multimodal_recall.layout import RememberingConfigLoader
+from multimodal_recall.tracking import TrackRuns
 
-HOOKS = (CheckInputs(), RecordMaking(), RememberEnds())
+HOOKS = (CheckInputs(), RecordMaking(), RememberEnds(), TrackRuns())
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

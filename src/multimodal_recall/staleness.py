@@ -41,11 +41,16 @@ def describe_making(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
         ``node``, its name; ``options``, its ``params:`` inputs by name; ``bound``, what its function was bound to when
         the pipelines were built (such as the chunk); ``inputs``, the state of every other input by name.
     """
+    inputs = {name: dataset.state() for name, dataset in whole_datasets(node.inputs, catalog).items()}
+    return {**describe_options(node, catalog), "inputs": inputs}
+
+
+def describe_options(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
+    """``describe_making`` without the inputs, which a run may still have to make."""
     return {
         "node": node.name,
         "options": _as_json(_options(node, catalog)),
         "bound": _as_json(getclosurevars(node.func).nonlocals),
-        "inputs": {name: dataset.state() for name, dataset in whole_datasets(node.inputs, catalog).items()},
     }
 
 
@@ -85,6 +90,18 @@ def name_briefly(names: list[str]) -> str:
     )
 
 
+def by_field(values: dict[str, Any]) -> dict[str, Any]:
+    """``{"params:ingest": {"max_boxes": 12}, "params:seed": 0}`` to ``{"ingest.max_boxes": 12, "seed": 0}``."""
+    flat = {}
+    for name, value in values.items():
+        short = name.removeprefix("params:")
+        if isinstance(value, dict):
+            flat |= {f"{short}.{field}": inner for field, inner in by_field(value).items()}
+        else:
+            flat[short] = value
+    return flat
+
+
 def _reasons(node: Node, catalog: CatalogProtocol) -> Iterator[tuple[str, str]]:
     """Why outputs of the node are stale, each reason with the output or the node that it concerns."""
     present, defaults = describe_making(node, catalog), _defaults(node, catalog)
@@ -109,8 +126,8 @@ def _other_inputs(record: dict[str, Any], present: dict[str, Any], output: State
 
 
 def _other_options(record: dict[str, Any], present: dict[str, Any], defaults: dict[str, Any]) -> Iterator[str]:
-    was = _by_field(defaults) | _by_field(record["options"]) | _by_field(record["bound"])
-    now = _by_field(present["options"]) | _by_field(present["bound"])
+    was = by_field(defaults) | by_field(record["options"]) | by_field(record["bound"])
+    now = by_field(present["options"]) | by_field(present["bound"])
     for name in sorted(was.keys() | now.keys()):
         if _shown(was, name) != _shown(now, name):
             before, after = (shorten(_shown(values, name), SHOWN_CHARACTERS) for values in (was, now))
@@ -119,18 +136,6 @@ def _other_options(record: dict[str, Any], present: dict[str, Any], defaults: di
 
 def _shown(values: dict[str, Any], name: str) -> str:
     return json.dumps(values[name]) if name in values else "absent"
-
-
-def _by_field(values: dict[str, Any]) -> dict[str, Any]:
-    """``{"params:ingest": {"max_boxes": 12}, "params:seed": 0}`` to ``{"ingest.max_boxes": 12, "seed": 0}``."""
-    flat = {}
-    for name, value in values.items():
-        short = name.removeprefix("params:")
-        if isinstance(value, dict):
-            flat |= {f"{short}.{field}": inner for field, inner in _by_field(value).items()}
-        else:
-            flat[short] = value
-    return flat
 
 
 def _options(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:

@@ -43,6 +43,10 @@ class RankerFolder(WholeDataset["TrainedRanker", "TrainedRanker"]):
     def _read(self, path: Path) -> "TrainedRanker":
         return read_ranker(path)
 
+    def card(self) -> dict[str, Any]:
+        """The card alone, without reading the weights."""
+        return read_card(Path(self._get_load_path()))
+
 
 def read_card(folder: str | Path) -> dict[str, Any]:
     """How the ranker of a folder came about, with its options and sizes."""

@@ -96,7 +96,7 @@ def train_ranker(
         "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
         "inputs": versions,
         "packages": _packages(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
     }
     table = pa.Table.from_pandas(
         pd.DataFrame([asdict(row) for row in log]), TABLES["training_log"], preserve_index=False
@@ -212,7 +212,7 @@ def _fingerprint(decisive: list[Any], *arrays: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the code that trains; ``None`` outside a git checkout."""
     folder = Path(multimodal_recall.__file__).parent
     try:
