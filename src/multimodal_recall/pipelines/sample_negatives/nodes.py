@@ -110,6 +110,7 @@ def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
         options: NegativeOptions,
         seed: int,
     ) -> pa.Table:
+        """Draw wrong products of every kind for each pair of a chunk; see ``sample_chunk``."""
         return sample_chunk(products, pairs, query_features, labels, options, seed, chunk.namespace)
 
     return sample_negatives
