@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from benchmarks import straightforward
+from benchmarks import made_up, straightforward
 from benchmarks.__main__ import run_side
 from benchmarks.experiments import (
     READERS,
@@ -24,6 +24,7 @@ from benchmarks.experiments import (
     save,
     train_all,
 )
+from benchmarks.growth import make_project, run_stage
 from benchmarks.made_up import made_up_queries, write_made_up
 from benchmarks.ranker_speed import SIZES, base_rankers, made_up_chunk, once_a_pair, training_pairs
 from benchmarks.rankers import per_query
@@ -117,6 +118,15 @@ def test_a_side_of_a_stage_runs_alone() -> None:
     found = run_side("label_sharing", "ours")
     assert found["rows"] == 100_000
     assert 0 < found["peak_gb"] < 3
+
+
+def test_growth_times_a_stage_of_a_project_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made_up, "FOLDER", tmp_path)
+    project = make_project(tmp_path / "project", 20, {"chunks": {"train": 2}})
+    seconds, peak = run_stage(project, "ingest")
+    assert seconds > 0
+    assert 0 < peak < 2
+    assert len(list((project / "data/02_intermediate/shop/train").glob("chunk_*/products.parquet"))) == 2
 
 
 def test_the_file_writer_says_what_it_wrote(tmp_path: Path) -> None:

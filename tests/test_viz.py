@@ -1,21 +1,45 @@
-"""What kedro viz shows when it opens: folded namespaces, layers, few boxes."""
+"""What kedro viz shows: folded namespaces, layers, few boxes, docstrings, previews; and its page in a browser."""
 
 import json
+import os
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 pytest.importorskip("kedro_viz", reason="kedro-viz is not installed")
+pytest.importorskip("playwright", reason="playwright is not installed: pip install playwright")
+
+from benchmarks.pictures import browser, build_lineage, open_lineage, served
+
+NOT_PREVIEWED = {"two_tower.checkpoint", "evaluation.report"}  # a file of an unfinished training; a page of its own
 
 
 @pytest.fixture(scope="module")
-def graph(finished_project: Path) -> dict:
-    command = [sys.executable, "-m", "kedro", "viz", "build", "--include-previews"]
-    finished = subprocess.run(command, cwd=finished_project, capture_output=True, text=True, check=False, timeout=180)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return json.loads((finished_project / "build" / "api" / "main").read_text())
+def build(finished_project: Path) -> Path:
+    return build_lineage(finished_project)
+
+
+@pytest.fixture(scope="module")
+def graph(build: Path) -> dict:
+    return json.loads((build / "api" / "main").read_text())
+
+
+@pytest.fixture(scope="module")
+def details(build: Path, graph: dict) -> dict[str, dict]:
+    """What is shown of each node and dataset that is clicked, by its name."""
+    nodes = [node for node in graph["nodes"] if node["type"] != "parameters" and node["type"] != "modularPipeline"]
+    names = {node["id"]: node["full_name"] if node["type"] == "task" else node["name"] for node in nodes}
+    return {name: json.loads((build / "api" / "nodes" / key).read_text()) for key, name in names.items()}
 
 
 def test_the_default_view_is_readable(graph: dict) -> None:
@@ -36,13 +60,30 @@ def test_each_chunk_folds_into_its_split(graph: dict) -> None:
     assert {"train.chunk_000", "train.chunk_001"} <= children
 
 
-def test_learning_curves_comparison_and_calibration_are_drawn(finished_project: Path, graph: dict) -> None:
+def test_each_node_says_what_it_does(graph: dict, details: dict[str, dict]) -> None:
+    # kedro-viz shows a node's source and has no other place for words
+    nodes = [node["full_name"] for node in graph["nodes"] if node["type"] == "task"]
+    assert len(nodes) > 40
+    assert [name for name in nodes if '"""' not in details[name]["code"]] == []
+
+
+def test_each_dataset_has_a_preview(graph: dict, details: dict[str, dict]) -> None:
+    data = [node["name"] for node in graph["nodes"] if node["type"] == "data"]
+    made = [name for name in data if "chunk_002" not in name and "chunk_003" not in name]  # conf/base has four chunks
+    assert {name for name in made if not details[name].get("preview")} == NOT_PREVIEWED
+    cells = details["train.chunk_000.query_features"]["preview"]["data"]
+    assert max(len(cell) for row in cells for cell in row) < 200
+    assert details["train_examples"]["preview"]["columns"] == ["chunk", "products", "query_features", "samples"]
+    tsv = details["train_tsv"]["preview"]
+    assert dict(zip(tsv["columns"], tsv["data"][0], strict=True))["features"].endswith("bytes")
+    assert json.loads(details["two_tower.model"]["preview"])["options"]["model"]["kind"] == "two_tower"
+
+
+def test_learning_curves_comparison_and_calibration_are_drawn(details: dict[str, dict]) -> None:
     drawn = {}
-    for node in graph["nodes"]:
-        if node["name"] in ("two_tower.training_log", "comparison", "evaluation.testA_calibration"):
-            detail = json.loads((finished_project / "build" / "api" / "nodes" / node["id"]).read_text())
-            assert detail["preview_type"] == "PlotlyPreview"
-            drawn[node["name"]] = {trace["name"]: trace for trace in detail["preview"]["data"]}
+    for name in ("two_tower.training_log", "comparison", "evaluation.testA_calibration"):
+        assert details[name]["preview_type"] == "PlotlyPreview"
+        drawn[name] = {trace["name"]: trace for trace in details[name]["preview"]["data"]}
     assert len(drawn["two_tower.training_log"]["nDCG@5 on valid"]["y"]) == 2
     ours = drawn["comparison"]["testA, leak-free"]
     assert "two_tower" in ours["y"]
@@ -50,3 +91,49 @@ def test_learning_curves_comparison_and_calibration_are_drawn(finished_project: 
     assert bins["x"] == sorted(bins["x"])
     assert len(bins["x"]) == len(bins["y"]) == len(bins["text"]) > 1
     assert min(ours["error_x"]["array"] + ours["error_x"]["arrayminus"]) >= 0
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if not shutil.which("chromium"):
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    with browser() as opened:
+        yield opened
+
+
+def test_the_page_draws_the_graph_and_shows_previews_without_errors(chromium: Any, build: Path, graph: dict) -> None:
+    ids = {node["name"]: node["id"] for node in graph["nodes"]}
+    page, errors = chromium.new_page(viewport={"width": 1400, "height": 900}), []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    with served(build) as address:
+        open_lineage(page, address)
+        boxes = set(page.locator(".pipeline-node").all_text_contents())
+        assert {"shop", "language", "train", "two_tower", "evaluation", "train_examples"} <= boxes
+        assert page.locator(".pipeline-layer-name").all_text_contents()[0] == "raw"
+        page.locator(".pipeline-node", has_text="train_examples").click()
+        page.wait_for_selector("text=chunk_001")
+        page.locator(".pipeline-node", has_text="training_log").click()
+        page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
+        assert page.locator(".js-plotly-plot .scatterlayer .trace").count() == 2
+        open_lineage(page, address, ids["train_tsv"])  # a link to a dataset
+        page.wait_for_selector("text=product_id")
+    page.close()
+    assert errors == []
+
+
+def test_kedro_viz_serves_the_same_lineage(finished_project: Path, graph: dict) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", f"--port={port}"]
+    with subprocess.Popen(command, cwd=finished_project, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            for _ in range(120):
+                time.sleep(0.5)
+                with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/api/main") as answer:
+                    served_graph = json.load(answer)
+                    break
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)  # kedro-viz serves from a process of its own
+    assert {node["id"] for node in served_graph["nodes"]} == {node["id"] for node in graph["nodes"]}

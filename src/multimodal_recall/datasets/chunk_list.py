@@ -4,8 +4,10 @@ import json
 import os
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.dataset as ds
 from kedro.io import DatasetError
+from kedro_datasets._typing import TablePreview
 
 from multimodal_recall.datasets.whole import WholeDataset
 
@@ -38,6 +40,13 @@ class ChunkList(WholeDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
             chunk: {kind: ds.dataset(file, format="parquet") for kind, file in kinds.items()}
             for chunk, kinds in files.items()
         }
+
+    def preview(self) -> TablePreview:
+        """The version of each table of each chunk, for kedro-viz."""
+        files = listed_files(Path(self._get_load_path()))
+        versions = {chunk: {kind: file.parent.name for kind, file in kinds.items()} for chunk, kinds in files.items()}
+        table = pd.DataFrame.from_dict(versions, "index").rename_axis("chunk").reset_index()
+        return TablePreview(table.to_dict(orient="split"))
 
 
 def listed_files(path: Path) -> dict[str, dict[str, Path]]:

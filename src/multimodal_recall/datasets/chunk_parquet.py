@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from multimodal_recall.datasets.whole import WholeDataset
 ROWS_PER_GROUP = 16_384
 # pyarrow holds a row group twice before it writes: at 16,384 products that took 0.2 GB more and half as long again.
 BYTES_PER_GROUP = 1 << 24
+LONGEST_CELL = 16  # numbers of a list that a preview shows whole
 
 
 class ChunkParquet(WholeDataset[pa.Table, ds.Dataset]):
@@ -31,13 +33,14 @@ class ChunkParquet(WholeDataset[pa.Table, ds.Dataset]):
         return ds.dataset(path, format="parquet")
 
     def preview(self, rows: int = 5) -> TablePreview:
-        """The first rows for kedro-viz, binary columns as their length in bytes."""
+        """The first rows for kedro-viz: binary columns as their length in bytes, long vectors by their ends."""
         head = self.load().head(rows)
         for position, field in enumerate(head.schema):
             if pa.types.is_large_binary(field.type):
                 sizes = [f"{len(value.as_py())} bytes" for value in head.column(position)]
                 head = head.set_column(position, field.name, pa.array(sizes))
-        return TablePreview(head.to_pandas().map(str).to_dict(orient="split"))
+        with np.printoptions(threshold=LONGEST_CELL):
+            return TablePreview(head.to_pandas().map(str).to_dict(orient="split"))
 
 
 def _codec(field: pa.Field) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets._typing import JSONPreview
 
 from multimodal_recall.datasets.whole import WholeDataset
 from multimodal_recall.datasets.writing import written_whole
@@ -27,6 +28,10 @@ class LanguageModelFolder(WholeDataset[tuple[Any, Any], Path]):
     def _read(self, path: Path) -> Path:
         return path
 
+    def preview(self) -> JSONPreview:
+        """Its configuration, for kedro-viz."""
+        return JSONPreview((self.load() / "config.json").read_text(encoding="utf-8"))
+
 
 class RankerFolder(WholeDataset["TrainedRanker", "TrainedRanker"]):
     """A trained ranker: ``model.safetensors``, ``card.json`` with its options, sizes and history, maybe a tokenizer."""
@@ -46,6 +51,10 @@ class RankerFolder(WholeDataset["TrainedRanker", "TrainedRanker"]):
     def card(self) -> dict[str, Any]:
         """The card alone, without reading the weights."""
         return read_card(Path(self._get_load_path()))
+
+    def preview(self) -> JSONPreview:
+        """Its card, for kedro-viz."""
+        return JSONPreview(json.dumps(self.card()))
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:

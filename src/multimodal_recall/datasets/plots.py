@@ -22,7 +22,10 @@ class TrainingLogParquet(ChunkParquet):
             {"type": "scatter", "mode": "lines+markers", "name": name, "x": epochs, "y": log[column], "yaxis": axis}
             for name, (column, axis) in curves.items()
         ]
-        axes = {"xaxis": {"title": {"text": "epoch"}}, "yaxis2": {"overlaying": "y", "side": "right"}}
+        titles = {"xaxis": "epoch", "yaxis": "nDCG@5 on valid", "yaxis2": "training loss"}
+        axes: dict[str, Any] = {axis: {"title": {"text": title}} for axis, title in titles.items()}
+        axes["yaxis2"] |= {"overlaying": "y", "side": "right", "tickfont": {"size": 10}}
+        axes["yaxis2"]["title"]["font"] = {"size": 10}  # kedro-viz sizes the other axes' letters alone
         return PlotlyPreview({"data": data, "layout": {**LAYOUT, **axes}})
 
 
@@ -37,7 +40,8 @@ class ComparisonCsv(CsvFile):
             interval = {"type": "data", "symmetric": False, **{side: list(widths) for side, widths in ends.items()}}
             points = {"x": rows["nDCG@5"].tolist(), "y": rows["ranking"].tolist(), "error_x": interval}
             data.append({"type": "scatter", "mode": "markers", "name": f"{split}, {kind}", **points})
-        return PlotlyPreview({"data": data, "layout": {**LAYOUT, "xaxis": {"title": {"text": "nDCG@5"}}}})
+        axes = {"xaxis": {"title": {"text": "nDCG@5"}}, "yaxis": {"automargin": True}}
+        return PlotlyPreview({"data": data, "layout": {**LAYOUT, **axes}})
 
 
 class NegativesCsv(CsvFile):
@@ -49,7 +53,9 @@ class NegativesCsv(CsvFile):
         points = {"x": rows["beaten"].tolist(), "y": rows["false_share"].tolist(), "text": rows["kind"].tolist()}
         titles = {"xaxis": "share that beats the right product", "yaxis": "share right for a near-identical query"}
         axes = {axis: {"title": {"text": title}} for axis, title in titles.items()}
-        data: list[dict[str, Any]] = [{"type": "scatter", "mode": "markers+text", **points}]
+        data: list[dict[str, Any]] = [
+            {"type": "scatter", "mode": "markers+text", "textposition": "top center", **points}
+        ]
         return PlotlyPreview({"data": data, "layout": {**LAYOUT, **axes}})
 
 

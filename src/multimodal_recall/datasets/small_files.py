@@ -68,6 +68,11 @@ class LabelsFile(WholeDataset[list[str], list[str]]):
             raise DatasetError(f"{path}: wanted ids 0, 1, 2, ... each with a tab and a name; found {found[:40]}")
         return [name.strip() for _, _, name in parts]
 
+    def preview(self) -> TablePreview:
+        """All labels with their ids, for kedro-viz."""
+        table = pd.DataFrame(enumerate(self.load()), columns=["id", "name"])
+        return TablePreview(table.to_dict(orient="split"))
+
     def _advice(self) -> str:
         return RAW_ADVICE
 

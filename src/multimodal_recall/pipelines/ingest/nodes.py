@@ -200,6 +200,7 @@ def ingest_of(chunk: Chunk) -> Callable[..., dict[str, pa.Table]]:
     """Bind ``ingest_chunk`` to its chunk; the type hints stay, from which Kedro builds the options."""
 
     def ingest(tsv: OfficialTsv, labels: list[str], options: IngestOptions) -> dict[str, pa.Table]:
+        """Decode one byte range of a TSV; see ``ingest_chunk``."""
         return ingest_chunk(tsv, labels, options, chunk)
 
     return ingest

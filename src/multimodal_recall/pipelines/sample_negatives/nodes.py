@@ -122,6 +122,7 @@ def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
         options: NegativeOptions,
         seed: int,
     ) -> pa.Table:
+        """Draw wrong products of every kind for each pair of a chunk; see ``sample_chunk``."""
         return sample_chunk(products, pairs, query_features, labels, options, seed, chunk.namespace, chunk.title)
 
     return sample_negatives

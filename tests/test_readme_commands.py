@@ -1,0 +1,191 @@
+"""Every command of the README is run: here, on the small shop, or by the test that stands beside it in ``ELSEWHERE``.
+
+A new ``kedro`` or ``python -m`` command needs nothing: it is found and run, and must end with 0. One that is too slow
+for a test has a smaller form in ``SMALLER``; a new placeholder needs a value in ``FILLED``.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from kedro.framework.cli.cli import KedroCLI
+
+from tests.conftest import PROJECT, SMALL
+from tests.models.conftest import SYSTEMS
+from tests.test_whole_run import scores_of
+
+README = (PROJECT / "README.md").read_text()
+PROGRAM = re.compile(r"(kedro|python -m|dask) [^\s=]")
+WHOLE_RUN = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/kedro run"
+TESTS = 'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/pytest'
+ON_A_CLUSTER = "tests/test_dask_runner.py::test_a_run_with_a_killed_worker_ends_as_without"
+
+ELSEWHERE = {
+    WHOLE_RUN: "tests/test_default_run.py::test_the_default_run_learns_attributes_and_not_only_nouns",
+    TESTS: ".ci/run",
+    "dask scheduler": ON_A_CLUSTER,
+    "dask worker tcp://host:8786 --nthreads 1 --nworkers 4 --memory-limit 0": ON_A_CLUSTER,
+    "DASK_SCHEDULER_ADDRESS=tcp://host:8786 kedro run --runner=multimodal_recall.dask_runner.DaskRunner": ON_A_CLUSTER,
+    "kedro run --env=leaderboard": "tests/test_given_scores.py::test_the_leaderboard",
+    "kedro run --nodes=two_tower.train --params=two_tower.processes=4": (
+        "tests/test_whole_run.py::test_two_processes_train_the_same_ranker"
+    ),
+    "kedro prune": "tests/test_cli.py::test_pruning_drops_versions_that_nothing_names",  # named without its option
+    "kedro viz run": "tests/test_viz.py::test_kedro_viz_serves_the_same_lineage",
+    "python -m benchmarks": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",
+    "python -m benchmarks --only rankers": (
+        "tests/test_benchmarks.py::test_a_ranker_scores_and_learns_the_same_once_a_pair"
+    ),
+    "python -m benchmarks.growth": "tests/test_benchmarks.py::test_growth_times_a_stage_of_a_project_of_its_own",
+    "python -m benchmarks.kill --kills 21": "tests/test_kill.py::test_a_killed_run_resumes_to_the_same_bits",
+}
+SMALLER = {
+    "python -m benchmarks.rankers --env=photos --seeds 0 2": "python -m benchmarks.rankers --env=photos --seeds 0",
+    "python -m benchmarks.rankers --env=photos --seeds 0 1 2 --rankers two_tower two_tower_transformer mcan "
+    "visual_bert image_tags word_level sentence_level siamese concat_query graph_reasoning "
+    "query_likelihood bag_of_words": (
+        "python -m benchmarks.rankers --env=photos --seeds 0 --rankers query_likelihood bag_of_words"
+    ),
+    "python -m benchmarks.experiments negatives --env=photos --pairs=2000": (
+        "python -m benchmarks.experiments negatives --env=base --pairs=40 --seeds 0 --epochs=1"
+    ),
+}
+FILLED = {"chunk_002": "chunk_001", "<pipeline>": "train", "<dags folder>": "dags", "--keep=N": "--keep=2"}
+STALE = {0, 1}  # 1 where something is stale
+
+
+def commands_of(text: str) -> list[str]:
+    """The lines of bash blocks, then the spans of code that start with a program; each once."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.partition("  #")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+    found = [" ".join(line.split()) for line in lines] + [span for span in spans if PROGRAM.match(span)]
+    return [command for command in dict.fromkeys(found) if command]
+
+
+COMMANDS = commands_of(README)
+
+
+@pytest.fixture(scope="module")
+def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished project with tiny rankers, the benchmarks, and small files for the other environments."""
+    project = tmp_path_factory.mktemp("readme") / "project"
+    shutil.copytree(finished_project, project)
+    for name in ("benchmarks", "tests"):
+        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    recipes = yaml.safe_load((PROJECT / "conf/base/parameters_rankers.yml").read_text())
+    tiny = {
+        name: {"model": asdict(SYSTEMS.get(name) or SYSTEMS[recipe["model"]["kind"]]), "epochs": 1, "batch_size": 50}
+        for name, recipe in recipes.items()
+    }
+    small = {**SMALL, **tiny}
+    set_options(project, "local", small)
+    set_options(project, "photos", {**small, "make_shop": None, "chunks": {"train": 1}})
+    language_model = next(project.glob("data/03_primary/shop/language_model/*/language_model"))
+    fetched = {"start_from": str(language_model), "pretrain_epochs": 0}
+    set_options(project, "kddcup", {**SMALL, "make_shop": None, "language_model": fetched})
+    copy_raw_files(project / "data/01_raw")
+    write_scores(project)
+    return project
+
+
+def set_options(project: Path, env: str, options: dict) -> None:
+    (project / "conf" / env).mkdir(exist_ok=True)
+    path = project / "conf" / env / "parameters.yml"
+    theirs = yaml.safe_load(path.read_text()) if path.exists() else {}
+    path.write_text(yaml.safe_dump({**theirs, **json.loads(json.dumps(options))}))
+
+
+def copy_raw_files(raw: Path) -> None:
+    """The shop's files as those of photos and, in the archive's folders, as the official ones; testB has no answers."""
+    (raw / "photos").mkdir()
+    for path in (raw / "shop").iterdir():
+        split = path.name.partition(".")[0].removesuffix("_answer")
+        if split in ("train", "valid", "testA"):
+            shutil.copy(path, raw / "photos")
+            (raw / split).mkdir(exist_ok=True)
+            shutil.copy(path, raw / split)
+    (raw / "testB").mkdir()
+    shutil.copy(raw / "shop/testA.tsv", raw / "testB/testB.tsv")
+    for folder in (raw, raw / "photos"):
+        shutil.copy(raw / "shop/multimodal_labels.txt", folder)
+    vector = " ".join(["0.5"] * SMALL["word_vectors"]["size"])
+    (raw / "glove.840B.300d.txt").write_text(f"red {vector}\ndress {vector}\n")
+
+
+def write_scores(project: Path) -> None:
+    folder = project / "data/01_raw/scores"
+    folder.mkdir()
+    scores = scores_of(project)[["query_id", "product_id", "score"]]
+    scores.assign(other=-scores["score"]).to_parquet(folder / "valid_scores.parquet")
+    shutil.copy(project / "data/01_raw/shop/valid_answer.json", folder)
+
+
+def fill(command: str, project: Path) -> str:
+    """The command with values for its placeholders; a version is the newest of the dataset it stands behind."""
+    for placeholder, value in FILLED.items():
+        command = command.replace(placeholder, value)
+    for name in re.findall(r"([\w.]+):<version>", command):
+        folder = project / f"data/05_model_input/shop/{name.replace('.', '/')}.parquet"
+        if name.endswith("_examples"):
+            folder = project / f"data/05_model_input/shop/{name.removesuffix('_examples')}/examples.json"
+        command = command.replace(f"{name}:<version>", f"{name}:{max(path.name for path in folder.iterdir())}")
+    assert "<" not in command, "FILLED has no value for this placeholder"
+    return command
+
+
+def versions(project: Path) -> set[Path]:
+    return set(project.glob("data/**/????-??-??T??.??.??.???Z"))
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one not in ELSEWHERE])
+def test_the_command_works(command: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    words = shlex.split(fill(SMALLER.get(command, command), project))
+    before = versions(project)
+    if words[0] == "kedro":  # in this process: torch is imported once
+        finished = CliRunner().invoke(KedroCLI(project), words[1:])
+        wanted = STALE if words[1] == "stale" else {0}
+        assert finished.exit_code in wanted, f"{finished.output}\n{finished.exception!r}"
+    else:
+        assert words[:2] == ["python", "-m"], f"not a command that this test can run; name one that does in {__file__}"
+        variables = {**os.environ, "PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
+        run = subprocess.run([sys.executable, *words[1:]], env=variables, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert run.stdout
+    if words[:2] == ["kedro", "run"] and "--only-missing-outputs" not in words:
+        assert versions(project) > before
+
+
+@pytest.mark.parametrize(("command", "test"), ELSEWHERE.items())
+def test_the_test_that_runs_a_command_exists(command: str, test: str) -> None:
+    assert command in COMMANDS, "the README has no such command: drop it here"
+    path, _, function = test.partition("::")
+    assert (f"def {function}(" if function else "python3 -m venv") in (PROJECT / path).read_text()
+
+
+def test_a_smaller_command_is_the_same_program() -> None:
+    assert set(SMALLER) <= set(COMMANDS), "the README has no such command: drop it here"
+    for command, smaller in SMALLER.items():
+        assert smaller.split()[:3] == command.split()[:3]
+
+
+def test_commands_are_found_in_blocks_tables_and_prose() -> None:
+    text = "`kedro run\n--env=x`, `kedro`\n\n```bash\npython -m a \\\n    --b  # c\n```\n| `kedro stale` | `dask x` |\n"
+    assert commands_of(text) == ["python -m a --b", "kedro run --env=x", "kedro stale", "dask x"]
+
+
+@pytest.mark.parametrize("extra", re.findall(r'pip install -e "\.\[(\w+)\]"', README))
+def test_every_extra_exists(extra: str) -> None:
+    assert f"\n{extra} = [" in (PROJECT / "pyproject.toml").read_text()
