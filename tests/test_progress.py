@@ -136,7 +136,7 @@ def test_a_hot_loop_is_not_slowed() -> None:
     hidden, start = Bar("lines", 1e6, "MB"), time.perf_counter()
     for _ in range(1_000_000):
         hidden.advance(1e-6)
-    assert time.perf_counter() - start < 5  # 0.2 s here; each call to rich would take 10 s in all
+    assert time.perf_counter() - start < 5  # 0.2 s here, 1.7 s by rich itself without drawing
 
 
 def test_a_rate_is_whole_units_a_second() -> None:
