@@ -28,6 +28,8 @@ PROGRAM = re.compile(r"(kedro|python -m|dask) [^\s=]")
 WHOLE_RUN = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/kedro run"
 TESTS = 'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/pytest'
 ON_A_CLUSTER = "tests/test_dask_runner.py::test_a_run_with_a_killed_worker_ends_as_without"
+OWN_CATALOGUE = "tests/test_checking.py::test_it_trains_and_beats_random_order"
+VIZ_PAGE = "tests/test_viz.py::test_the_page_draws_the_graph_and_shows_previews_without_errors"
 
 ELSEWHERE = {
     WHOLE_RUN: "tests/test_default_run.py::test_the_default_run_learns_attributes_and_not_only_nouns",
@@ -39,6 +41,16 @@ ELSEWHERE = {
     "kedro run --nodes=two_tower.train --params=two_tower.processes=4": (
         "tests/test_whole_run.py::test_two_processes_train_the_same_ranker"
     ),
+    'pip install -e ".[notebooks]" && jupyter lab notebooks': (
+        "tests/test_notebooks.py::test_it_runs_on_the_default_run"
+    ),
+    "kedro write-tsv train.parquet data/01_raw/mine/train.tsv": OWN_CATALOGUE,
+    "kedro write-tsv valid.parquet data/01_raw/mine/valid.tsv": OWN_CATALOGUE,
+    "kedro check --env=mine": "tests/test_checking.py::test_a_sound_catalogue_is_described",
+    "kedro run --env=mine": OWN_CATALOGUE,
+    "kedro compare": "tests/test_cli.py::test_comparing_needs_two_runs_and_names_those_there",
+    "kedro viz build --include-previews": VIZ_PAGE,
+    "python -m benchmarks.pictures": VIZ_PAGE,
     "kedro prune": "tests/test_cli.py::test_pruning_drops_versions_that_nothing_names",  # named without its option
     "kedro viz run": "tests/test_viz.py::test_kedro_viz_serves_the_same_lineage",
     "python -m benchmarks": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",

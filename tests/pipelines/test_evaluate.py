@@ -36,7 +36,7 @@ class Joint(Ranker):
 
 def score(project: Path, build: type[nn.Module] | None = None, **options: bool) -> pd.DataFrame:
     model = load(project, "two_tower.model")
-    made = model if build is None else SimpleNamespace(build=lambda: build(model))
+    made = model if build is None else SimpleNamespace(build=lambda: build(model), options=model.options)
     return score_candidates(made, load(project, "valid_examples"), RerankOptions(**options)).to_pandas()
 
 
