@@ -104,7 +104,8 @@ def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     set_options(project, "local", small)
     set_options(project, "photos", {**small, "make_shop": None, "chunks": {"train": 1}})
     language_model = next(project.glob("data/03_primary/shop/language_model/*/language_model"))
-    fetched = {"start_from": str(language_model), "pretrain_epochs": 0}
+    hub = shutil.copytree(language_model, project / "albert-base-v2")  # prune may drop the version
+    fetched = {"start_from": str(hub), "pretrain_epochs": 0}
     set_options(project, "kddcup", {**SMALL, "make_shop": None, "language_model": fetched})
     copy_raw_files(project / "data/01_raw")
     write_scores(project)
