@@ -49,8 +49,8 @@ ELSEWHERE = {
     "kedro check --env=mine": "tests/test_checking.py::test_a_sound_catalogue_is_described",
     "kedro run --env=mine": OWN_CATALOGUE,
     "kedro compare": "tests/test_cli.py::test_comparing_needs_two_runs_and_names_those_there",
-    "kedro viz build --include-previews": VIZ_PAGE,
     "python -m benchmarks.pictures": VIZ_PAGE,
+    "python -m http.server -d build": VIZ_PAGE,
     "kedro prune": "tests/test_cli.py::test_pruning_drops_versions_that_nothing_names",  # named without its option
     "kedro viz run": "tests/test_viz.py::test_kedro_viz_serves_the_same_lineage",
     "python -m benchmarks": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",
