@@ -22,10 +22,11 @@ from multimodal_recall.ranker_options import RankerOptions
 from multimodal_recall.tables import TABLES
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor
 
     from multimodal_recall.models.batch import ChunkArrays, Pairs
-    from multimodal_recall.models.ranker import TrainedRanker
+    from multimodal_recall.models.ranker import InputSizes, Ranker, TrainedRanker
     from multimodal_recall.models.training import EpochLog
 
 logger = logging.getLogger(__name__)
@@ -138,30 +139,16 @@ def fit(
     Returns:
         The ranker with its best weights and an empty card, and the log.
     """
-    import torch
-
     from multimodal_recall.examples import read_chunk, read_samples
-    from multimodal_recall.models.language_model import load_text_model, load_tokenizer
-    from multimodal_recall.models.ranker import InputSizes, TrainedRanker, build_ranker
+    from multimodal_recall.models.ranker import TrainedRanker
     from multimodal_recall.models.training import Trainer, stream
     from multimodal_recall.progress import training_progress
 
     if int(os.environ.get("RANK", 0)) == 0:
         import kedro.framework.project  # noqa: F401  (sets up the log where this is a process of its own)
 
-    (training, valid), (words, labels) = examples, vectors
-    some_chunk = read_chunk(next(iter(valid.values())))
-    query_size, feature_size = some_chunk.query_vectors.shape[1], some_chunk.features.shape[1]
-    tokenizer = None if text is None else load_tokenizer(text, options.model.max_tokens)
-    tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
-    sizes = InputSizes(query_size, feature_size, *words.shape, len(labels), tokens)
-    torch.manual_seed(seed)  # the weights; the streams of the chunks are seeded by the training loop
-    ranker = build_ranker(options, sizes, tokenizer)
-    ranker.start(words, labels)
-    if text is not None and options.model.text_model is not None:
-        ranker.start_from_text_model(load_text_model(text))
-    if start:
-        ranker.start_from(start)
+    training, valid = examples
+    ranker, sizes, tokenizer = _untrained(options, read_chunk(next(iter(valid.values()))), vectors, text, seed, start)
 
     def load_chunk(name: str, epoch: int) -> "tuple[ChunkArrays, Pairs]":
         random = stream(seed, epoch, f"negatives of {name}")
@@ -180,6 +167,34 @@ def fit(
             progress,
         ).fit()
     return TrainedRanker(options, sizes, weights, {}, None if tokenizer is None else tokenizer.to_str()), log
+
+
+def _untrained(
+    options: RankerOptions,
+    some_chunk: "ChunkArrays",
+    vectors: tuple[np.ndarray, np.ndarray],
+    text: str | None,
+    seed: int,
+    start: "dict[str, Tensor]",
+) -> "tuple[Ranker, InputSizes, Tokenizer | None]":
+    """A ranker as wide as a chunk's data wants, with all that it starts from; see ``fit``."""
+    import torch
+
+    from multimodal_recall.models.language_model import load_text_model, load_tokenizer
+    from multimodal_recall.models.ranker import InputSizes, build_ranker
+
+    (words, labels), inputs = vectors, (some_chunk.query_vectors.shape[1], some_chunk.features.shape[1])
+    tokenizer = None if text is None else load_tokenizer(text, options.model.max_tokens)
+    tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
+    sizes = InputSizes(*inputs, *words.shape, len(labels), tokens)
+    torch.manual_seed(seed)  # the weights; the streams of the chunks are seeded by the training loop
+    ranker = build_ranker(options, sizes, tokenizer)
+    ranker.start(words, labels)
+    if text is not None and options.model.text_model is not None:
+        ranker.start_from_text_model(load_text_model(text))
+    if start:
+        ranker.start_from(start)
+    return ranker, sizes, tokenizer
 
 
 def _valid_ndcg(module: Any, examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> float:
