@@ -37,7 +37,10 @@ def version_of(collection: str, ranker: str, seed: int) -> str:
     """The newest version of a ranker that was trained with a seed."""
     folder = PROJECT / "data" / "06_models" / collection / ranker / "model"
     cards = {path.parent.parent.name: json.loads(path.read_text()) for path in folder.glob("*/model/card.json")}
-    return max(version for version, card in cards.items() if card["seed"] == seed)
+    versions = [version for version, card in cards.items() if card["seed"] == seed]
+    if not versions:
+        raise SystemExit(f"{folder} has no model of seed {seed}: run it, or name a ranker without a seed of its own")
+    return max(versions)
 
 
 def scores_of(collection: str, ranker: str, split: str, version: str) -> pd.Series:

@@ -295,6 +295,15 @@ def test_search_prints_and_draws_the_best_products(kedro: Kedro, tmp_path: Path)
         assert f"product {line.split()[1]}" in text
 
 
+def test_search_works_with_what_prune_leaves(kedro: Kedro) -> None:
+    before = kedro("kedro search 'red dress'")
+    kedro("kedro run --nodes=language.prepare_language_model,language.make_word_vectors --params=seed=1")
+    assert kedro("kedro prune --keep=1").exit_code == 0
+    after = kedro("kedro search 'red dress'")
+    assert (before.exit_code, after.exit_code) == (0, 0), after.output
+    assert after.output == before.output
+
+
 def test_search_says_what_is_missing(kedro: Kedro) -> None:
     result = kedro("kedro search shoes --ranker=mcan")
     assert result.exit_code == 1

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from multimodal_recall import progress
-from multimodal_recall.progress import DISPLAY, Bar, bar, rate, track, training_progress
+from multimodal_recall.progress import DISPLAY, bar, rate, track, training_progress
 
 
 @pytest.fixture
@@ -132,12 +132,6 @@ def test_log_lines_of_kedros_handler_stand_above_the_bar(terminal: StringIO) -> 
     assert "queries" not in lines[0]
 
 
-def test_a_hot_loop_is_not_slowed() -> None:
-    hidden, start = Bar("lines", 1e6, "MB"), time.perf_counter()
-    for _ in range(1_000_000):
-        hidden.advance(1e-6)
-    assert time.perf_counter() - start < 5  # 0.2 s here, 1.7 s by rich itself without drawing
-
-
-def test_a_rate_is_whole_units_a_second() -> None:
-    assert rate(5_000, time.perf_counter() - 2) in {"2,500/s", "2,499/s"}
+def test_a_rate_is_whole_units_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: 12.0)
+    assert rate(5_000, 10.0) == "2,500/s"

@@ -170,6 +170,7 @@ def test_the_command_works(command: str, project: Path, monkeypatch: pytest.Monk
     if words[0] == "kedro":  # in this process: torch is imported once
         finished = CliRunner().invoke(KedroCLI(project), words[1:])
         wanted = STALE if words[1] == "stale" else {0}
+        assert finished.exception is None or isinstance(finished.exception, SystemExit), finished.output
         assert finished.exit_code in wanted, f"{finished.output}\n{finished.exception!r}"
     else:
         assert words[:2] == ["python", "-m"], f"not a command that this test can run; name one that does in {__file__}"

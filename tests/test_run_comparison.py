@@ -120,5 +120,18 @@ def test_other_queries_have_no_paired_difference(project: Path, tmp_path: Path) 
     pq.write_table(table.filter(pc.not_equal(table["query_id"], table["query_id"][0])), file)
     found = compare_runs(catalog_of(copy))
     new = found.scores.columns[-1][0]
-    assert found.notes == [f"valid of {new} has other queries than {found.scores.columns[0][0]}: no paired difference"]
+    old = found.scores.columns[0][0]
+    assert found.notes == [f"valid of {new} has other files or queries than {old}: no paired difference"]
     assert found.scores[(new, "difference")].groupby("split").count().to_dict() == {"testA": 9, "valid": 0}
+
+
+def test_queries_of_another_file_are_others_whatever_their_ids(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(project, copy)
+    run_project(copy, parameters={**SMALL, "make_shop": {**SMALL["make_shop"], "seed": 1}})
+    found = compare_runs(catalog_of(copy))
+    new, old = (found.scores.columns[place][0] for place in (-1, 0))
+    assert found.notes == [
+        f"{split} of {new} has other files or queries than {old}: no paired difference" for split in ("testA", "valid")
+    ]
+    assert "difference" not in found.scores[new]

@@ -145,17 +145,33 @@ def test_another_store_and_experiment(run_copy: Run, tmp_path: Path, monkeypatch
     assert not (project / STORE).exists()
 
 
-def test_a_run_that_ctrl_c_ends_is_marked(tmp_path: Path) -> None:
-    code = """
+CODE = """
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from multimodal_recall.tracking import ASKED, TrackRuns
 
 run_params = dict.fromkeys((*ASKED, "env")) | {"project_path": ".", "run_id": "2026-01-01T00.00.00.000Z"}
 catalog = DataCatalog({"parameters": MemoryDataset({"tracking": True})})
-TrackRuns().before_pipeline_run(run_params, Pipeline([]), catalog)
-raise KeyboardInterrupt
+tracking = TrackRuns()
+tracking.before_pipeline_run(run_params, Pipeline([]), catalog)
 """
-    run = [sys.executable, "-c", code.replace('"."', repr(str(tmp_path)))]
-    assert b"KeyboardInterrupt" in subprocess.run(run, capture_output=True, check=False, cwd=tmp_path).stderr
-    assert [run.info.status for run in runs_of(tmp_path)] == ["KILLED"]
+CTRL_C = "raise KeyboardInterrupt"
+AGAIN = "tracking.before_pipeline_run(run_params, Pipeline([]), catalog)"
+
+
+def of_its_own(folder: Path, *more: str) -> subprocess.Popen:
+    """A process that starts a tracked run."""
+    code = "\n".join([CODE.replace('"."', repr(str(folder))), *more])
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, cwd=folder)
+
+
+def test_a_run_that_ctrl_c_ends_is_marked(tmp_path: Path) -> None:
+    assert b"KeyboardInterrupt" in of_its_own(tmp_path, AGAIN, CTRL_C).communicate()[1]
+    assert [run.info.status for run in runs_of(tmp_path)] == ["KILLED", "KILLED"]  # the first by the second's start
+
+
+def test_runs_may_start_at_once(tmp_path: Path) -> None:
+    processes = [of_its_own(tmp_path) for _ in range(3)]
+    errors = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    assert len(runs_of(tmp_path)) == 3

@@ -186,18 +186,21 @@ def search(
     catalog = _load(metadata, env, [], {})[1]
     try:
         found = find(catalog, queries, split, ranker, top)
+        for query, products in found.groupby("query", sort=False):
+            click.echo(f"\n{query}\n{_list_found(products)}")
+        if html is not None:
+            _draw_found(found, html, metadata.project_path / catalog.load("params:evaluate").photos)
     except (SearchError, DatasetError) as error:
         raise click.ClickException(str(error)) from error
-    for query, products in found.groupby("query", sort=False):
-        click.echo(f"\n{query}\n{_list_found(products)}")
-    if html is not None:
-        from multimodal_recall.datasets.writing import written_whole
-        from multimodal_recall.report.page import render_found
 
-        photos = metadata.project_path / catalog.load("params:evaluate.photos")
-        with written_whole(html) as unfinished:
-            unfinished.write_text(render_found(found, "Found", photos), encoding="utf-8")
-        click.echo(f"\ndrawn in {html}")
+
+def _draw_found(found: "pd.DataFrame", html: Path, photos: Path) -> None:
+    from multimodal_recall.datasets.writing import written_whole
+    from multimodal_recall.report.page import render_found
+
+    with written_whole(html) as unfinished:
+        unfinished.write_text(render_found(found, "Found", photos), encoding="utf-8")
+    click.echo(f"\ndrawn in {html}")
 
 
 def _list_found(products: "pd.DataFrame") -> str:

@@ -180,3 +180,8 @@ class EvaluateOptions:
     """Folder of ``<product_id>.jpg`` that the report shows behind the boxes, where they are there."""
     margin: Share = 0.92
     """Of the second place's rule: a product's best score must beat its second best by so much."""
+
+    def __post_init__(self) -> None:
+        for name, models in self.blends.items():
+            if len(models) < 2 or len(set(models)) < len(models):
+                raise ValueError(f"evaluate.blends.{name} is {list(models)}: name two models or more, each once")

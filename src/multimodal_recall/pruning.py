@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, Version
 from kedro.pipeline import Pipeline
 
 from multimodal_recall.datasets.chunk_list import ChunkList, listed_files
@@ -17,6 +17,8 @@ from multimodal_recall.datasets.whole import WholeDataset, unfinished_beside, wh
 UNTOUCHED_SECONDS = 3600
 """Age above which an unfinished output is no longer being written."""
 LEFTOVER = "left by killed runs"
+LANGUAGE = {"language_model", "word_vectors"}
+"""What new queries need, in the versions of the queries that a ranker was trained on."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> li
         pipeline: The nodes whose outputs are looked at.
         catalog: Their data.
         keep: Newest versions of each dataset that stay. So do those that one of these, if it is a chunk list or a
-            trained ranker, names.
+            trained ranker, names, and for a ranker those that ``search`` needs.
     """
     outputs = whole_datasets((name for node in reversed(pipeline.nodes) for name in node.outputs), catalog)
     named = {folder for dataset in outputs.values() for folder in _named_by(dataset, catalog, keep)}
@@ -78,7 +80,11 @@ def _named_by(dataset: WholeDataset, catalog: CatalogProtocol, keep: int) -> Ite
 def _named_by_card(model: Path, catalog: CatalogProtocol) -> Iterator[Path]:
     for chunk, versions in read_card(model)["inputs"].items():
         for kind, version in versions.items():
-            yield catalog.get(f"train.{chunk}.{kind}").version_folder(version).resolve()
+            dataset = catalog.get(f"train.{chunk}.{kind}", version=Version(version, None))
+            yield dataset.version_folder(version).resolve()
+            read = (dataset.record() or {"inputs": {}})["inputs"]
+            for name in LANGUAGE & read.keys():
+                yield catalog.get(name).version_folder(read[name]).resolve()
 
 
 def _other_models(outputs: Iterable[WholeDataset]) -> set[Path]:

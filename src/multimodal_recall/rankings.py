@@ -103,14 +103,13 @@ def blended_rankings(scores: pd.DataFrame, named: Mapping[str, Sequence[str]]) -
         named: Models of each blend whose z-scores are added up, by its name.
 
     Raises:
-        MetricError: If a named blend has fewer than two models, one twice, or one that has no scores.
+        MetricError: If a named blend has a model without scores.
     """
     models = models_of(scores)
     for name, chosen in named.items():
-        if len(chosen) < 2 or len(set(chosen) & set(models)) < len(chosen):
+        if absent := [model for model in chosen if model not in models]:
             raise MetricError(
-                f"evaluate.blends.{name} is {list(chosen)}: name two or more of the models with scores, each once: "
-                f"{models}"
+                f"evaluate.blends.{name} names {absent}, but the models with scores are {models}: name some of these"
             )
     blends = {f"{name}, sum of z-scores": blend(scores, list(chosen), "z_score") for name, chosen in named.items()}
     if len(models) > 1:

@@ -17,6 +17,7 @@ COMPARISON = "comparison"
 SCORE = ["nDCG@5", "low", "high"]
 DIFFERENCE = ["difference", "difference_low", "difference_high"]
 RANKING = ["split", "kind", "ranking"]
+SPLIT_FILES = ("tsv", "answers", "given_scores")
 SHOWN_CHARACTERS = 80
 
 
@@ -73,7 +74,7 @@ def compare_runs(catalog: CatalogProtocol, versions: Sequence[str] = ()) -> RunC
         raise RunError(f"{wrong}. The runs of this environment, and what each has made:\n{listed}")
     lineages = {run: trace([(name, run) for name in runs[run]], catalog) for run in versions}
     facts = pd.DataFrame({run: lineage.texts() for run, lineage in lineages.items()}).sort_index()
-    scores, notes = _scores(catalog, [run for run in versions if COMPARISON in runs[run]])
+    scores, notes = _scores(catalog, {run: lineages[run] for run in versions if COMPARISON in runs[run]})
     return RunComparison(
         facts[facts.nunique(axis=1, dropna=False) > 1],
         scores.reindex(versions, axis=1, level=0),
@@ -99,23 +100,30 @@ def _loss(run: str, lineage: Lineage) -> str:
     return f"{run} comes from {lost[0]}{more} without a record (dropped?): what these were made from is not compared"
 
 
-def _scores(catalog: CatalogProtocol, runs: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The runs' comparisons side by side, and notes on splits whose queries are not the same."""
-    if not runs:
+def _scores(catalog: CatalogProtocol, lineages: dict[str, Lineage]) -> tuple[pd.DataFrame, list[str]]:
+    """The runs' comparisons side by side, and notes on splits whose files or queries are not the same."""
+    if not lineages:
         return pd.DataFrame(columns=RANKING).set_index(RANKING), []
+    runs = list(lineages)
     tables = {run: pinned(COMPARISON, run, catalog).load().set_index(RANKING)[SCORE] for run in reversed(runs)}
     first, notes = runs[0], []
     metrics = {run: _query_metrics(catalog, run) for run in runs}
     for run in runs[1:]:
         rows = []
         for split in sorted(metrics[first].keys() & metrics[run].keys()):
-            if metrics[first][split].index.equals(metrics[run][split].index):
+            same_files = _files(lineages[first], split) == _files(lineages[run], split)
+            if same_files and metrics[first][split].index.equals(metrics[run][split].index):
                 rows.append(_paired(metrics[first][split], metrics[run][split], split))
             else:
-                notes.append(f"{split} of {run} has other queries than {first}: no paired difference")
+                notes.append(f"{split} of {run} has other files or queries than {first}: no paired difference")
         if rows:
             tables[run] = tables[run].join(pd.concat(rows), on=["split", "ranking"])
     return pd.concat({run: tables[run] for run in reversed(runs)}, axis=1, sort=False), notes
+
+
+def _files(lineage: Lineage, split: str) -> dict[str, list[str]]:
+    """Sizes of the split's raw files."""
+    return {kind: sorted(lineage.facts.get(f"{split}_{kind}, bytes", {})) for kind in SPLIT_FILES}
 
 
 def _query_metrics(catalog: CatalogProtocol, run: str) -> dict[str, pd.DataFrame]:

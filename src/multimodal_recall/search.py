@@ -96,6 +96,7 @@ def best_products(
             for block in np.array_split(np.arange(rows[chunk]), -(-rows[chunk] * len(texts) // PAIRS_AT_ONCE)):
                 best = _best_of(best, _best_of_block(ranker, arrays, products, block, len(texts), top), top)
                 shown.advance(len(block))
+            del arrays  # else this chunk stays while the next is read
     best["rank"] = best.groupby("query_row").cumcount() + 1
     for name, values in {"query": texts, "unknown_words": unknown}.items():
         best[name] = [values[row] for row in best["query_row"]]
@@ -129,12 +130,12 @@ def _check_present(catalog: CatalogProtocol, split: str, ranker: str) -> None:
     if split not in there:
         raise SearchError(
             f"there are no products of {split!r}; this environment's data has the splits {there}. Name one of these "
-            "with --split, or make it first: kedro run"
+            "with --split, or make it first: kedro run with the same --env"
         )
     if not catalog.get(f"{ranker}.model").exists():
         raise SearchError(
             f"there is no model of {ranker!r} in this environment's data. Name one that was trained with --ranker, or "
-            f"train it first: kedro run --params=rankers={ranker}"
+            f"train it first: kedro run --params=rankers={ranker} with the same --env"
         )
 
 
@@ -149,16 +150,7 @@ def _featurize(
         ranker: Its name.
         trained_on: The versions of the model's training chunks; all of them went one way.
     """
-    chunk, versions = next(iter(trained_on.items()))
-    made = {}
-    for kind in ("products", "query_features"):
-        name = f"train.{chunk}.{kind}"
-        made[kind] = catalog.get(name, version=Version(versions[kind], None)).record()
-        if made[kind] is None:
-            raise SearchError(
-                f"how {name} of {versions[kind]} was made, on which {ranker} was trained, is not recorded: its "
-                f"queries' way is not known. Make both again: kedro run --from-nodes=train.{chunk}.ingest"
-            )
+    made = _made_alike(catalog, ranker, trained_on)
     cleaning = IngestOptions(**made["products"]["options"]["params:ingest"])
     texts = list(dict.fromkeys(_clean(query, cleaning) for query in queries))
     if not texts:
@@ -174,6 +166,37 @@ def _featurize(
     known = set(word_vectors.to_table(columns=["word"])["word"].to_pylist())
     unknown = [[word for word in words_of(text) if word not in known] for text in texts]
     return features.append_column("unknown_words", pa.array(unknown, pa.list_(pa.string())))
+
+
+def _made_alike(catalog: CatalogProtocol, ranker: str, trained_on: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """The records of the products and query features of one training chunk, which are made as all the others."""
+    found = []
+    for chunk, versions in trained_on.items():
+        made = {}
+        for kind in ("products", "query_features"):
+            name = f"train.{chunk}.{kind}"
+            made[kind] = catalog.get(name, version=Version(versions[kind], None)).record()
+            if made[kind] is None:
+                raise SearchError(
+                    f"how {name} of {versions[kind]} was made, on which {ranker} was trained, is not recorded: its "
+                    f"queries' way is not known. Make both again: kedro run --from-nodes=train.{chunk}.ingest with the "
+                    "same --env"
+                )
+        found.append(made)
+        if _way(made) != _way(found[0]):
+            raise SearchError(
+                f"{ranker} was trained on queries that went two ways: {chunk} was made with other options, another "
+                f"language model or other word vectors than {next(iter(trained_on))}. Make all chunks alike and train "
+                "again: kedro run --pipelines=featurize,sample_negatives,train,evaluate with the same --env"
+            )
+    return found[0]
+
+
+def _way(made: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides how a chunk's queries became numbers."""
+    features = made["query_features"]
+    language = {name: features["inputs"][name] for name in ("language_model", "word_vectors")}
+    return made["products"]["options"]["params:ingest"], features["options"], language
 
 
 def _clean(query: str, options: IngestOptions) -> str:

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:  # mlflow takes seconds to import, and is not there without it
 logger = logging.getLogger(__name__)
 
 STORE = "data/09_tracking"
+LOCK = Path(tempfile.gettempdir()) / "multimodal_recall.tracking.lock"
+"""Held while a store is opened: of runs that start at once, Airflow's say, all but one failed to make its tables."""
 ASKED = (
     "pipeline_names",
     "node_names",
@@ -104,7 +107,7 @@ class TrackRuns:
         Raises:
             TrackingError: If ``tracking`` is not true or false, or MLflow is not installed.
         """
-        self.run = None
+        self._close("KILLED")  # one that was interrupted in this process, a notebook's say
         tracking = catalog.load("parameters")["tracking"]
         if type(tracking) is not bool:
             raise TrackingError(
@@ -155,6 +158,7 @@ def start_run(run_params: dict[str, Any]) -> TrackedRun:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else eight lines on its database's tables
     try:
         import sqlalchemy  # noqa: F401
+        from filelock import FileLock
         from mlflow import MlflowClient
     except ModuleNotFoundError as error:
         raise TrackingError(
@@ -168,10 +172,11 @@ def start_run(run_params: dict[str, Any]) -> TrackedRun:
     if uri is None:
         store.mkdir(parents=True, exist_ok=True)
         uri, files = f"sqlite:///{store / 'mlflow.db'}", (store / "files").as_uri()
-    client = MlflowClient(uri)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", f"multimodal_recall.{run_params['env'] or 'base'}")
-    known = client.get_experiment_by_name(name)
-    experiment = client.create_experiment(name, files) if known is None else known.experiment_id
+    with FileLock(LOCK):
+        client = MlflowClient(uri)
+        known = client.get_experiment_by_name(name)
+        experiment = client.create_experiment(name, files) if known is None else known.experiment_id
     tags = {f"kedro.{key}": json.dumps(run_params[key], default=str) for key in ASKED if run_params[key]}
     if commit := git_commit():
         tags["mlflow.source.git.commit"] = commit

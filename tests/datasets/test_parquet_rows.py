@@ -42,6 +42,13 @@ def test_rows_come_out_as_they_are_in_the_official_layout(tmp_path: Path, flat: 
     assert list(map(encode_row, ParquetRows(tmp_path / "t.parquet"))) == list(map(encode_row, ROWS))
 
 
+def test_lists_of_lists_of_fixed_length(tmp_path: Path) -> None:
+    boxes = pa.array([row.boxes.tolist() for row in ROWS], pa.list_(pa.list_(pa.float32(), 4)))
+    table = pa.Table.from_pandas(table_of())
+    pq.write_table(table.set_column(table.schema.names.index("boxes"), "boxes", boxes), tmp_path / "t.parquet")
+    assert list(map(encode_row, ParquetRows(tmp_path / "t.parquet"))) == list(map(encode_row, ROWS))
+
+
 def test_arrays_of_fixed_length_in_half_precision(tmp_path: Path) -> None:
     features = pa.array([row.features[0].astype(np.float16) for row in ROWS], pa.list_(pa.float16(), 8))
     table = pa.Table.from_pandas(table_of(boxes=[[1, 2, 3, 4]] * 3, class_labels=[[0]] * 3))
@@ -55,13 +62,29 @@ def test_arrays_of_fixed_length_in_half_precision(tmp_path: Path) -> None:
     [
         ({"product_id": ["1", "3", "A-7"]}, r"t\.parquet: row 3: Failed to parse string: 'A-7'"),
         ({"query": ["red", None, "hat"]}, r"t\.parquet: row 2: \['query'\] is null"),
-        ({"query": ["red", "hat\tblue", ""]}, r"row 2: the query 'hat\\tblue' holds a tab or a line end"),
-        ({"class_labels": [[0], [1, 2], [0]]}, r"row 2: class_labels holds 2 numbers, boxes 12, features 24; wanted"),
+        ({"query": ["red", "hat\tblue", ""]}, r"row 2: the query is 'hat\\tblue'; wanted a text"),
+        ({"query": [b"red", b"hat", b"bag"]}, r"row 1: the query is b'red'; wanted a text"),
+        (
+            {"class_labels": [[0], [1, 2], [0, 1]]},
+            r"row 2: class_labels holds 2 numbers, boxes 3 lists of \[4\] numbers; wanted 4 of each box",
+        ),
+        (
+            {"features": [[0.0] * 8, [0.0] * 25, [0.0] * 16]},
+            r"row 2: class_labels holds 3 .* features 25 numbers",
+        ),
+        (
+            {"features": [[[1.0] * 3]] + [[[1, 2, 3], [4], [5, 6]]] * 2},
+            r"row 2: .* features 3 lists of \[1, 2, 3\]",
+        ),
+        ({"features": [[[1.0]], [[1.0], None, [2.0]], [[1.0]] * 2]}, r"row 2: features holds a null"),
+        ({"features": [[0.0] * 8, [0.0] * 12, [0.0] * 16]}, r"row 2: features are 4 wide, those of row 1 8"),
+        ({"boxes": [[[1]] * 4] * 3}, r"row 1: class_labels holds 1 numbers, boxes 4 lists of \[1\] numbers"),
+        ({"product_id": [[1], [2], [3]]}, r"row 1: Unsupported cast from list"),
         ({"class_labels": [["hat"], ["hat"], ["hat"]]}, r"row 1: Failed to parse string: 'hat'"),
         ({"class_labels": [[0.5], [1], [0]]}, r"row 1: Float value 0\.5\d* was truncated"),
-        ({"class_labels": [[], [1], [0]]}, r"row 1: class_labels holds 0 numbers"),
-        ({"features": b"\0\0\0\0"}, r"row 1: an array is a binary; wanted a list of numbers"),
-        ({"features": [[1.0, None], [], []]}, r"row 1: an array holds a null"),
+        ({"class_labels": [[], [1], [0]]}, r"row 1: class_labels holds no number"),
+        ({"features": b"\0\0\0\0"}, r"row 1: features is a binary; wanted a list of numbers"),
+        ({"features": [[1.0, None], [], []]}, r"row 1: features holds a null"),
     ],
 )
 def test_a_row_that_does_not_fit_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:

@@ -111,6 +111,7 @@ def featurize_of(chunk: Chunk) -> Callable[..., pa.Table]:
     """Bind ``featurize_queries`` to its chunk; the type hints stay, from which Kedro builds the options."""
 
     def featurize(pairs: ds.Dataset, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions) -> pa.Table:
+        """Give each distinct query of a chunk its vector and word ids; see ``featurize_queries``."""
         start = time.perf_counter()
         table = featurize_queries(pairs, language_model, word_vectors, options, chunk.title)
         word_ids = table["word_ids"].combine_chunks().flatten().to_numpy()
