@@ -7,14 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pybase64
 import pytest
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 
 from multimodal_recall.datasets.official_rows import COLUMNS
-from multimodal_recall.metrics import ndcg_at_5
 from tests.conftest import SMALL, copy_project, run_project
 from tests.german_catalogue import GLOBALS, PARAMETERS, write_tables
 from tests.test_whole_run import load
@@ -96,7 +94,7 @@ def test_a_sound_catalogue_is_described(kedro: Kedro) -> None:
         "  24 query texts, 40 query ids, 400 products",
         "  1 to 4 boxes an image, 2.4 on average",
         "  7 of 7 labels used, 'Mützen' by 17% of the boxes",
-        "  10 to 10 candidates a query, 10.0 on average",
+        "  10 candidates a query, 10.0 on average",
         "  100.0% of the words stand in training queries",
         "valid_answer.json",
         "  40 queries, 1 to 4 answers each, 1.1 on average",
@@ -119,7 +117,13 @@ def test_each_wrong_row_is_named_with_its_reason(kedro: Kedro) -> None:
     assert re.fullmatch(r"  ! row 9, byte [\d,]+: features has \d+ characters, num_boxes \d wants \d+", features)
     assert [line.partition(": ")[2] for line in queries] == ["query is not UTF-8", "empty query"]
     assert "  900 rows, 896 of them sound" in lines
-    assert lines[-1] == "4 faults"
+    assert lines[-1] == "faults: 4"
+
+
+def test_a_query_id_stands_for_one_text(kedro: Kedro) -> None:
+    spoil("valid", 15, QUERY, b"andere M\xc3\xbctzen")
+    query = field("valid", 15, QUERY + 1).decode()
+    assert f"  ! query {query}: a query_id of valid has 2 texts; give each text its own" in check(kedro, 1)
 
 
 def test_another_width_is_one_fault_with_the_line_to_write_and_the_rest_is_checked(kedro: Kedro) -> None:
@@ -161,7 +165,7 @@ def test_answers_and_candidates_must_fit(kedro: Kedro) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("train.tsv", None, "does not exist. Put the official file there"),
+        ("train.tsv", None, "does not exist. Put the file there"),
         ("train.tsv", "a\tb\n", "the first line is b'a\\tb\\n'. Wanted the header product_id"),
         ("train.tsv", "\t".join(COLUMNS) + "\n", "holds no rows"),
         ("valid_answer.json", "[]", "Wanted {query_id: [product_id, ...]}"),
@@ -195,13 +199,6 @@ def test_an_environment_without_rankers_has_no_rows_to_check(kedro: Kedro) -> No
 def test_it_trains_and_beats_random_order(written: Path) -> None:
     run_project(written, env="mine", parameters=TINY)
     comparison = load(written, "comparison", "mine").set_index("ranking")
-    scores = load(written, "two_tower.valid_scores", "mine").to_table().to_pandas()
-    answers, random = load(written, "valid_answers", "mine"), np.random.default_rng(0)
-    chance = [ndcg_at_5(shuffled(scores, random), answers)["ndcg_at_5"].mean() for _ in range(50)]
-    assert comparison.loc["two_tower", "low"] > np.mean(chance) + 0.1
+    assert comparison.loc["two_tower", "low"] > comparison.loc["random order", "high"]
     words = load(written, "word_vectors", "mine").to_table()["word"].to_pylist()
     assert {"weiße", "grüne", "röcke", "mützen"} < set(words)
-
-
-def shuffled(scores: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
-    return scores.assign(score=random.random(len(scores)))

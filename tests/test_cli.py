@@ -1,5 +1,6 @@
 """This project's own commands on the small shop, as typed in a shell."""
 
+import inspect
 import json
 import os
 import shlex
@@ -87,8 +88,27 @@ def change_record(record: Path, change: Callable[[dict], object]) -> None:
     record.write_text(json.dumps(content))
 
 
-def test_the_run_command_is_still_kedros() -> None:
-    assert find_run_command("multimodal_recall") is kedro_run
+def test_the_run_command_is_kedros_with_shorter_errors() -> None:
+    run = find_run_command("multimodal_recall")
+    assert run.params is kedro_run.params
+    assert inspect.unwrap(run.callback) is kedro_run.callback
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("kedro run --params=rankers=two_towr", "rankers names 'two_towr', which has no options with a model"),
+        ("kedro run --params=two_tower.epoch=3", "epoch\n  Unexpected keyword argument"),
+        ("kedro run --env=mien", "Name a folder of conf/ as --env"),
+        ("kedro run --env=photos", "Put the file there, official or your own"),
+        ("kedro stale --env=mien", "Name a folder of conf/ as --env"),
+    ],
+)
+def test_what_is_wrong_before_the_first_node_is_one_error(kedro: Kedro, command: str, said: str) -> None:
+    result = kedro(command)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)  # no traceback
+    assert said in result.output[result.output.index("Error: ") :]
 
 
 def test_nothing_is_stale_after_a_whole_run(kedro: Kedro) -> None:

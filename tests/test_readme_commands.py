@@ -51,7 +51,6 @@ ELSEWHERE = {
     "kedro compare": "tests/test_cli.py::test_comparing_needs_two_runs_and_names_those_there",
     "python -m benchmarks.pictures": VIZ_PAGE,
     "python -m http.server -d build": VIZ_PAGE,
-    "kedro prune": "tests/test_cli.py::test_pruning_drops_versions_that_nothing_names",  # named without its option
     "kedro viz run": "tests/test_viz.py::test_kedro_viz_serves_the_same_lineage",
     "python -m benchmarks": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",
     "python -m benchmarks --only rankers": (
@@ -61,10 +60,10 @@ ELSEWHERE = {
     "python -m benchmarks.kill --kills 21": "tests/test_kill.py::test_a_killed_run_resumes_to_the_same_bits",
 }
 SMALLER = {
-    "python -m benchmarks.rankers --env=photos --seeds 0 2": "python -m benchmarks.rankers --env=photos --seeds 0",
+    "python -m benchmarks.rankers --env=photos --seeds 0 1 2": "python -m benchmarks.rankers --env=photos --seeds 0",
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2 --rankers two_tower two_tower_transformer mcan "
     "visual_bert image_tags word_level sentence_level siamese concat_query graph_reasoning "
-    "query_likelihood bag_of_words": (
+    "graph_reasoning_tuned query_likelihood bag_of_words": (
         "python -m benchmarks.rankers --env=photos --seeds 0 --rankers query_likelihood bag_of_words"
     ),
     "python -m benchmarks.experiments negatives --env=photos --pairs=2000": (
@@ -77,7 +76,7 @@ STALE = {0, 1}  # 1 where something is stale
 
 def commands_of(text: str) -> list[str]:
     """The lines of bash blocks, then the spans of code that start with a program; each once."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
     lines = [line.partition("  #")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]

@@ -252,7 +252,7 @@ def test_every_dataset_of_every_pipeline_is_in_the_catalog(env: str | None, tmp_
 
 def test_a_missing_train_file_says_where_to_put_it(tmp_path: Path) -> None:
     project = copy_project(tmp_path)
-    with pytest.raises(DatasetError, match=r"does not exist\. Put the official file there, or point `raw`") as error:
+    with pytest.raises(DatasetError, match=r"does not exist\. Put the file there, official or your own") as error:
         run_project(project, env="photos", parameters={"seed": 0})
     # and so do the other files that the run would miss hours later
     for name in ("train_tsv", "valid_tsv", "valid_answers", "labels"):

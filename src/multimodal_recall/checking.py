@@ -58,19 +58,20 @@ class SplitContents:
     labels: np.ndarray
     """How many kept boxes have each label."""
     parts: list[pd.DataFrame] = field(default_factory=list)
-    """``query_id``, ``product_id`` and ``boxes`` of the rows of each block."""
+    """``query_id``, ``product_id``, ``boxes`` and a hash of the query's text, of the rows of each block."""
     queries: set[str] = field(default_factory=set)
 
     def add(self, rows: Rows) -> None:
         """Take the sound rows of a block."""
         columns = {"query_id": rows.query_ids, "product_id": rows.product_ids, "boxes": rows.num_boxes}
+        columns["text"] = pd.util.hash_array(np.array(rows.queries, object))
         self.parts.append(pd.DataFrame(columns))
         self.queries.update(rows.queries)
         self.labels += np.bincount(rows.labels, minlength=len(self.labels))
 
     def pairs(self) -> pd.DataFrame:
         """All rows."""
-        return pd.concat(self.parts) if self.parts else pd.DataFrame(columns=[*PAIR, "boxes"], dtype=np.int64)
+        return pd.concat(self.parts) if self.parts else pd.DataFrame(columns=[*PAIR, "boxes", "text"], dtype=np.int64)
 
 
 def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCheck]:
@@ -165,8 +166,21 @@ def _check_split(
             check.add(str(error))
             return SplitContents(np.zeros(len(labels), np.int64)), check  # of a part, nothing can be said across files
         rows_before += rows.lines
-    check.facts.append(f"{rows_before:,} rows, {sum(map(len, contents.parts)):,} of them sound")
+    check.facts.append(f"{rows_before:,} rows, {rows_before - check.reasons.total():,} of them sound")
+    _check_texts(contents, split, check)
     return contents, check
+
+
+def _check_texts(contents: SplitContents, split: str, check: FileCheck) -> None:
+    """A query id stands for one text: by it candidates are gathered, and answers are named."""
+    texts = contents.pairs().groupby("query_id")["text"].nunique()
+    for query, count in texts[texts > 1].items():
+        check.add(f"a query_id of {split} has {count} texts; give each text its own", f"query {query}")
+
+
+def _range(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _note_rejected(rows: ChunkRows, rows_before: int, check: FileCheck) -> None:
@@ -187,14 +201,14 @@ def _facts(split: str, contents: SplitContents, labels: list[str], known: set[st
     share = contents.labels[most] / contents.labels.sum()
     facts = [
         f"{len(contents.queries):,} query texts, {pairs['query_id'].nunique():,} query ids, {len(boxes):,} products",
-        f"{boxes.min()} to {boxes.max()} boxes an image, {boxes.mean():.1f} on average",
+        f"{_range(boxes)} boxes an image, {boxes.mean():.1f} on average",
         f"{used} of {len(labels)} labels used, {labels[most]!r} by {share:.0%} of the boxes",
     ]
     if split != "train":
         lists = pairs.groupby("query_id").size()
         words = [word for query in contents.queries for word in words_of(query)]
         share = np.mean([word in known for word in words]) if words else 0.0
-        facts.append(f"{lists.min()} to {lists.max()} candidates a query, {lists.mean():.1f} on average")
+        facts.append(f"{_range(lists)} candidates a query, {lists.mean():.1f} on average")
         facts += [f"{share:.1%} of the words stand in training queries"] * bool(known)
     return facts
 
@@ -214,9 +228,7 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
         )
     counts = right.groupby("query_id").size()
     if len(counts):
-        check.facts.append(
-            f"{len(counts):,} queries, {counts.min()} to {counts.max()} answers each, {counts.mean():.1f} on average"
-        )
+        check.facts.append(f"{len(counts):,} queries, {_range(counts)} answers each, {counts.mean():.1f} on average")
     return check
 
 

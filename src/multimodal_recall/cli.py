@@ -1,18 +1,28 @@
 """Commands of this project beside Kedro's own: from checking raw files to searching with a trained ranker."""
 
+import copy
+import functools
+import re
 import shlex
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from kedro.framework.cli.project import PARAMS_ARG_HELP, run  # noqa: F401  (Kedro looks for `run` beside `cli`)
+from kedro.config import MissingConfigException
+from kedro.framework.cli.project import PARAMS_ARG_HELP
+from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import _split_params, env_option, split_string
 from kedro.framework.project import pipelines as registered
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
+from kedro.validation import ParameterValidationError
+
+from multimodal_recall.hooks import MissingInputsError
+from multimodal_recall.layout import LayoutError
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd
@@ -20,15 +30,44 @@ if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes
     from multimodal_recall.staleness import Staleness
 
 
+BEFORE_NODES = (LayoutError, MissingConfigException, MissingInputsError, ParameterValidationError)
+"""What is wrong with the configuration or the raw files, found before the first node."""
+REMEDIES = {
+    MissingConfigException: "Name a folder of conf/ as --env",
+    ParameterValidationError: "All options and their meaning: src/multimodal_recall/options.py, ranker_options.py",
+}
+
+
+def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make of an error in ``BEFORE_NODES`` a message without the lines of code that found it."""
+
+    @functools.wraps(function)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except BEFORE_NODES as error:
+            text = re.sub(r"\n +For further information visit .*", "", str(error))  # of pydantic's own pages
+            remedies = [remedy for kind, remedy in REMEDIES.items() if isinstance(error, kind)]
+            raise click.ClickException("\n".join([text, *remedies])) from error
+
+    return told
+
+
 @click.group(name="multimodal_recall")
 def cli() -> None:
     """Check raw files, write your own as TSVs, see what is stale, drop old versions, compare runs, and search."""
+
+
+run = copy.copy(kedro_run)  # Kedro looks for it beside `cli`, and in it
+run.callback = _told(kedro_run.callback)
+cli.add_command(run)
 
 
 def _text_and_values(context: click.Context, option: click.Parameter, text: str) -> tuple[str, dict[str, Any]]:
     return text, _split_params(context, option, text)
 
 
+@_told
 def _load(
     metadata: ProjectMetadata, env: str | None, names: list[str], params: dict[str, Any]
 ) -> tuple[Pipeline, CatalogProtocol]:
@@ -136,7 +175,7 @@ def check(metadata: ProjectMetadata, env: str | None) -> None:
             click.echo(f"  {line}")
         for line in [*found.faults, *found.unshown()]:
             click.echo(f"  ! {line}")
-    click.echo(f"{faults:,} faults" if faults else "nothing is wrong")
+    click.echo(f"faults: {faults:,}" if faults else "nothing is wrong")
     click.get_current_context().exit(1 if faults else 0)
 
 
@@ -149,6 +188,8 @@ def write_tsv(table: Path, tsv: Path) -> None:
     Its columns: product_id, image_h, image_w, boxes (top, left, bottom, right in pixels, box after box), features,
     class_labels, query, query_id. The arrays are lists or lists of lists; features may be of any one width.
     """
+    import pyarrow.parquet as pq
+
     from multimodal_recall.datasets.official_tsv import OfficialTsvDataset
     from multimodal_recall.datasets.parquet_rows import ParquetRows
 
@@ -156,6 +197,7 @@ def write_tsv(table: Path, tsv: Path) -> None:
         OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
     except DatasetError as error:
         raise click.ClickException(str(error)) from error
+    click.echo(f"{tsv}: {pq.read_metadata(table).num_rows:,} rows")
 
 
 @cli.command()
@@ -206,8 +248,12 @@ def _draw_found(found: "pd.DataFrame", html: Path, photos: Path) -> None:
 def _list_found(products: "pd.DataFrame") -> str:
     """The products of a query as lines: rank, id, score, and how many boxes have each label."""
     from multimodal_recall.report.drawings import short_label
+    from multimodal_recall.text import words_of
 
-    unknown = products["unknown_words"].iloc[0]
+    query, unknown = products[["query", "unknown_words"]].iloc[0]
+    told_unknown = f"not in the vocabulary: {', '.join(unknown)}"
+    if len(unknown) == len(words_of(query)):
+        told_unknown += " (all of it: such a ranking means little)"
     counts = [Counter(map(short_label, labels)).most_common() for labels in products["labels"]]
     told = [", ".join(f"{count} x {label}" for label, count in labels) for labels in counts]
     lines = [f"{'rank':>4} {'product_id':>12} {'score':>8}  labels"]
@@ -215,7 +261,7 @@ def _list_found(products: "pd.DataFrame") -> str:
         f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {labels}"
         for row, labels in zip(products.itertuples(), told, strict=True)
     ]
-    return "\n".join([*[f"not in the vocabulary: {', '.join(unknown)}"] * bool(unknown), *lines])
+    return "\n".join([*[told_unknown] * bool(unknown), *lines])
 
 
 @cli.command()

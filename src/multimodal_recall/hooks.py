@@ -10,6 +10,10 @@ from multimodal_recall.datasets.whole import whole_datasets
 from multimodal_recall.staleness import describe_making
 
 
+class MissingInputsError(DatasetError):
+    """What a run reads is not there."""
+
+
 class CheckInputs:
     """Refuses a run whose inputs are not there, all of them in one error, before hours are spent on the first stage."""
 
@@ -18,12 +22,12 @@ class CheckInputs:
         """Look for every dataset that the run reads and does not make.
 
         Raises:
-            DatasetError: With each missing dataset and what to do about it.
+            MissingInputsError: With each missing dataset and what to do about it.
         """
         inputs = whole_datasets(sorted(pipeline.inputs()), catalog)
         missing = [f"{name}: {dataset.absence()}" for name, dataset in inputs.items() if not dataset.exists()]
         if missing:
-            raise DatasetError(f"{len(missing)} inputs of this run are missing.\n" + "\n".join(missing))
+            raise MissingInputsError(f"{len(missing)} inputs of this run are missing.\n" + "\n".join(missing))
 
 
 class RecordMaking:

@@ -42,7 +42,7 @@ def test_a_file_without_the_header_is_refused(tmp_path: Path, content: bytes) ->
 
 
 def test_a_missing_file_says_where_to_put_it(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"train\.tsv does not exist\. Put the official file there, or point `raw`"):
+    with pytest.raises(DatasetError, match=r"train\.tsv does not exist\. Put the file there, official or your own"):
         OfficialTsvDataset(str(tmp_path / "train.tsv")).load()
 
 

@@ -198,7 +198,7 @@ def test_labels_must_be_numbered_from_zero(tmp_path: Path, content: str) -> None
 
 @pytest.mark.parametrize("make", [AnswersFile, LabelsFile])
 def test_missing_raw_files_say_where_they_go(tmp_path: Path, make: Callable) -> None:
-    with pytest.raises(DatasetError, match=r"does not exist\. Put the official file there, or point `raw`"):
+    with pytest.raises(DatasetError, match=r"does not exist\. Put the file there, official or your own"):
         make(str(tmp_path / "file")).load()
 
 

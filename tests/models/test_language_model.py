@@ -1,14 +1,15 @@
 import re
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from multimodal_recall.models import language_model
-from multimodal_recall.models.language_model import QueryVectors, prepare, train_tokenizer
+from multimodal_recall.models.language_model import QueryVectors, load, prepare, train_tokenizer
 from multimodal_recall.options import LanguageModelOptions
 
 QUERIES = [
@@ -114,3 +115,11 @@ def test_pre_training_goes_on_from_a_folder(folder: Path) -> None:
     moved = model.albert.state_dict()["embeddings.word_embeddings.weight"]
     assert not torch.equal(moved, start["embeddings.word_embeddings.weight"])
     torch.testing.assert_close(moved, start["embeddings.word_embeddings.weight"], rtol=0, atol=0.1)
+
+
+def test_threads_that_load_at_once_leave_transformers_as_it_was(folder: Path) -> None:
+    before = PreTrainedModel.tie_weights, PreTrainedModel.init_weights
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: load(AutoModelForMaskedLM, folder), range(64)))
+    assert (PreTrainedModel.tie_weights, PreTrainedModel.init_weights) == before
+    load(AutoModelForMaskedLM, folder).cpu()

@@ -45,6 +45,9 @@ def test_leak_free_rankings_come_first_and_each_kind_is_explained(page: str, cha
     assert re.findall(r"<h3>([^<]*)</h3>\n  <p>", page) == kinds
     assert page.index("two_") < page.index("counting")
     assert "A shop&#39;s search engine would have no such lists" in page
+    assert "chosen on this very split" in page  # valid's
+    assert "chosen on this very split" not in render_page(changed(split="testA"))
+    assert "chosen on this very split" not in render_page(changed(training_logs={}))
     honest = changed(headline=HEADLINE[HEADLINE["kind"] == "leak-free"])
     assert "Uses the candidate-list leak" not in render_page(honest)
 

@@ -11,7 +11,7 @@ from kedro_datasets._typing import JSONPreview, TablePreview
 from multimodal_recall.datasets.whole import WholeDataset
 from multimodal_recall.ranking import COLUMNS
 
-RAW_ADVICE = " Put the official file there, or point `raw` in conf/<env>/globals.yml to its folder."
+RAW_ADVICE = " Put the file there, official or your own, or point `raw` in conf/<env>/globals.yml to its folder."
 
 
 class JsonFile(WholeDataset[Any, Any]):

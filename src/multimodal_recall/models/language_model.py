@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ from multimodal_recall.options import LanguageModelOptions
 from multimodal_recall.progress import Bar, bar
 
 logger = logging.getLogger(__name__)
+
+LOADING = Lock()
 
 # Its reports of unused masked-word heads and its own progress bars drown ours.
 transformers.utils.logging.set_verbosity_error()
@@ -93,7 +96,17 @@ def load_tokenizer(source: str, max_tokens: int) -> Tokenizer:
 
 def load_text_model(source: str) -> PreTrainedModel:
     """The weights of a folder or hub name, without a head."""
-    return AutoModel.from_pretrained(source)
+    return load(AutoModel, source)
+
+
+def load(kind: type, source: str | Path, **options: Any) -> PreTrainedModel:
+    """``kind.from_pretrained``, one at a time.
+
+    While it loads, transformers puts empty functions in the place of its own, for all threads. Of two threads, one may
+    keep them for good: the next model's tied weights are then never made (seen after a ``ThreadRunner`` run).
+    """
+    with LOADING:
+        return kind.from_pretrained(source, **options)
 
 
 def prepare(
@@ -115,7 +128,7 @@ def prepare(
         model = new_albert(options, tokenizer)
     else:
         tokenizer = AutoTokenizer.from_pretrained(options.start_from)
-        model = AutoModelForMaskedLM.from_pretrained(options.start_from)
+        model = load(AutoModelForMaskedLM, options.start_from)
     if options.pretrain_epochs:
         _train_masked(model, tokenizer, queries, options, seed)
     return model.cpu(), tokenizer
@@ -188,7 +201,8 @@ class QueryVectors:
         config = AutoConfig.from_pretrained(folder)
         self.device = best_device()
         self.model = (
-            AutoModel.from_pretrained(
+            load(
+                AutoModel,
                 folder,
                 num_hidden_layers=config.num_hidden_layers - 1,
                 add_pooling_layer=False,

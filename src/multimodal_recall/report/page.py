@@ -12,8 +12,10 @@ from markupsafe import Markup
 
 from multimodal_recall.metrics import K
 from multimodal_recall.progress import track
+from multimodal_recall.rankings import LEAK_FREE
 from multimodal_recall.report import figures
 from multimodal_recall.report.content import (
+    CHOSEN_ON_VALID,
     KINDS,
     ReportContent,
     calibration_error,
@@ -41,7 +43,7 @@ def render_page(content: ReportContent) -> str:
     return _template(TEMPLATE).render(
         content=content,
         k=K,
-        groups=_headline_groups(content.headline),
+        groups=_headline_groups(content),
         breakdowns=[(by, group.to_dict("records")) for by, group in content.breakdown.groupby("by", sort=False)],
         scale=Scale.around(content.headline),
         breakdown_scale=None if content.breakdown.empty else Scale.around(content.breakdown),
@@ -108,10 +110,13 @@ class Scale:
         return f"{100 * (value - self.low) / (self.high - self.low):.1f}%"
 
 
-def _headline_groups(headline: pd.DataFrame) -> list[tuple[str, str, list[dict[str, Any]]]]:
+def _headline_groups(content: ReportContent) -> list[tuple[str, str, list[dict[str, Any]]]]:
     """Name, meaning and rankings, best first, of each kind there is."""
-    ordered = headline.sort_values(["ndcg_at_5", "ranking"], ascending=[False, True])
-    kinds = [(kind, meaning, ordered[ordered["kind"] == kind]) for kind, meaning in KINDS.items()]
+    meanings = dict(KINDS)
+    if content.split == "valid" and content.training_logs:
+        meanings[LEAK_FREE] += CHOSEN_ON_VALID
+    ordered = content.headline.sort_values(["ndcg_at_5", "ranking"], ascending=[False, True])
+    kinds = [(kind, meaning, ordered[ordered["kind"] == kind]) for kind, meaning in meanings.items()]
     return [(kind, meaning, rows.to_dict("records")) for kind, meaning, rows in kinds if len(rows)]
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 logger = logging.getLogger(__name__)
 
-REFERENCES = {"random": "random order", "noun_alone": "noun alone", "truth": "generator's truth"}
+RANDOM_ORDER = "random order"
+REFERENCES = {"random": RANDOM_ORDER, "noun_alone": "noun alone", "truth": "generator's truth"}
 
 
 def score_candidates(model: Any, examples: dict[str, ChunkTables], options: RerankOptions) -> pa.Table:
@@ -274,7 +275,8 @@ def measure_rankings_of(split: str) -> Callable[..., pa.Table]:
             answers: Right products of each query.
             blends: Further rankings made of them.
             fitted: Those fitted on the answers.
-            references: Rankings of all splits that the made-up shop knows: by chance, by the noun, by its own truth.
+            references: Rankings of all splits that the made-up shop knows: by chance, by the noun, by its own truth;
+                elsewhere there is one, by chance.
 
         Returns:
             ``query_metrics``: one row a ranking and query of the answers.
@@ -282,7 +284,10 @@ def measure_rankings_of(split: str) -> Callable[..., pa.Table]:
         scores = model_scores.to_table().to_pandas()
         models = rankings.models_of(scores)
         named = {(name, rankings.LEAK_FREE): rankings.scores_of(scores, name) for name in models}
-        if references is not None:
+        if references is None:
+            chance = np.random.default_rng([*split.encode()]).random(len(scores))
+            named[RANDOM_ORDER, rankings.LEAK_FREE] = scores[rankings.IDS].assign(score=chance)
+        else:
             table = references.to_table(filter=ds.field("split") == split).to_pandas()
             named |= {
                 (name, rankings.LEAK_FREE): rankings.scores_of(table, column) for column, name in REFERENCES.items()
