@@ -1,7 +1,7 @@
 """Which negatives, how many, and LSTM or attention: nDCG@5 of rankers trained on an environment's saved examples.
 
 kedro run --pipelines=make_shop,ingest,featurize,sample_negatives           # once; --env=photos: without make_shop
-python -m benchmarks.experiments negatives --env=photos --pairs=2000        # 11 minutes on one busy core
+python -m benchmarks.experiments negatives --env=photos --pairs=2000 --seeds 0     # 13 minutes on one busy core
 python -m benchmarks.experiments attention --env=photos --seconds=10       # 7 minutes
 
 No Kedro run, no candidates written: the training loop alone. Writes table (CSV) and plot (SVG) to benchmarks/plots.
@@ -309,7 +309,7 @@ def main() -> None:
     arguments.add_argument("experiment", choices=["negatives", "attention"])
     arguments.add_argument("--env", default="base")
     arguments.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    arguments.add_argument("--epochs", type=int, default=4, help="negatives: epochs of each kind")
+    arguments.add_argument("--epochs", type=int, default=16, help="negatives: epochs of each kind")
     arguments.add_argument("--pairs", type=int, help="right pairs to train on, of all")
     arguments.add_argument("--seconds", type=float, default=12, help="attention: of each training")
     options = arguments.parse_args()
