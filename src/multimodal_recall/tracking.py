@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ if TYPE_CHECKING:  # mlflow takes seconds to import, and is not there without it
 logger = logging.getLogger(__name__)
 
 STORE = "data/09_tracking"
-LOCK = Path(tempfile.gettempdir()) / "multimodal_recall.tracking.lock"
+LOCK = "data/.tracking.lock"
 """Held while a store is opened: of runs that start at once, Airflow's say, all but one failed to make its tables."""
 ASKED = (
     "pipeline_names",
@@ -167,13 +166,15 @@ def start_run(run_params: dict[str, Any]) -> TrackedRun:
         ) from error
     from multimodal_recall.pipelines.train.nodes import git_commit
 
-    store = Path(run_params["project_path"]) / STORE
+    project = Path(run_params["project_path"])
+    store, lock = project / STORE, project / LOCK
+    lock.parent.mkdir(exist_ok=True)
     uri, files = os.environ.get("MLFLOW_TRACKING_URI"), None
     if uri is None:
         store.mkdir(parents=True, exist_ok=True)
         uri, files = f"sqlite:///{store / 'mlflow.db'}", (store / "files").as_uri()
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", f"multimodal_recall.{run_params['env'] or 'base'}")
-    with FileLock(LOCK):
+    with FileLock(lock):
         client = MlflowClient(uri)
         known = client.get_experiment_by_name(name)
         experiment = client.create_experiment(name, files) if known is None else known.experiment_id
