@@ -2,12 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -123,17 +122,20 @@ def test_the_page_draws_the_graph_and_shows_previews_without_errors(chromium: An
 
 
 def test_kedro_viz_serves_the_same_lineage(finished_project: Path, graph: dict) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", f"--port={port}"]
-    with subprocess.Popen(command, cwd=finished_project, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+    command = [sys.executable, "-m", "kedro", "viz", "run", "--no-browser"]
+    with subprocess.Popen(
+        command, cwd=finished_project, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
-            for _ in range(120):
-                time.sleep(0.5)
-                with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/api/main") as answer:
-                    served_graph = json.load(answer)
+            printed, address = [], None  # up to its address: it takes the next free port when its own is in use
+            for line in process.stdout:
+                printed.append(line)
+                if address := re.search(r"http://127\.0\.0\.1:\d+/", line):
                     break
+            assert address, "".join(printed)
+            with urlopen(f"{address[0]}api/main") as answer:
+                served_graph = json.load(answer)
         finally:
-            os.killpg(process.pid, signal.SIGTERM)  # kedro-viz serves from a process of its own
+            with suppress(ProcessLookupError):  # it may have failed to start
+                os.killpg(process.pid, signal.SIGTERM)  # kedro-viz serves from a process of its own
     assert {node["id"] for node in served_graph["nodes"]} == {node["id"] for node in graph["nodes"]}
