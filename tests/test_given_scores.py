@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from multimodal_recall.layout import UnknownModelError
 from tests.test_whole_run import load
 
 PUBLISHED = {
@@ -59,10 +60,29 @@ def test_an_answer_that_is_missing(run_copy: tuple) -> None:
         run(node_names=["evaluation.measure_valid_rankings"])
 
 
-def test_a_headline_ranking_without_scores(run_copy: tuple) -> None:
-    _, run = run_copy
-    with pytest.raises(ValueError, match=r"evaluate.ranking is 'mcan', but the models with scores are \['two_tower'\]"):
-        run(node_names=["evaluation.blend_valid_rankings"], parameters={"evaluate": {"ranking": "mcan"}})
+def test_an_option_that_names_a_model_without_scores_is_refused_before_the_first_node(run_copy: tuple) -> None:
+    project, run = run_copy
+    scores = load(project, "two_tower.valid_scores").to_table().to_pandas()
+    scores = scores[["query_id", "product_id"]].assign(theirs=scores["score"])
+    scores.to_parquet(project / "data/01_raw/shop/valid_scores.parquet")
+    message = r"evaluate.ranking names \['theirs'\], but the models with scores are \['two_tower'\]"
+    with pytest.raises(UnknownModelError, match=message):  # of testA: theirs has scores of valid
+        run(pipeline_names=["train", "evaluate"], parameters={"evaluate": {"ranking": "theirs"}})
+    assert len(list((project / "data/06_models/shop/two_tower").glob("model*/*Z"))) == 1
+    scores.to_parquet(project / "data/01_raw/shop/testA_scores.parquet")
+    run(node_names=["evaluation.gather_valid_scores"], parameters={"evaluate": {"ranking": "theirs"}})
+
+
+def test_a_table_of_scores_that_lacks_a_model_of_the_options(run_copy: tuple) -> None:
+    project, run = run_copy
+    blends = {"evaluate": {"blends": {"both": ["two_tower", "theirs"]}}}
+    for split in ("valid", "testA"):  # it came after all scores were gathered
+        scores = load(project, f"two_tower.{split}_scores").to_table().to_pandas()
+        scores = scores[["query_id", "product_id"]].assign(theirs=scores["score"])
+        scores.to_parquet(project / f"data/01_raw/shop/{split}_scores.parquet")
+    with pytest.raises(UnknownModelError, match=r"blends.both names \['theirs'\], but .* are \['two_tower'\]"):
+        run(node_names=["evaluation.blend_valid_rankings"], parameters=blends)
+    run(node_names=["evaluation.gather_valid_scores", "evaluation.blend_valid_rankings"], parameters=blends)
 
 
 def test_scores_that_are_no_table(run_copy: tuple) -> None:

@@ -8,6 +8,7 @@ from kedro.validation import ParameterValidationError
 from pydantic import ValidationError
 
 from multimodal_recall import options, ranker_options
+from multimodal_recall.layout import UnknownModelError
 from multimodal_recall.options import (
     EvaluateOptions,
     IngestOptions,
@@ -101,3 +102,22 @@ def test_a_misspelt_option_stops_the_run_before_any_node(tmp_path: Path) -> None
     with pytest.raises(ParameterValidationError, match=r"ingest.*\n?.*max_box"):
         run_project(project, parameters={**SMALL, "ingest": {"max_box": 3}})
     assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"models": ["a", "d"]}, r"evaluate.models names \['d'\], but the models with scores are \['a', 'b'\]"),
+        ({"ranking": "d"}, r"evaluate.ranking names \['d'\], but the models with scores are \['a', 'b'\]"),
+        ({"blends": {"mine": ["a", "d"]}}, r"evaluate.blends.mine names \['d'\], but .* are \['a', 'b'\]"),
+        ({"models": ["a"], "ranking": "b"}, r"evaluate.ranking names \['b'\], but .* are \['a'\]"),
+    ],
+)
+def test_a_model_without_scores_is_named(asked: dict, message: str) -> None:
+    with pytest.raises(UnknownModelError, match=message):
+        EvaluateOptions(**asked).check_models(["a", "b"])
+
+
+def test_models_with_scores_may_be_named() -> None:
+    EvaluateOptions().check_models([])
+    EvaluateOptions(models=["b", "a"], ranking="b", blends={"mine": ["a", "b"]}).check_models(["a", "b", "c"])

@@ -13,10 +13,10 @@ def scores(**models: list[float]) -> pd.DataFrame:
 
 def test_scores_are_joined_by_candidate_and_not_by_row() -> None:
     given = scores(theirs=[1.0, 2.0, 3.0]).iloc[::-1]
-    joined = join_scores({"two_tower": scores(two_tower=[0.1, 0.2, 0.3]), "given": given}, models=None)
+    joined = join_scores({"two_tower": scores(two_tower=[0.1, 0.2, 0.3]), "given": given})
     assert joined.columns.tolist() == ["query_id", "product_id", "two_tower", "theirs"]
     assert joined["theirs"].tolist() == [1.0, 2.0, 3.0]
-    assert join_scores({"given": given}, models=["theirs"])["theirs"].tolist() == [3.0, 2.0, 1.0]
+    assert join_scores({"given": given})["theirs"].tolist() == [3.0, 2.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,7 @@ def test_scores_are_joined_by_candidate_and_not_by_row() -> None:
 )
 def test_bad_scores_are_refused(given: pd.DataFrame, message: str) -> None:
     with pytest.raises(MetricError, match=message):
-        join_scores({"ours": scores(ours=[0.5, 0.6]), "given": given}, models=None)
-
-
-def test_a_model_that_has_no_scores_is_named() -> None:
-    with pytest.raises(MetricError, match=r"evaluate.models names \['b'\], but the models with scores are \['a'\]"):
-        join_scores({"given": scores(a=[0.1])}, models=["a", "b"])
+        join_scores({"ours": scores(ours=[0.5, 0.6]), "given": given})
 
 
 def test_counts_of_all_splits_are_a_ruled_ranking_only_where_they_differ() -> None:
@@ -56,11 +51,6 @@ def test_named_blends_stand_beside_those_of_all_models() -> None:
     assert blends["a and b, sum of z-scores"]["score"].argsort().tolist() == [0, 2, 1]
     alone = blended_rankings(table.drop(columns="c"), {})["sum of z-scores"]
     pd.testing.assert_frame_equal(blends["a and b, sum of z-scores"], alone)
-
-
-def test_a_blend_of_what_has_no_scores_is_refused() -> None:
-    with pytest.raises(MetricError, match=r"blends.mine names \['d'\], but the models with scores are \['a', 'b'\]"):
-        blended_rankings(scores(a=[0.1], b=[0.2]), {"mine": ("a", "d")})
 
 
 def test_nothing_is_fitted_to_one_model() -> None:

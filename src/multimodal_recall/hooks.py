@@ -7,6 +7,7 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.datasets.whole import whole_datasets
+from multimodal_recall.layout import read_layout
 from multimodal_recall.staleness import describe_making
 
 
@@ -28,6 +29,26 @@ class CheckInputs:
         missing = [f"{name}: {dataset.absence()}" for name, dataset in inputs.items() if not dataset.exists()]
         if missing:
             raise MissingInputsError(f"{len(missing)} inputs of this run are missing.\n" + "\n".join(missing))
+
+
+class CheckModels:
+    """Refuses options of ``evaluate`` that name a model without scores, before hours are spent on training others."""
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Compare the options with the rankers and the columns of given scores.
+
+        Raises:
+            UnknownModelError: With the option and the models that it may name.
+        """
+        if "params:evaluate" not in pipeline.inputs():
+            return
+        from multimodal_recall.rankings import IDS  # takes seconds to import, and most commands need none of it
+
+        layout, options = read_layout(), catalog.load("params:evaluate")
+        for split in layout.answered:
+            columns = catalog.load(f"{split}_given_scores").schema.names if split in layout.given_scores else []
+            options.check_models([*layout.rankers, *(name for name in columns if name not in IDS)])
 
 
 class RecordMaking:

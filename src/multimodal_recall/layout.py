@@ -36,6 +36,10 @@ class LayoutError(Exception):
     """The configuration's ``chunks`` or ``rankers`` cannot be turned into pipelines."""
 
 
+class UnknownModelError(ValueError):
+    """The options of ``evaluate`` name a model that has no scores."""
+
+
 class RememberingConfigLoader(OmegaConfigLoader):
     """Kedro's configuration loader; the newest one made is ``current``."""
 

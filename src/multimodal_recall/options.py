@@ -4,11 +4,14 @@ Kedro builds those of the nodes that are to run from ``params:`` before the firs
 so a misspelt key or a value out of range is one error at the start, not a surprise after an hour.
 """
 
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Literal, get_args
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+
+from multimodal_recall.layout import UnknownModelError
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -185,3 +188,22 @@ class EvaluateOptions:
         for name, models in self.blends.items():
             if len(models) < 2 or len(set(models)) < len(models):
                 raise ValueError(f"evaluate.blends.{name} is {list(models)}: name two models or more, each once")
+
+    def check_models(self, known: Sequence[str]) -> None:
+        """Refuse names of models that are not there.
+
+        Args:
+            known: The models that have scores.
+
+        Raises:
+            UnknownModelError: With the option, and the models that it may name.
+        """
+        evaluated = [model for model in known if self.models is None or model in self.models]
+        named = [("models", self.models or (), list(known))]
+        named += [("ranking", () if self.ranking is None else (self.ranking,), evaluated)]
+        named += [(f"blends.{name}", models, evaluated) for name, models in self.blends.items()]
+        for option, models, there in named:
+            if absent := [model for model in models if model not in there]:
+                raise UnknownModelError(
+                    f"evaluate.{option} names {absent}, but the models with scores are {there}: name some of these"
+                )

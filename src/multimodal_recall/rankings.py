@@ -22,19 +22,18 @@ FIT_COLUMNS = ["ranking", "ndcg_at_5", "one_shuffle", "over_shuffles", "over_fol
 IDS = ["query_id", "product_id"]
 
 
-def join_scores(tables: Mapping[str, pd.DataFrame], models: Sequence[str] | None) -> pd.DataFrame:
+def join_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Put the scores of several sources side by side.
 
     Args:
         tables: By name of the source: ``query_id``, ``product_id`` and a numeric column a model.
-        models: The models that are wanted; ``None`` for all.
 
     Returns:
         The candidates in the order of the first source, with a column a model.
 
     Raises:
         MetricError: If a source lacks an id column, has no model or one that is no number or a NaN, names a candidate
-            twice, or scores other candidates than the first; if a model stands in two sources, or a wanted one in none.
+            twice, or scores other candidates than the first; if a model stands in two sources.
     """
     joined: pd.DataFrame | None = None
     for source, table in tables.items():
@@ -52,11 +51,7 @@ def join_scores(tables: Mapping[str, pd.DataFrame], models: Sequence[str] | None
                 "are the same ones: score the same candidate lists"
             )
         joined = merged
-    absent = [model for model in models or () if model not in joined.columns]
-    if absent:
-        there = models_of(joined)
-        raise MetricError(f"evaluate.models names {absent}, but the models with scores are {there}: name some of these")
-    return joined if models is None else joined[[*IDS, *models]]
+    return joined
 
 
 def _check(source: str, table: pd.DataFrame) -> None:
@@ -101,16 +96,8 @@ def blended_rankings(scores: pd.DataFrame, named: Mapping[str, Sequence[str]]) -
     Args:
         scores: The joined table.
         named: Models of each blend whose z-scores are added up, by its name.
-
-    Raises:
-        MetricError: If a named blend has a model without scores.
     """
     models = models_of(scores)
-    for name, chosen in named.items():
-        if absent := [model for model in chosen if model not in models]:
-            raise MetricError(
-                f"evaluate.blends.{name} names {absent}, but the models with scores are {models}: name some of these"
-            )
     blends = {f"{name}, sum of z-scores": blend(scores, list(chosen), "z_score") for name, chosen in named.items()}
     if len(models) > 1:
         blends |= {f"sum of {plural}": blend(scores, models, scale) for scale, plural in SCALES.items()}

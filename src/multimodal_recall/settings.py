@@ -2,11 +2,11 @@
 
 import warnings
 
-from multimodal_recall.hooks import CheckInputs, RecordMaking, RememberEnds
+from multimodal_recall.hooks import CheckInputs, CheckModels, RecordMaking, RememberEnds
 from multimodal_recall.layout import RememberingConfigLoader
 from multimodal_recall.tracking import TrackRuns
 
-HOOKS = (CheckInputs(), RecordMaking(), RememberEnds(), TrackRuns())
+HOOKS = (CheckInputs(), CheckModels(), RecordMaking(), RememberEnds(), TrackRuns())
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

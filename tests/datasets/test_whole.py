@@ -196,6 +196,16 @@ def test_labels_must_be_numbered_from_zero(tmp_path: Path, content: str) -> None
         LabelsFile(str(tmp_path / "labels.txt")).load()
 
 
+def test_more_labels_than_a_chunk_can_hold_are_refused(tmp_path: Path) -> None:
+    file = LabelsFile(str(tmp_path / "labels.txt"))
+    names = [f"label {number}" for number in range(int(np.iinfo(np.int16).max) + 2)]
+    file.save(names[:-1])
+    assert file.load() == names[:-1]
+    file.save(names)
+    with pytest.raises(DatasetError, match="names 32,769 labels, wanted at most 32,768: join the rare ones"):
+        file.load()
+
+
 @pytest.mark.parametrize("make", [AnswersFile, LabelsFile])
 def test_missing_raw_files_say_where_they_go(tmp_path: Path, make: Callable) -> None:
     with pytest.raises(DatasetError, match=r"does not exist\. Put the file there, official or your own"):

@@ -12,6 +12,8 @@ from multimodal_recall.datasets.whole import WholeDataset
 from multimodal_recall.ranking import COLUMNS
 
 RAW_ADVICE = " Put the file there, official or your own, or point `raw` in conf/<env>/globals.yml to its folder."
+MOST_LABELS = 1 << 15
+"""Chunks hold labels as int16."""
 
 
 class JsonFile(WholeDataset[Any, Any]):
@@ -53,7 +55,7 @@ class LabelsFile(WholeDataset[list[str], list[str]]):
     """``multimodal_labels.txt``: a header, then ``category_id<TAB>category_name``; loads the names in order of id.
 
     Raises:
-        DatasetError: If a line has no tab, or the ids are not 0, 1, 2, ... in order.
+        DatasetError: If a line has no tab, the ids are not 0, 1, 2, ... in order, or there are too many for a chunk.
     """
 
     def _write(self, path: Path, data: list[str]) -> None:
@@ -66,6 +68,10 @@ class LabelsFile(WholeDataset[list[str], list[str]]):
         found = [number.strip() for number, _, _ in parts]
         if found != [str(number) for number in range(len(parts))] or not parts:
             raise DatasetError(f"{path}: wanted ids 0, 1, 2, ... each with a tab and a name; found {found[:40]}")
+        if len(found) > MOST_LABELS:
+            raise DatasetError(
+                f"{path} names {len(found):,} labels, wanted at most {MOST_LABELS:,}: join the rare ones into one"
+            )
         return [name.strip() for _, _, name in parts]
 
     def preview(self) -> TablePreview:

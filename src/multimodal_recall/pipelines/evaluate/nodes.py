@@ -132,7 +132,10 @@ def gather_scores_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
         }
         if len(scores) > len(rankers):
             tables["given scores"] = scores[-1].to_table().to_pandas()
-        joined = rankings.join_scores(tables, options.models)
+        joined = rankings.join_scores(tables)
+        options.check_models(rankings.models_of(joined))
+        if options.models is not None:
+            joined = joined[[*rankings.IDS, *options.models]]
         return pa.Table.from_pandas(joined, preserve_index=False).replace_schema_metadata()
 
     return gather_scores
@@ -163,16 +166,16 @@ def blend_rankings_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
             ``rankings``.
         """
         scores = model_scores.to_table().to_pandas()
-        models, lists = rankings.models_of(scores), _lists(scores, list_counts)
+        headline, lists = headline_of(scores, options), _lists(scores, list_counts)
         own = {
             name: table.to_table().to_pandas()
             for name, table in zip(rankers, scores_of_rankers, strict=True)
-            if name in models
+            if name in scores
         }
         made = {
             rankings.LEAK_FREE: rankings.blended_rankings(scores, options.blends),
             rankings.OWN_LIST: rankings.rescored_rankings(own),
-            rankings.LEAK: rankings.ruled_rankings(scores, headline_of(scores, options), lists, options.margin),
+            rankings.LEAK: rankings.ruled_rankings(scores, headline, lists, options.margin),
         }
         return from_pandas("rankings", rankings.stack_rankings(made))
 
@@ -246,13 +249,10 @@ def headline_of(scores: pd.DataFrame, options: EvaluateOptions) -> str:
     """The model that others are compared with.
 
     Raises:
-        MetricError: If the options name one that has no scores.
+        UnknownModelError: If the options name one that has no scores.
     """
     models = rankings.models_of(scores)
-    if options.ranking is not None and options.ranking not in models:
-        raise MetricError(
-            f"evaluate.ranking is {options.ranking!r}, but the models with scores are {models}: name one of these"
-        )
+    options.check_models(models)
     return options.ranking or models[0]
 
 
