@@ -100,6 +100,45 @@ def test_a_ranker_that_others_start_from_is_trained_before_them_and_not_evaluate
     assert not any("image_tags" in name for name in pipelines["__default__"].datasets())
 
 
+def test_negatives_are_drawn_as_the_rankers_want_them(project: Path) -> None:
+    load(project, "kddcup")
+    assert read_layout().draws == {"kinds": ("label_sharing",), "negatives_per_positive": 1}
+    load(project, "kddcup", rankers="mcan word_level siamese")
+    mixed = ("similar_query", "same_last_word", "same_cluster")
+    assert read_layout().draws == {"kinds": mixed, "negatives_per_positive": 10}
+    load(project, "kddcup", rankers="graph_reasoning")  # takes none; training reads the right pairs from the samples
+    assert read_layout().draws == {"kinds": ("random",), "negatives_per_positive": 1}
+    load(project, "local")
+    assert read_layout().draws == {}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"two_tower": {"negatives_per_positive": 2}}, {"sample_negatives": {"kinds": ["random"]}}],
+)
+def test_a_ranker_whose_negatives_are_not_drawn_is_named(project: Path, parameters: dict) -> None:
+    load(project, "local", **parameters)
+    with pytest.raises(
+        LayoutError, match=r"two_tower takes \d negatives of the kinds \['label_sharing'\], but sample_neg"
+    ):
+        read_layout()
+    load(project, "local", **parameters | {"rankers": ["graph_reasoning"]})
+    assert read_layout().draws == {}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"two_tower": {"epoch": 3}}, r"The parameters of two_tower do not fit: .*\n?.*epoch"),
+        ({"sample_negatives": 3}, "The parameters of sample_negatives do not fit"),
+    ],
+)
+def test_options_that_shape_the_draws_are_checked(project: Path, parameters: dict, message: str) -> None:
+    load(project, "local", **parameters)
+    with pytest.raises(LayoutError, match=message):
+        read_layout()
+
+
 def test_chunk_names() -> None:
     chunk = Chunk("train", 7, 30)
     assert (chunk.name, chunk.namespace) == ("chunk_007", "train.chunk_007")

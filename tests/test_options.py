@@ -44,12 +44,17 @@ TWO_TOWER = {"kind": "two_tower"}
 MODELS = get_args(get_args(ModelOptions)[0])
 
 
-@pytest.mark.parametrize("env", ["base", "kddcup", "photos"])
-def test_every_parameter_of_every_environment_is_an_option(env: str) -> None:
+def parameters_of(env: str) -> dict:
+    """The parameters of an environment, over those of base."""
     loader = OmegaConfigLoader(
         str(PROJECT / "conf"), env, base_env="base", default_run_env="local", merge_strategy={"parameters": "soft"}
     )
-    parameters = loader["parameters"]
+    return loader["parameters"]
+
+
+@pytest.mark.parametrize("env", ["base", "kddcup", "photos"])
+def test_every_parameter_of_every_environment_is_an_option(env: str) -> None:
+    parameters = parameters_of(env)
     rankers = {
         name: RankerOptions for name, group in parameters.items() if isinstance(group, dict) and "model" in group
     }
@@ -57,9 +62,49 @@ def test_every_parameter_of_every_environment_is_an_option(env: str) -> None:
     made = {group: kind(**parameters[group]) for group, kind in (GROUPS | rankers).items() if parameters[group]}
     # every system has a ranker
     assert {type(made[ranker].model) for ranker in rankers} == set(MODELS)
-    for ranker in rankers:
-        assert set(made[ranker].negatives) <= set(made["sample_negatives"].kinds)
-        assert made[ranker].negatives_per_positive <= made["sample_negatives"].negatives_per_positive
+
+
+IN_BATCH = {"negatives_per_positive": 0}
+FIRST = {"negatives": {"similar_query": 1}, "negatives_per_positive": 10, "loss": "focal", "max_boxes": 30}
+FIRST |= {"schedule": "wavy_linear_warmup", "optimiser": "adam", "learning_rate": 1e-5}
+TENTH = {"negatives": {"same_last_word": 0.8, "same_cluster": 0.2}, "start_from": "image_tags"}
+
+
+@pytest.mark.parametrize(
+    ("ranker", "recipe"),
+    [
+        (
+            "two_tower",
+            {"negatives": {"label_sharing": 1}, "negatives_per_positive": 1, "fresh_negatives": True, "max_boxes": 12}
+            | {"loss": "cross_entropy", "optimiser": "adam", "learning_rate": 2e-4, "batch_size": 1000},
+        ),
+        ("mcan", FIRST),
+        ("visual_bert", FIRST),
+        ("image_tags", {"loss": "tags_and_caption", "optimiser": "adam", "learning_rate": 1e-4, "batch_size": 200}),
+        ("word_level", TENTH | {"loss": "in_batch_hinge", "margin": 0.9}),
+        ("sentence_level", TENTH | {"loss": "cross_entropy"}),
+        (
+            "siamese",
+            IN_BATCH
+            | {"loss": "in_batch_cross_entropy", "optimiser": "adam", "learning_rate": 2e-5, "batch_size": 512},
+        ),
+        (
+            "concat_query",
+            {"negatives": {"random": 1}, "negatives_per_positive": 1, "max_boxes": 10, "loss": "cross_entropy"}
+            | {"optimiser": "nadam", "learning_rate": 1e-4, "batch_size": 128},
+        ),
+        (
+            "graph_reasoning",
+            IN_BATCH
+            | {"loss": "in_batch_softmax", "margin": 0.7, "learning_rate": 2e-4, "epochs": 7}
+            | {"optimiser": "adam", "batch_size": 128, "batches": "shuffled"},
+        ),
+        ("graph_reasoning_tuned", IN_BATCH | {"start_from": "graph_reasoning", "batches": "same_last_word"}),
+    ],
+)
+def test_recipes_are_the_published_ones(ranker: str, recipe: dict) -> None:
+    made = RankerOptions(**parameters_of("kddcup")[ranker])
+    assert {name: getattr(made, name) for name in recipe} == recipe
 
 
 def test_every_option_has_a_sentence() -> None:

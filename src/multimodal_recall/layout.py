@@ -5,10 +5,10 @@ starting Kedro makes first (run, sessions, viz, server, ipython), remembers itse
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from kedro.config import OmegaConfigLoader
 from kedro.utils import find_kedro_project
@@ -30,6 +30,7 @@ GROUPS = (
     "tracking",
 )
 REQUIRED_SPLITS = ("train", "valid")
+T = TypeVar("T")
 
 
 class LayoutError(Exception):
@@ -94,6 +95,8 @@ class Layout:
     """Whether the rankers' vectors of the valid candidates are kept and classified."""
     starts: Mapping[str, str] = field(default_factory=dict)
     """For each ranker that starts from another one's weights, that one."""
+    draws: Mapping[str, Any] = field(default_factory=dict)
+    """What the trained rankers want of those options of ``sample_negatives`` that are ``None``."""
 
     @property
     def trained(self) -> dict[str, str | None]:
@@ -175,12 +178,43 @@ def _problems(parameters: dict[str, Any], chunks: dict[str, Any], rankers: list[
     return problems
 
 
+def _build(group: str, kind: type[T], parameters: dict[str, Any]) -> T:
+    """Make the options of a group, as Kedro does for those of the nodes that run."""
+    from pydantic import ValidationError
+
+    try:
+        return kind(**parameters[group])
+    except (TypeError, ValidationError) as error:
+        raise LayoutError(f"The parameters of {group} do not fit: {error}") from error
+
+
+def _draws(parameters: dict[str, Any], trained: Iterable[str]) -> dict[str, Any]:
+    """What the rankers want of those options of ``sample_negatives`` that are ``None``; set ones must do for them."""
+    from multimodal_recall.options import NegativeOptions
+    from multimodal_recall.ranker_options import RankerOptions
+
+    options, kinds, most = _build("sample_negatives", NegativeOptions, parameters), {}, 1
+    for name in trained:
+        ranker = _build(name, RankerOptions, parameters)
+        count = ranker.negatives_per_positive
+        mixed = {**ranker.negatives, **(ranker.negatives_at_end or {})} if count else {}
+        if set(mixed) - set(options.kinds or mixed) or count > (options.negatives_per_positive or count):
+            raise LayoutError(
+                f"{name} takes {count} negatives of the kinds {list(mixed)}, but sample_negatives.kinds is "
+                f"{options.kinds}, its negatives_per_positive {options.negatives_per_positive}. Set these to more, or "
+                "to null: just what the rankers take"
+            )
+        kinds, most = kinds | mixed, max(most, count)
+    wanted = {"kinds": tuple(kinds or ["random"]), "negatives_per_positive": most}
+    return {name: value for name, value in wanted.items() if getattr(options, name) is None}
+
+
 def read_layout() -> Layout:
     """Read the shape of the pipelines from the current environment's configuration.
 
     Raises:
         LayoutError: If ``chunks`` names an unknown split or a count below one, ``rankers`` names a ranker without
-            options, or there is neither a ranker nor a file of scores to evaluate.
+            options or one whose negatives are not drawn, or there is neither a ranker nor a file of scores to evaluate.
     """
     loader, project = _configuration()
     parameters, catalog = loader["parameters"], loader["catalog"]
@@ -209,7 +243,7 @@ def read_layout() -> Layout:
             "exist. Put scores there (query_id, product_id, a column a model), or name a ranker."
         )
     answered = [s for s in run if s != "train" and (s in made or s == "valid" or exists("{split}_answers", s))]
-    return Layout(
+    layout = Layout(
         {split: chunks[split] for split in run},
         tuple(answered),
         makes_shop,
@@ -219,3 +253,4 @@ def read_layout() -> Layout:
         parameters["evaluate"]["reclassify"],
         _starts(parameters),
     )
+    return replace(layout, draws=_draws(parameters, layout.trained))

@@ -124,13 +124,13 @@ class WordVectorOptions:
 class NegativeOptions:
     """How wrong products are drawn for a query (``sample_negatives``)."""
 
-    kinds: tuple[NegativeKind, ...] = get_args(NegativeKind)
-    """Kinds to draw; each ranker says how it mixes them. random: any product; label_sharing: one that shares a box
-    label with the right one (seed system); similar_query: one of a query with much the same words (first place);
-    same_last_word: one of a query with the same last word, same_cluster: one of a query whose vector is of the same
-    k-means cluster (both tenth place)."""
-    negatives_per_positive: Positive = 1
-    """Wrong products of each kind for each right one; a ranker may take fewer."""
+    kinds: tuple[NegativeKind, ...] | None = get_args(NegativeKind)
+    """Kinds to draw; each ranker says how it mixes them. ``None``: those that the run's rankers mix. random: any
+    product; label_sharing: one that shares a box label with the right one (seed system); similar_query: one of a query
+    with much the same words (first place); same_last_word: one of a query with the same last word, same_cluster: one of
+    a query whose vector is of the same k-means cluster (both tenth place)."""
+    negatives_per_positive: Positive | None = 1
+    """Wrong products of each kind for each right one; a ranker may take fewer. ``None``: the most that one takes."""
     epochs: Positive = 10
     """Draws made ahead, one an epoch; longer training starts over with the first draw."""
     ignored_labels: tuple[str, ...] = ("others",)
@@ -141,7 +141,7 @@ class NegativeOptions:
     """Query texts of the chunk to a cluster, on average."""
 
     def __post_init__(self) -> None:
-        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+        if self.kinds is not None and (not self.kinds or len(set(self.kinds)) < len(self.kinds)):
             raise ValueError(f"sample_negatives.kinds is {list(self.kinds)}: name one kind or more, each once")
 
 

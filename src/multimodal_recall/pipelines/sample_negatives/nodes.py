@@ -4,7 +4,8 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,8 +112,11 @@ def _clusters(query_features: ds.Dataset, options: NegativeOptions, seed: int) -
     return clusters(vectors.flatten().to_numpy().reshape(len(vectors), -1), options.queries_per_cluster, seed)
 
 
-def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
-    """Bind ``sample_chunk`` to its chunk; the type hints stay, from which Kedro builds the options."""
+def sample_negatives_of(chunk: Chunk, draws: Mapping[str, Any]) -> Callable[..., pa.Table]:
+    """Bind ``sample_chunk`` to its chunk, and to the values of options that are ``None``.
+
+    The type hints stay, from which Kedro builds the options.
+    """
 
     def sample_negatives(
         products: ds.Dataset,
@@ -123,7 +127,8 @@ def sample_negatives_of(chunk: Chunk) -> Callable[..., pa.Table]:
         seed: int,
     ) -> pa.Table:
         """Draw wrong products of every kind for each pair of a chunk; see ``sample_chunk``."""
-        return sample_chunk(products, pairs, query_features, labels, options, seed, chunk.namespace, chunk.title)
+        tables = products, pairs, query_features
+        return sample_chunk(*tables, labels, replace(options, **draws), seed, chunk.namespace, chunk.title)
 
     return sample_negatives
 

@@ -12,9 +12,8 @@ CANDIDATE_KINDS = ("products", "query_features", "pairs")
 
 def create_pipeline(layout: Layout) -> Pipeline:
     """Draw wrong products for the training chunks, and list the examples of every split."""
-    draws = for_each_chunk(
-        layout.chunks_of("train"), _template, shared=["labels", "params:sample_negatives", "params:seed"]
-    )
+    shared = ["labels", "params:sample_negatives", "params:seed"]
+    draws = for_each_chunk(layout.chunks_of("train"), lambda chunk: _template(chunk, layout), shared)
     lists = [
         _list_split(layout.chunks_of(split), TRAINING_KINDS if split == "train" else CANDIDATE_KINDS)
         for split in layout.chunks
@@ -22,10 +21,10 @@ def create_pipeline(layout: Layout) -> Pipeline:
     return draws + Pipeline(lists)
 
 
-def _template(chunk: Chunk) -> list[Node]:
+def _template(chunk: Chunk, layout: Layout) -> list[Node]:
     return [
         Node(
-            sample_negatives_of(chunk),
+            sample_negatives_of(chunk, layout.draws),
             inputs={
                 "products": "products",
                 "pairs": "pairs",
