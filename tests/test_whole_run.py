@@ -20,7 +20,7 @@ from kedro.io.core import is_parameter
 from kedro.runner import ThreadRunner
 
 from multimodal_recall.datasets.folders import read_ranker
-from multimodal_recall.examples import read_candidates, read_chunk
+from multimodal_recall.examples import WayError, read_candidates, read_chunk
 from multimodal_recall.options import NegativeKind
 from multimodal_recall.ranking import check_submission
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
@@ -81,7 +81,8 @@ def test_the_run_ends_with_a_comparison_and_a_submission(finished_project: Path)
 def test_the_model_card_says_how_it_came_about(finished_project: Path) -> None:
     model, log = load(finished_project, "two_tower.model"), load(finished_project, "two_tower.training_log").to_table()
     assert model.options.model.image_state == SMALL["two_tower"]["model"]["image_state"]
-    assert set(model.card) == {"seed", "epoch", "valid_ndcg_at_5", "parameters", "inputs", "packages", "git_commit"}
+    facts = {"seed", "epoch", "valid_ndcg_at_5", "parameters", "inputs", "query_features", "packages", "git_commit"}
+    assert set(model.card) == facts
     assert set(model.card["inputs"]) == {"chunk_000", "chunk_001"}
     assert model.card["valid_ndcg_at_5"] == max(log["valid_ndcg_at_5"].to_pylist())
     comparison = load(finished_project, "comparison").set_index(["split", "ranking"])
@@ -193,6 +194,27 @@ def test_a_seed_ensemble_is_a_ranking_of_its_own(run_copy: Run) -> None:
     run(node_names=["first.train"], parameters={**parameters, "rankers": "first", "seed": 1})
     first = load(project, "first.model")
     assert all(torch.equal(first.weights[name], weights) for name, weights in second.weights.items())
+
+
+def test_rankers_that_train_in_threads_draw_their_own_random_numbers(run_copy: Run) -> None:
+    project, run = run_copy
+    once = {**SMALL["two_tower"], "model": {"kind": "two_tower", **SMALL["two_tower"]["model"], "dropout": 0.5}}
+    parameters = {**SMALL, "first": once, "second": once, "rankers": "first second"}
+    run(pipeline_names=["train"], parameters=parameters, runner=ThreadRunner(max_workers=2))
+    first, second = (load(project, f"{name}.model").weights for name in ("first", "second"))
+    assert all(torch.equal(first[name], weights) for name, weights in second.items())
+
+
+def test_query_features_of_another_way_are_neither_trained_on_nor_scored(run_copy: Run) -> None:
+    _, run = run_copy
+    other = {**SMALL, "language_model": {**SMALL["language_model"], "pretrain_epochs": 2}}
+    remade = ["language.prepare_language_model", "train.chunk_001.featurize", "valid.chunk_000.featurize"]
+    run(node_names=[*remade, "train.list_examples", "valid.list_examples"], parameters=other)
+    with pytest.raises(WayError, match=r"chunk_001.* was made with another language model than those of train's first"):
+        run(node_names=["two_tower.train"], parameters=other)
+    with pytest.raises(WayError, match=r"valid.* was made with another language model than those .* trained on"):
+        run(node_names=["two_tower.score_valid"], parameters=other)
+    run(node_names=["two_tower.score_testA"], parameters=other)
 
 
 def test_rankers_start_from_a_pre_trained_image_encoder(run_copy: Run) -> None:

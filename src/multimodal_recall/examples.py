@@ -9,15 +9,43 @@ import pyarrow.compute
 import pyarrow.dataset as ds
 
 from multimodal_recall.boxes import relative_positions
+from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.models.batch import ChunkArrays, Pairs, Reading
 from multimodal_recall.negatives import NegativeError, last_word_groups
 from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.tables import way_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
 PLAIN = Reading()
+PARTS = {"language_model": "language model", "words": "list of words"}
+
+
+class WayError(Exception):
+    """Queries became numbers in another way than those that a ranker was, or is to be, trained on."""
+
+
+def check_way(examples: dict[str, ChunkTables], way: dict[str, str], whose: str) -> None:
+    """Refuse chunks whose queries became numbers in another way.
+
+    Args:
+        examples: Lazy tables of each chunk.
+        way: What it should have been; see ``tables.way_of``.
+        whose: What went that way, for the error.
+
+    Raises:
+        WayError: With the file, and what was another: equal numbers would not stand for equal words.
+    """
+    for tables in examples.values():
+        found = way_of(tables["query_features"])
+        if others := [part for key, part in PARTS.items() if found[key] != way[key]]:
+            raise WayError(
+                f"{tables['query_features'].files[0]} was made with another {' and '.join(others)} than {whose}. Make "
+                "all query features, and what follows from them, alike: kedro run "
+                "--pipelines=featurize,sample_negatives,train,evaluate"
+            )
 
 
 def read_chunk(tables: dict[str, ds.Dataset], reading: Reading = PLAIN) -> ChunkArrays:

@@ -41,12 +41,14 @@ class CheckModels:
         Raises:
             UnknownModelError: With the option and the models that it may name.
         """
-        if "params:evaluate" not in pipeline.inputs():
+        layout, nodes = read_layout(), {node.name for node in pipeline.nodes}
+        gathered = [split for split in layout.answered if f"evaluation.gather_{split}_scores" in nodes]
+        if not gathered:
             return
         from multimodal_recall.rankings import IDS  # takes seconds to import, and most commands need none of it
 
-        layout, options = read_layout(), catalog.load("params:evaluate")
-        for split in layout.answered:
+        options = catalog.load("params:evaluate")
+        for split in gathered:
             columns = catalog.load(f"{split}_given_scores").schema.names if split in layout.given_scores else []
             options.check_models([*layout.rankers, *(name for name in columns if name not in IDS)])
 

@@ -1,5 +1,6 @@
 """The columns of every table between two stages; the catalog checks them on save and on load."""
 
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -156,6 +157,7 @@ TABLES: Mapping[str, pa.Schema] = {
 }
 
 ORIGIN = (b"pairs", b"cut")
+WAY = (b"language_model", b"words")
 """Metadata keys: digest of the chunk's pairs, and how its file was cut."""
 
 
@@ -186,14 +188,26 @@ class TableValidator:
 
 
 def stamp_origin(table: pa.Table, origin: Mapping[bytes, bytes]) -> pa.Table:
-    """Write into a table's metadata which pairs its row numbers belong to; see ``origin_of``."""
-    return table.replace_schema_metadata({key: origin[key] for key in ORIGIN})
+    """Write into a table's metadata which pairs its row numbers belong to; see ``origin_of`` and ``way_of``."""
+    return table.replace_schema_metadata(origin)
 
 
 def origin_of(table: pa.Table | ds.Dataset) -> dict[bytes, bytes]:
     """Which pairs a chunk's table belongs to: their digest, and the cut of the file."""
     metadata = table.schema.metadata or {}
     return {key: metadata.get(key, b"unknown") for key in ORIGIN}
+
+
+def way_of(query_features: pa.Table | ds.Dataset) -> dict[str, str]:
+    """What made numbers of a chunk's queries: digests of the language model and of the list of words."""
+    metadata = query_features.schema.metadata or {}
+    return {key.decode(): metadata.get(key, b"unknown").decode() for key in WAY}
+
+
+def digest_words(word_vectors: ds.Dataset) -> str:
+    """Stand for the words that have a vector and their order, which word ids count from."""
+    words = word_vectors.to_table(columns=["word"])["word"].to_pylist()
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
 
 def distinct_queries(pairs: pa.Table) -> list[str]:

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from multimodal_recall.models import schedules
 from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.models.losses import IN_BATCH_LOSSES
 from multimodal_recall.models.ranker import Ranker
 from multimodal_recall.models.training import Trainer, TrainingError, batch_rows, epoch_order, stream
 from multimodal_recall.ranker_options import RankerOptions
-from tests.models.conftest import MODEL, OPTIONS, make_arrays, make_pairs, make_ranker
+from tests.models.conftest import MODEL, OPTIONS, SYSTEMS, make_arrays, make_pairs, make_ranker
 
 CHUNKS = {"chunk_000": 0, "chunk_001": 1, "chunk_002": 2}
 
@@ -104,6 +105,13 @@ def check_resuming(options: RankerOptions, kill_after: int, **changes: object) -
     assert [(row.epoch, row.loss, row.valid_ndcg_at_5, row.pairs) for row in log_again] == [
         (row.epoch, row.loss, row.valid_ndcg_at_5, row.pairs) for row in log
     ]
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "hinge", *IN_BATCH_LOSSES])
+def test_every_loss_is_learnt(loss: str) -> None:
+    options = replace(OPTIONS, model=SYSTEMS["graph_reasoning"], loss=loss, epochs=20, batch_size=40)
+    _, log = trainer(options=options, load_chunk=lambda name, _: load_chunk(name, 0)).fit()
+    assert log[-1].loss < 0.5 * log[0].loss
 
 
 def test_another_fingerprint_starts_anew() -> None:
@@ -201,6 +209,18 @@ def test_batches_of_the_same_last_word() -> None:
     assert (runs % 5 == 0).sum() >= len(runs) - np.count_nonzero(leftover) * 2
     assert len(runs) > 3  # and not in one run a word
     assert sorted(np.bincount(of_row)) == sorted(np.bincount(words[pairs.query_rows]))
+
+
+def test_a_group_of_the_same_last_word_holds_different_queries() -> None:
+    # Given two words with eight queries of three right pairs each, in groups of 4
+    pairs = Pairs(np.repeat(np.arange(16), 3), np.arange(48), np.ones(48, int))
+    words = np.arange(16) // 8
+    options = replace(OPTIONS, batches="same_last_word", group_size=4, batch_size=48)
+    (rows,) = batch_rows(pairs, words, options, np.random.default_rng(0))
+    queries = pairs.query_rows[rows.ravel()].reshape(12, 4)
+    assert all(len(set(group)) == 4 for group in queries.tolist())
+    assert (words[queries] == words[queries[:, :1]]).all()
+    assert sorted(rows.ravel()) == list(range(48))
 
 
 def test_schedules() -> None:

@@ -36,7 +36,9 @@ class Joint(Ranker):
 
 def score(project: Path, build: type[nn.Module] | None = None, **options: bool) -> pd.DataFrame:
     model = load(project, "two_tower.model")
-    made = model if build is None else SimpleNamespace(build=lambda: build(model), options=model.options)
+    made = (
+        model if build is None else SimpleNamespace(build=lambda: build(model), options=model.options, card=model.card)
+    )
     return score_candidates(made, load(project, "valid_examples"), RerankOptions(**options)).to_pandas()
 
 

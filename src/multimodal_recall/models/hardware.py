@@ -1,11 +1,16 @@
-"""What this machine computes well."""
+"""What this machine computes well, and what the threads of a process share."""
 
 import ctypes
 import platform
+import threading
 
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+ONE_AT_A_TIME = threading.RLock()
+"""Held by what trains a ranker, builds one, or loads with transformers. The threads of a process (``ThreadRunner``)
+share torch's stream of random numbers, of which training and new weights draw, and transformers' classes, which it
+changes while it loads."""
 
 
 def best_device() -> torch.device:

@@ -4,7 +4,6 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,13 +27,11 @@ from transformers import (
     set_seed,
 )
 
-from multimodal_recall.models.hardware import best_device, half_precision
+from multimodal_recall.models.hardware import ONE_AT_A_TIME, best_device, half_precision
 from multimodal_recall.options import LanguageModelOptions
 from multimodal_recall.progress import Bar, bar
 
 logger = logging.getLogger(__name__)
-
-LOADING = Lock()
 
 # Its reports of unused masked-word heads and its own progress bars drown ours.
 transformers.utils.logging.set_verbosity_error()
@@ -105,7 +102,7 @@ def load(kind: type, source: str | Path, **options: Any) -> PreTrainedModel:
     While it loads, transformers puts empty functions in the place of its own, for all threads. Of two threads, one may
     keep them for good: the next model's tied weights are then never made (seen after a ``ThreadRunner`` run).
     """
-    with LOADING:
+    with ONE_AT_A_TIME:
         return kind.from_pretrained(source, **options)
 
 

@@ -6,6 +6,8 @@ from typing import ParamSpec, TypeVar
 
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from multimodal_recall.models.hardware import ONE_AT_A_TIME
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -24,8 +26,9 @@ def run_in_processes(count: int, function: Callable[Arguments, Result], *argumen
     Raises:
         torch.distributed.elastic.multiprocessing.errors.ChildFailedError: If a process fails.
     """
-    if count == 1:
-        return function(*arguments)
+    if count == 1:  # torch's group of processes has a stream of random numbers each; threads share one
+        with ONE_AT_A_TIME:
+            return function(*arguments)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

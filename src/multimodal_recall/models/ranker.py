@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs, Reading
 from multimodal_recall.models.encoders import LabelVectors, WordVectors
+from multimodal_recall.models.hardware import ONE_AT_A_TIME
 from multimodal_recall.models.heads import ConcatMlp
 from multimodal_recall.progress import bar
 from multimodal_recall.ranker_options import RankerOptions
@@ -255,7 +256,8 @@ class TrainedRanker:
         from tokenizers import Tokenizer
 
         tokenizer = None if self.tokenizer is None else Tokenizer.from_str(self.tokenizer)
-        ranker = build_ranker(self.options, self.sizes, tokenizer)
+        with ONE_AT_A_TIME:  # draws weights, which are overwritten
+            ranker = build_ranker(self.options, self.sizes, tokenizer)
         ranker.load_state_dict(self.weights)
         return ranker
 

@@ -112,19 +112,31 @@ def batch_rows(
     group = len(pairs.relevance) // len(starts)
     order = random.permutation(starts)
     if options.batches == "same_last_word":
-        order = _in_groups(order, last_words[pairs.query_rows[order]], options.group_size, random)
+        queries = pairs.query_rows[order]
+        order = order[_in_groups(queries, last_words[queries], options.group_size, random)]
     batches = -(-len(starts) // max(1, options.batch_size // group))
     for part in np.array_split(order, batches):
         yield part[:, None] + np.arange(group)
 
 
-def _in_groups(rows: np.ndarray, words: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
-    """Reorder shuffled rows (n,): those of one word in groups of at most ``size``, the groups in any order."""
-    by_word = np.argsort(words, kind="stable")
-    starts = np.flatnonzero(np.diff(words[by_word], prepend=-1))
-    place = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
-    groups = np.cumsum(place % size == 0) - 1
-    return rows[by_word[np.argsort(random.permutation(groups[-1] + 1)[groups], kind="stable")]]
+def _in_groups(queries: np.ndarray, words: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+    """An order of shuffled rows (n,): those of one word in groups of at most ``size``, the groups in any order.
+
+    A group holds as many different queries as its word has: rows of one query are no wrong answers to each other. WST's
+    queries "share the last word and little else"; here they may share other words.
+    """
+    by_word = np.lexsort((_places(queries), words))
+    groups = np.cumsum(_places(words[by_word]) % size == 0) - 1
+    return by_word[np.argsort(random.permutation(groups[-1] + 1)[groups], kind="stable")]
+
+
+def _places(values: np.ndarray) -> np.ndarray:
+    """How many equal values stand before each one (n,)."""
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=-1))
+    places = np.empty(len(values), np.int64)
+    places[order] = np.arange(len(values)) - np.repeat(starts, np.diff(starts, append=len(values)))
+    return places
 
 
 class Objective(nn.Module):
@@ -140,7 +152,10 @@ class Objective(nn.Module):
         if self.options.loss == "tags_and_caption":
             return self.ranker.own_losses(batch)
         if self.in_batch:
-            losses = IN_BATCH_LOSSES[self.options.loss](self.ranker.score_all(batch), batch, self.options.margin)
+            scores = self.ranker.score_all(batch)
+            if self.options.loss == "multi_similarity":  # its constants are for cosines
+                scores = scores / self.ranker.scale
+            losses = IN_BATCH_LOSSES[self.options.loss](scores, batch, self.options.margin)
         else:
             losses = PAIR_LOSSES[self.options.loss](self.ranker(batch), batch.relevance, self.options.margin)
         extra = self.ranker.extra_loss(batch)

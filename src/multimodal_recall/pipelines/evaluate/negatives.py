@@ -29,10 +29,11 @@ def judge_negatives(model: Any, train_examples: dict[str, ChunkTables], seed: in
         A row a kind: ``kind``, ``negatives`` (drawn), ``false_share``, ``candidates`` (the right one and its draws),
         ``beaten`` and ``ndcg_at_5``; see ``hardness``.
     """
-    from multimodal_recall.examples import read_chunk
+    from multimodal_recall.examples import check_way, read_chunk
     from multimodal_recall.models.batch import Pairs
     from multimodal_recall.models.hardware import best_device
 
+    check_way(train_examples, model.card["query_features"], "those that the ranker was trained on")
     tables, ranker = next(iter(train_examples.values())), model.build().to(best_device())
     arrays, judged = read_chunk(tables, ranker.reading), []
     for kind in pc.unique(tables["samples"].to_table(columns=["kind"])["kind"]).to_pylist():

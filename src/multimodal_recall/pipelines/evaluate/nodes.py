@@ -42,8 +42,10 @@ def score_candidates(model: Any, examples: dict[str, ChunkTables], options: Rera
     Returns:
         ``scores``: one row a candidate, in file order, higher is better.
     """
+    from multimodal_recall.examples import check_way
     from multimodal_recall.models.hardware import best_device
 
+    check_way(examples, model.card["query_features"], "those that the ranker was trained on")
     ranker, start = model.build().to(best_device()), time.perf_counter()
     scores = score_examples(ranker, examples)
     logger.info("%s: %s candidates, %s", model.options.model.kind, f"{len(scores):,}", rate(len(scores), start))
@@ -97,9 +99,10 @@ def encode_candidates(model: Any, examples: dict[str, ChunkTables]) -> pa.Table:
     Returns:
         ``vectors``, in the order of ``score_candidates``.
     """
-    from multimodal_recall.examples import read_candidates, read_chunk
+    from multimodal_recall.examples import check_way, read_candidates, read_chunk
     from multimodal_recall.models.hardware import best_device
 
+    check_way(examples, model.card["query_features"], "those that the ranker was trained on")
     ranker = model.build().to(best_device())
     encoded = []
     for tables in examples.values():

@@ -1,5 +1,6 @@
 """Turn queries and labels into vectors. torch and gensim are imported where they are used: they take seconds."""
 
+import hashlib
 import logging
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.options import IngestOptions, LanguageModelOptions, QueryOptions, WordVectorOptions
 from multimodal_recall.progress import bar, rate
-from multimodal_recall.tables import TABLES, distinct_queries, origin_of, stamp_origin
+from multimodal_recall.tables import TABLES, WAY, digest_words, distinct_queries, origin_of, stamp_origin
 from multimodal_recall.text import strip_leading_token, words_of
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,17 @@ def featurize_queries(
     rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
     word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
     table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
-    return stamp_origin(table, origin_of(pairs))
+    way = (_digest_files(language_model), digest_words(word_vectors))
+    return stamp_origin(table, origin_of(pairs) | dict(zip(WAY, (part.encode() for part in way), strict=True)))
+
+
+def _digest_files(folder: Path) -> str:
+    """Stand for the content of all files of a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def featurize_of(chunk: Chunk) -> Callable[..., pa.Table]:

@@ -19,7 +19,7 @@ import multimodal_recall
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.datasets.folders import CheckpointFile
 from multimodal_recall.ranker_options import RankerOptions
-from multimodal_recall.tables import TABLES
+from multimodal_recall.tables import TABLES, digest_words, way_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READING = ("examples.py", "boxes.py", "metrics.py", "negatives.py")
+READING = ("examples.py", "boxes.py", "metrics.py", "negatives.py", "text.py")
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "kedro")
 
 
@@ -69,6 +69,7 @@ def train_ranker(
     """
     from multimodal_recall.models.processes import run_in_processes
 
+    way = _common_way(train_examples, valid_examples, word_vectors)
     seed = seed if options.seed is None else options.seed
     words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
     versions, text = _versions(train_examples), _text_of(options, language_model)
@@ -96,6 +97,7 @@ def train_ranker(
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
         "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
         "inputs": versions,
+        "query_features": way,
         "packages": _packages(),
         "git_commit": git_commit(),
     }
@@ -103,6 +105,18 @@ def train_ranker(
         pd.DataFrame([asdict(row) for row in log]), TABLES["training_log"], preserve_index=False
     )
     return {"model": replace(ranker, card=card), "training_log": table}
+
+
+def _common_way(
+    training: dict[str, ChunkTables], valid: dict[str, ChunkTables], word_vectors: ds.Dataset
+) -> dict[str, str]:
+    """The one way in which all queries became numbers, by the words that the ranker gets; see ``check_way``."""
+    from multimodal_recall.examples import check_way
+
+    way = way_of(next(iter(training.values()))["query_features"])
+    check_way(training, way | {"words": digest_words(word_vectors)}, "those of train's first chunk or the word vectors")
+    check_way(valid, way, "those of train")
+    return way
 
 
 def _text_of(options: RankerOptions, language_model: Path) -> str | None:
