@@ -98,7 +98,9 @@ class CsvFile(WholeDataset[pd.DataFrame, pd.DataFrame]):
 
 
 class SubmissionFile(CsvFile):
-    """The official submission: ``query-id,product1,...,product5``, whole numbers.
+    """The official submission: ``query-id,product1,...,product5``, whole numbers; loads as nullable integers.
+
+    A query with fewer than five candidates has empty cells after its products.
 
     Raises:
         DatasetError: If the header is another one, or a line has not six fields.
@@ -111,12 +113,13 @@ class SubmissionFile(CsvFile):
                 raise DatasetError(f"{path}: the first line is {header[:120]!r}. Wanted the header {','.join(COLUMNS)}")
             for number, line in enumerate(file, start=2):
                 fields = line.rstrip("\r\n").split(",")
-                if len(fields) != len(COLUMNS) or not all(map(str.isdigit, fields)):
+                filled = line.rstrip("\r\n,").split(",")
+                if len(fields) != len(COLUMNS) or len(filled) < 2 or not all(map(str.isdigit, filled)):
                     raise DatasetError(
                         f"{path}: line {number} is {line[:120]!r}. Wanted a query id and {len(COLUMNS) - 1} "
                         "product ids, whole numbers with commas between"
                     )
-        return super()._read(path)
+        return pd.read_csv(path, dtype="Int64")  # of empty cells and whole numbers pandas would make floats
 
 
 class HtmlFile(WholeDataset[str, str]):
