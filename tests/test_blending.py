@@ -95,8 +95,9 @@ def test_folds_are_of_queries_and_of_equal_size() -> None:
     folds = grouped_folds(np.repeat(np.arange(23), 3), 5, np.random.default_rng(0))
     assert sorted(np.concatenate(folds).tolist()) == list(range(23))
     assert sorted(map(len, folds)) == [4, 4, 5, 5, 5]
-    with pytest.raises(BlendError, match="5 folds of 4 queries"):
-        grouped_folds(np.arange(4), 5, np.random.default_rng(0))
+    for queries, advice in {4: "set evaluate.folds to 2 to 4", 1: "add a query with answers"}.items():
+        with pytest.raises(BlendError, match=f"5 folds of {queries} queries, where each fold needs one: {advice}"):
+            grouped_folds(np.arange(queries), 5, np.random.default_rng(0))
 
 
 def test_out_of_fold_never_fits_on_a_querys_own_rows() -> None:

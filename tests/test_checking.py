@@ -126,6 +126,20 @@ def test_a_query_id_stands_for_one_text(kedro: Kedro) -> None:
     assert f"  ! query {query}: a query_id of valid has 2 texts; give each text its own" in check(kedro, 1)
 
 
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_product_stands_once_in_a_candidate_list(kedro: Kedro, chunks: int) -> None:
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS.replace("{train: 1}", f"{{train: 1, valid: {chunks}}}"))
+    path = RAW / "valid.tsv"
+    path.write_bytes(path.read_bytes().rstrip(b"\n") + b"\n" + path.read_bytes().split(b"\n")[1] + b"\n")
+    place = "query 0, product 10000, valid.chunk_000 and valid.chunk_002"
+    fault = {
+        1: "product 10000 stands twice in the candidate list of query 0",  # ingest's own
+        3: f"  ! {place}: a product stands twice in a candidate list; keep one of its rows",
+    }
+    (line,) = [line for line in check(kedro, 1) if line.startswith("  ! ")]
+    assert line.endswith(fault[chunks])
+
+
 def test_another_width_is_one_fault_with_the_line_to_write_and_the_rest_is_checked(kedro: Kedro) -> None:
     Path("conf/mine/parameters.yml").write_text(PARAMETERS.replace("ingest: {feature_size: 512}", ""))
     spoil("valid", 3, QUERY, b"")

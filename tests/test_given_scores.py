@@ -90,3 +90,12 @@ def test_scores_that_are_no_table(run_copy: tuple) -> None:
     pd.DataFrame({"query": [1], "score": [0.5]}).to_parquet(project / "data/01_raw/shop/valid_scores.parquet")
     with pytest.raises(ValueError, match=r"given scores has the columns \['query', 'score'\]: wanted query_id"):
         run(node_names=["evaluation.gather_valid_scores"])
+
+
+def test_a_column_that_is_called_as_a_ranking_of_ours(run_copy: tuple) -> None:
+    project, run = run_copy
+    scores = load(project, "two_tower.valid_scores").to_table().to_pandas()
+    scores = scores[["query_id", "product_id"]].assign(**{"random order": scores["score"]})
+    scores.to_parquet(project / "data/01_raw/shop/valid_scores.parquet")
+    with pytest.raises(ValueError, match=r"scores of \['random order'\], but we call a ranking of our own so: rename"):
+        run(node_names=["evaluation.gather_valid_scores"])

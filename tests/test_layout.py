@@ -66,6 +66,7 @@ def test_the_registry_follows_the_environment(project: Path) -> None:
         ),
         ({"image_tags": {"start_from": "word_level"}}, "image_tags.start_from leads back to itself"),
         ({"rankers": ["two_towers"]}, "rankers names 'two_towers', which has no options with a model"),
+        ({"rankers": "mcan two_tower mcan"}, "rankers names 'mcan' twice; name each once"),
         ({"chunks": {"train": True}}, "chunks.train is True"),
         ({"evaluate": {"reclassify": "maybe"}}, "evaluate.reclassify is 'maybe', not true or false"),
         ({"sample_negativs": {"epochs": 9}}, "'sample_negativs' is neither a group of options"),
@@ -76,6 +77,20 @@ def test_faults_are_named(project: Path, parameters: dict, message: str) -> None
     load(project, "local", **parameters)
     with pytest.raises(LayoutError, match=message):
         read_layout()
+
+
+def test_scores_of_testa_alone_want_those_of_valid(project: Path) -> None:
+    folder = project / "data/01_raw/scores"
+    folder.mkdir(parents=True)
+    for name in ("testA_scores.parquet", "testA_answer.json"):
+        (folder / name).touch()
+    load(project, "scores")
+    with pytest.raises(
+        LayoutError, match=r"valid_scores.parquet does not exist\. Scores of testA alone .*\. Put scores of valid there"
+    ):
+        read_layout()
+    (folder / "valid_scores.parquet").touch()
+    assert read_layout().answered == ("valid", "testA")
 
 
 def test_rankers_may_be_named_from_the_shell(project: Path) -> None:

@@ -3,7 +3,15 @@ import pandas as pd
 import pytest
 
 from multimodal_recall.metrics import MetricError
-from multimodal_recall.rankings import blended_rankings, fitted_rankings, join_scores, ruled_rankings
+from multimodal_recall.rankings import (
+    REFERENCES,
+    blended_rankings,
+    fitted_rankings,
+    join_scores,
+    refuse_taken_names,
+    rescored_rankings,
+    ruled_rankings,
+)
 
 
 def scores(**models: list[float]) -> pd.DataFrame:
@@ -57,3 +65,22 @@ def test_nothing_is_fitted_to_one_model() -> None:
     made, fits = fitted_rankings(scores(a=[0.1, 0.2]), {1: [10]}, np.ones(2), {}, folds=2, shuffles=2, seed=0)
     assert not any(made.values())
     assert len(fits) == 0
+
+
+def test_a_model_that_is_called_as_one_of_our_rankings_is_refused() -> None:
+    lists = [scores(a=[1.0, 0.0], b=[0.5, 0.2], c=[0.5, 0.5]).assign(query_id=query) for query in (1, 2)]
+    table = pd.concat(lists, ignore_index=True)
+    ids = table[["query_id", "product_id"]]
+    fitted, _ = fitted_rankings(table, {1: [10], 2: [10]}, np.ones(4), {"b": (ids, np.eye(4))}, 2, 2, 0)
+    names = [
+        *blended_rankings(table, {"a and b": ("a", "b")}),
+        *rescored_rankings({"a": ids.assign(smoothed=table["a"], reranked=table["b"])}),
+        *ruled_rankings(table, "b", np.full(4, 9), 0.92),
+        *(name for rankings in fitted.values() for name in rankings),
+        *REFERENCES.values(),
+    ]
+    assert len(names) == 5 + 2 + 4 + 5 + 3
+    for name in names:
+        with pytest.raises(MetricError, match=r"there are scores of .*, but we call a ranking of our own so: rename"):
+            refuse_taken_names(table.rename(columns={"c": name}), ["a and b"], 0.92)
+    refuse_taken_names(table.rename(columns={"c": "sum"}), ["a and b"], 0.92)

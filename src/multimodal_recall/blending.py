@@ -265,7 +265,8 @@ def grouped_folds(query_ids: np.ndarray, folds: int, random: np.random.Generator
     """
     distinct = np.unique(query_ids)
     if not 2 <= folds <= len(distinct):
-        raise BlendError(f"{folds} folds of {len(distinct)} queries: 2 folds or more, and a query for each")
+        advice = f"set evaluate.folds to 2 to {len(distinct)}" if len(distinct) > 1 else "add a query with answers"
+        raise BlendError(f"{folds} folds of {len(distinct)} queries, where each fold needs one: {advice}")
     return np.array_split(random.permutation(distinct), folds)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from kedro.io import CatalogProtocol, DatasetError
 
 from multimodal_recall.datasets.decoding import Rows, feature_width
-from multimodal_recall.layout import Layout
+from multimodal_recall.layout import Chunk, Layout
 from multimodal_recall.negatives import NegativeError, ignored_rows
 from multimodal_recall.options import IngestOptions, WordVectorOptions
 from multimodal_recall.pipelines.ingest.nodes import LINES_PER_BLOCK, ChunkRows, IngestError
@@ -58,12 +58,13 @@ class SplitContents:
     labels: np.ndarray
     """How many kept boxes have each label."""
     parts: list[pd.DataFrame] = field(default_factory=list)
-    """``query_id``, ``product_id``, ``boxes`` and a hash of the query's text, of the rows of each block."""
+    """``query_id``, ``product_id``, ``boxes``, a hash of the query's text and the chunk, of the rows of each block."""
     queries: set[str] = field(default_factory=set)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: Rows, chunk: Chunk) -> None:
         """Take the sound rows of a block."""
         columns = {"query_id": rows.query_ids, "product_id": rows.product_ids, "boxes": rows.num_boxes}
+        columns["chunk"] = np.full(len(rows.places), chunk.number)
         columns["text"] = pd.util.hash_array(np.array(rows.queries, object))
         self.parts.append(pd.DataFrame(columns))
         self.queries.update(rows.queries)
@@ -71,7 +72,8 @@ class SplitContents:
 
     def pairs(self) -> pd.DataFrame:
         """All rows."""
-        return pd.concat(self.parts) if self.parts else pd.DataFrame(columns=[*PAIR, "boxes", "text"], dtype=np.int64)
+        columns = [*PAIR, "boxes", "text", "chunk"]
+        return pd.concat(self.parts) if self.parts else pd.DataFrame(columns=columns, dtype=np.int64)
 
 
 def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCheck]:
@@ -160,7 +162,7 @@ def _check_split(
         rows = ChunkRows(tsv, len(labels), options, chunk)
         try:
             for sound in rows.read():
-                contents.add(sound)
+                contents.add(sound, chunk)
                 _note_rejected(rows, rows_before, check)
         except (DatasetError, IngestError) as error:
             check.add(str(error))
@@ -168,6 +170,8 @@ def _check_split(
         rows_before += rows.lines
     check.facts.append(f"{rows_before:,} rows, {rows_before - check.reasons.total():,} of them sound")
     _check_texts(contents, split, check)
+    if split != "train":
+        _check_lists(contents, layout.chunks_of(split), check)
     return contents, check
 
 
@@ -176,6 +180,16 @@ def _check_texts(contents: SplitContents, split: str, check: FileCheck) -> None:
     texts = contents.pairs().groupby("query_id")["text"].nunique()
     for query, count in texts[texts > 1].items():
         check.add(f"a query_id of {split} has {count} texts; give each text its own", f"query {query}")
+
+
+def _check_lists(contents: SplitContents, chunks: list[Chunk], check: FileCheck) -> None:
+    """A product stands once in a candidate list; inside a chunk ingest sees to that."""
+    pairs = contents.pairs().drop_duplicates([*PAIR, "chunk"])
+    for (query, product), found in pairs[pairs.duplicated(PAIR, keep=False)].groupby(PAIR)["chunk"]:
+        check.add(
+            "a product stands twice in a candidate list; keep one of its rows",
+            f"query {query}, product {product}, {' and '.join(chunks[number].namespace for number in found)}",
+        )
 
 
 def _range(values: pd.Series) -> str:

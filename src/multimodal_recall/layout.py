@@ -162,6 +162,8 @@ def _problems(parameters: dict[str, Any], chunks: dict[str, Any], rankers: list[
         for ranker in rankers
         if ranker not in known
     ]
+    twice = dict.fromkeys(ranker for ranker in rankers if rankers.count(ranker) > 1)
+    problems += [f"rankers names {ranker!r} twice; name each once" for ranker in twice]
     starts = _starts(parameters)
     problems += [
         f"{ranker}.start_from names {start!r}, which has no options with a model; those that have are {known}"
@@ -214,7 +216,8 @@ def read_layout() -> Layout:
 
     Raises:
         LayoutError: If ``chunks`` names an unknown split or a count below one, ``rankers`` names a ranker without
-            options or one whose negatives are not drawn, or there is neither a ranker nor a file of scores to evaluate.
+            options, twice, or one whose negatives are not drawn, or there is neither a ranker nor a file of valid's
+            scores to evaluate.
     """
     loader, project = _configuration()
     parameters, catalog = loader["parameters"], loader["catalog"]
@@ -237,10 +240,11 @@ def read_layout() -> Layout:
         run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in made or exists("{split}_tsv", s))]
     else:
         run = list(given)
-    if not run:
+    if "valid" not in run:  # on it weights and stacks are fitted
+        others = f" Scores of {', '.join(run)} alone cannot be evaluated." if run else ""
         raise LayoutError(
             f"There is nothing to run: rankers is empty, and {path_of('{split}_given_scores', 'valid')} does not "
-            "exist. Put scores there (query_id, product_id, a column a model), or name a ranker."
+            f"exist.{others} Put scores of valid there (query_id, product_id, a column a model), or name a ranker."
         )
     answered = [s for s in run if s != "train" and (s in made or s == "valid" or exists("{split}_answers", s))]
     layout = Layout(

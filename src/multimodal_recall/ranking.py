@@ -1,8 +1,12 @@
 """From scores to the official submission, and a check of one."""
 
+import logging
+
 import pandas as pd
 
 from multimodal_recall.metrics import K, rank_candidates
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ["query-id", *(f"product{rank}" for rank in range(1, K + 1))]
 
@@ -15,29 +19,32 @@ def make_submission(scores: pd.DataFrame) -> pd.DataFrame:
     """Give each query its five best products.
 
     Args:
-        scores: ``query_id``, ``product_id``, ``score``; at least five candidates a query.
+        scores: ``query_id``, ``product_id``, ``score``. Of a query with fewer than five candidates, which the contest
+            does not have, all are given; how many such queries there are is logged.
 
     Returns:
-        ``query-id, product1, ..., product5``, one row a query, checked.
-
-    Raises:
-        SubmissionError: If a query has fewer than five candidates.
+        ``query-id, product1, ..., product5`` as nullable integers, one row a query, checked; missing where a query has
+        no more candidates.
     """
-    ranked = rank_candidates(scores)
+    ranked = rank_candidates(scores).astype({"query_id": "Int64", "product_id": "Int64"})  # float would round long ids
     best = ranked[ranked["rank"] <= K].pivot(index="query_id", columns="rank", values="product_id")
-    short = best.index[best.isna().any(axis=1)]
-    if len(short):
-        raise SubmissionError(f"{len(short)} queries have fewer than {K} candidates, first {short[0]}")
-    submission = best.astype("int64").reset_index().set_axis(COLUMNS, axis=1)
+    submission = best.reindex(columns=range(1, K + 1)).astype("Int64").reset_index().set_axis(COLUMNS, axis=1)
     check_submission(submission, scores)
+    short = submission["query-id"][submission.isna().any(axis=1)]
+    if len(short):
+        logger.warning(
+            "%d queries have fewer than %d candidates, first %d: their rows end with empty cells. The contest would "
+            "refuse this file.",
+            *(len(short), K, short.iloc[0]),
+        )
     return submission
 
 
 def check_submission(submission: pd.DataFrame, candidates: pd.DataFrame) -> None:
-    """Check that a submission can be scored: five different candidates of each query, each query once.
+    """Check that a submission can be scored: five different candidates of each query, or all it has, each query once.
 
     Args:
-        submission: As read with ``pandas.read_csv`` or made by ``make_submission``.
+        submission: As loaded by ``SubmissionFile`` or made by ``make_submission``.
         candidates: ``query_id``, ``product_id`` of the split.
 
     Raises:
@@ -47,13 +54,15 @@ def check_submission(submission: pd.DataFrame, candidates: pd.DataFrame) -> None
         raise SubmissionError(f"the header is {list(submission.columns)}, wanted {COLUMNS}")
     ids, products = submission["query-id"], submission[COLUMNS[1:]]
     known = pd.MultiIndex.from_frame(candidates[["query_id", "product_id"]])
-    long = submission.melt("query-id", value_name="product_id")
+    named, listed = products.count(axis=1), ids.map(candidates.groupby("query_id").size().clip(upper=K))
+    long = submission.melt("query-id", value_name="product_id").dropna()
     strangers = long[~pd.MultiIndex.from_frame(long[["query-id", "product_id"]]).isin(known)]
     faults = {
         "queries stand twice": ids[ids.duplicated()],
         "queries are missing": pd.Series(sorted(set(candidates["query_id"]) - set(ids))),
         "queries are not of this split": pd.Series(sorted(set(ids) - set(candidates["query_id"]))),
-        "queries name a product twice": ids[products.nunique(axis=1) < K],
+        "queries name a product twice": ids[products.nunique(axis=1) < named],
+        "queries name fewer products than they could": ids[named < listed],
         "queries name a product that is no candidate of theirs": strangers["query-id"].drop_duplicates(),
     }
     found = [f"{len(rows)} {fault}, first {rows.iloc[0]}" for fault, rows in faults.items() if len(rows)]

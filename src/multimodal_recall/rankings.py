@@ -1,6 +1,6 @@
 """From the scores of one or several models to all the rankings that are compared, each under its own name and kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,11 @@ LEAK = "uses the candidate-list leak"
 KINDS = (LEAK_FREE, OWN_LIST, FITTED, LEAK)
 SCALES = {"probability": "probabilities", "logit": "log-odds", "rank": "ranks", "z_score": "z-scores"}
 RESCORED = {"smoothed": "smoothed boxes", "reranked": "k-reciprocal"}
+RULES = ("keep-once", "best query only", "keep-once all splits")
+STACKS = ("weighted sum of log-odds", "LightGBM classifier", "LambdaRank", "LambdaRank, list counts")
+RECLASSIFIED = "re-classified vectors"
+RANDOM_ORDER = "random order"
+REFERENCES = {"random": RANDOM_ORDER, "noun_alone": "noun alone", "truth": "generator's truth"}
 FIT_COLUMNS = ["ranking", "ndcg_at_5", "one_shuffle", "over_shuffles", "over_folds"]
 
 IDS = ["query_id", "product_id"]
@@ -90,6 +95,28 @@ def scores_of(scores: pd.DataFrame, model: str) -> pd.DataFrame:
     return scores[[*IDS, model]].rename(columns={model: "score"})
 
 
+def refuse_taken_names(scores: pd.DataFrame, blends: Iterable[str], margin: float) -> None:
+    """Refuse models that are called as a ranking that may be made beside them: one would stand for the other.
+
+    Args:
+        scores: The joined table.
+        blends: Names of the blends that are wanted.
+        margin: Of the margin rule.
+
+    Raises:
+        MetricError: With the names that are taken.
+    """
+    models, rules = models_of(scores), (*RESCORED.values(), *RULES, f"margin {margin:g}", RECLASSIFIED)
+    made = {*STACKS, *REFERENCES.values(), *(f"sum of {plural}" for plural in SCALES.values())}
+    made |= {f"{name}, sum of z-scores" for name in blends} | {f"{model}, {rule}" for model in models for rule in rules}
+    taken = [model for model in models if model in made]
+    if taken:
+        raise MetricError(
+            f"there are scores of {taken}, but we call a ranking of our own so: rename the column of the given "
+            "scores, or the ranker"
+        )
+
+
 def blended_rankings(scores: pd.DataFrame, named: Mapping[str, Sequence[str]]) -> dict[str, pd.DataFrame]:
     """Sums of models' scores: of all models, one for each common scale, unless there is one; and those named.
 
@@ -130,13 +157,14 @@ def ruled_rankings(scores: pd.DataFrame, model: str, lists: np.ndarray, margin: 
     own = scores_of(scores, model)
     probabilities = blend(scores, [model], "probability")
     here = pool_rules.lists_with_product(own)
+    once, best, once_all_splits = RULES
     ruled = {
-        "keep-once": pool_rules.keep_once(own, here),
-        "best query only": pool_rules.best_query_only(own),
+        once: pool_rules.keep_once(own, here),
+        best: pool_rules.best_query_only(own),
         f"margin {margin:g}": pool_rules.beat_by_margin(probabilities, margin),
     }
     if (lists != here).any():
-        ruled["keep-once all splits"] = pool_rules.keep_once(own, lists)
+        ruled[once_all_splits] = pool_rules.keep_once(own, lists)
     return {f"{model}, {rule}": kept for rule, kept in ruled.items()}
 
 
@@ -172,16 +200,16 @@ def fitted_rankings(
     if len(models) > 1:
         features = stack_features(scores, models).to_numpy()
         with_lists = stack_features(scores.assign(lists=lists), models, extra=("lists",)).to_numpy()
+        weighted, classifier, lambdarank, counted = STACKS
         found[FITTED] = {
-            "weighted sum of log-odds": weigh_out_of_fold(scores, answers, models, "logit", *how),
-            "LightGBM classifier": stack_out_of_fold(scores, answers, features, "classifier", *how),
-            "LambdaRank": stack_out_of_fold(scores, answers, features, "lambdarank", *how),
+            weighted: weigh_out_of_fold(scores, answers, models, "logit", *how),
+            classifier: stack_out_of_fold(scores, answers, features, "classifier", *how),
+            lambdarank: stack_out_of_fold(scores, answers, features, "lambdarank", *how),
         }
-        counted = stack_out_of_fold(scores, answers, with_lists, "lambdarank", *how)
-        found[LEAK]["LambdaRank, list counts"] = counted
+        found[LEAK][counted] = stack_out_of_fold(scores, answers, with_lists, "lambdarank", *how)
     for ranker, (candidates, columns) in vectors.items():
         fit = stack_out_of_fold(candidates, answers, columns, "default_classifier", *how)
-        found[LEAK][f"{ranker}, re-classified vectors"] = fit
+        found[LEAK][f"{ranker}, {RECLASSIFIED}"] = fit
     rankings = {kind: {name: fit.scores for name, fit in fits.items()} for kind, fits in found.items()}
     fits = [{"ranking": n, **fit.summarise(answers)} for fits in found.values() for n, fit in fits.items()]
     return rankings, pd.DataFrame(fits, columns=FIT_COLUMNS)

@@ -180,6 +180,11 @@ def test_answers_keep_all_six(tmp_path: Path) -> None:
     [
         ('{"x": [1]}', "Wanted {query_id"),
         ("[1]", "Wanted {query_id"),
+        ('{"1": "123"}', r'the answers of query 1 are "123"\. Wanted {query_id'),
+        ('{"1": [3.7]}', r"the answers of query 1 are \[3.7\]\. Wanted {query_id"),
+        ('{"1": [true]}', r"the answers of query 1 are \[true\]\. Wanted {query_id"),
+        ('{"1": ["3"]}', r'the answers of query 1 are \["3"\]\. Wanted {query_id'),
+        ('{"1.5": [3]}', "Wanted {query_id"),
         ('{"1": []}', "1 queries have no answer, first 1"),
     ],
 )
@@ -187,6 +192,13 @@ def test_bad_answers_are_refused(tmp_path: Path, content: str, message: str) -> 
     (tmp_path / "valid_answer.json").write_text(content)
     with pytest.raises(DatasetError, match=message):
         AnswersFile(str(tmp_path / "valid_answer.json")).load()
+
+
+def test_a_csv_keeps_text_that_looks_like_nothing(tmp_path: Path) -> None:
+    table = pd.DataFrame({"ranking": ["null", "nan", "NA", "None"], "over_folds": [0.5, np.nan, 1.0, np.nan]})
+    file = CsvFile(str(tmp_path / "comparison.csv"))
+    file.save(table)
+    pd.testing.assert_frame_equal(file.load(), table)
 
 
 @pytest.mark.parametrize("content", ["category_id\tcategory_name\n0\ta\n2\tb\n", "category_id\tcategory_name\n", ""])

@@ -163,3 +163,17 @@ def test_chunks_of_different_cuts_are_refused(tmp_path: Path) -> None:
         list_them({**three, "chunk_000": two["chunk_000"]})
     with pytest.raises(ExamplesError, match=r"cut into 3 chunks of t\.tsv, \d+ bytes, chunks\.train is 2"):
         list_them({name: three[name] for name in ("chunk_000", "chunk_001")})
+
+
+def test_a_candidate_that_stands_in_two_chunks_is_refused(tmp_path: Path) -> None:
+    rows = [make_row(product, query_id=product // 10, query=f"query {product // 10}") for product in [*range(60), 3]]
+    tsv = tsv_of(tmp_path / "t.tsv", *rows)
+    chunks = [Chunk("valid", number, 3) for number in range(3)]
+    made = [ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), chunk) for chunk in chunks]
+    tables = [ds.dataset(tables[kind]) for tables in made for kind in ("products", "pairs")]
+    with pytest.raises(
+        ExamplesError,
+        match=r"1 candidates of valid stand in two chunks, first query 0, product 3 in valid\.chunk_000 and "
+        r"valid\.chunk_002\. Keep one row of each",
+    ):
+        list_examples_of(chunks, ("products", "pairs"))(ds.dataset(pa.table({})), *tables)

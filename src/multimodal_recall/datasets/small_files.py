@@ -30,6 +30,13 @@ class JsonFile(WholeDataset[Any, Any]):
         return JSONPreview(json.dumps(self.load()))
 
 
+def _whole_numbers(query: str, right: Any) -> list[int]:
+    """The answers of a query, as they are."""
+    if not isinstance(right, list) or any(type(product) is not int for product in right):
+        raise TypeError(f"the answers of query {query} are {json.dumps(right)[:120]}")
+    return right
+
+
 class AnswersFile(JsonFile):
     """``{split}_answer.json``: ``{query_id: [product_id, ...]}``, ids as whole numbers.
 
@@ -39,7 +46,7 @@ class AnswersFile(JsonFile):
 
     def _read(self, path: Path) -> dict[int, list[int]]:
         try:
-            answers = {int(query): [int(product) for product in right] for query, right in super()._read(path).items()}
+            answers = {int(query): _whole_numbers(query, right) for query, right in super()._read(path).items()}
         except (AttributeError, TypeError, ValueError) as error:
             raise DatasetError(f"{path}: {error}. Wanted {{query_id: [product_id, ...]}} with whole numbers") from error
         empty = [query for query, right in answers.items() if not right]
@@ -84,13 +91,13 @@ class LabelsFile(WholeDataset[list[str], list[str]]):
 
 
 class CsvFile(WholeDataset[pd.DataFrame, pd.DataFrame]):
-    """A pandas table as CSV without index."""
+    """A pandas table as CSV without index; an empty cell is a missing value, and any text is itself."""
 
     def _write(self, path: Path, data: pd.DataFrame) -> None:
         data.to_csv(path, index=False)
 
     def _read(self, path: Path) -> pd.DataFrame:
-        return pd.read_csv(path)
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])  # pandas would take a label "null" for none
 
     def preview(self, rows: int = 10) -> TablePreview:
         """The first rows, for kedro-viz."""
@@ -98,7 +105,9 @@ class CsvFile(WholeDataset[pd.DataFrame, pd.DataFrame]):
 
 
 class SubmissionFile(CsvFile):
-    """The official submission: ``query-id,product1,...,product5``, whole numbers.
+    """The official submission: ``query-id,product1,...,product5``, whole numbers; loads as nullable integers.
+
+    A query with fewer than five candidates has empty cells after its products.
 
     Raises:
         DatasetError: If the header is another one, or a line has not six fields.
@@ -111,12 +120,13 @@ class SubmissionFile(CsvFile):
                 raise DatasetError(f"{path}: the first line is {header[:120]!r}. Wanted the header {','.join(COLUMNS)}")
             for number, line in enumerate(file, start=2):
                 fields = line.rstrip("\r\n").split(",")
-                if len(fields) != len(COLUMNS) or not all(map(str.isdigit, fields)):
+                filled = line.rstrip("\r\n,").split(",")
+                if len(fields) != len(COLUMNS) or len(filled) < 2 or not all(map(str.isdigit, filled)):
                     raise DatasetError(
                         f"{path}: line {number} is {line[:120]!r}. Wanted a query id and {len(COLUMNS) - 1} "
                         "product ids, whole numbers with commas between"
                     )
-        return super()._read(path)
+        return pd.read_csv(path, dtype="Int64")  # of empty cells and whole numbers pandas would make floats
 
 
 class HtmlFile(WholeDataset[str, str]):

@@ -26,9 +26,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 logger = logging.getLogger(__name__)
 
-RANDOM_ORDER = "random order"
-REFERENCES = {"random": RANDOM_ORDER, "noun_alone": "noun alone", "truth": "generator's truth"}
-
 
 def score_candidates(model: Any, examples: dict[str, ChunkTables], options: RerankOptions) -> pa.Table:
     """Score every candidate of a split: chunk by chunk, and again in the light of its query's other candidates.
@@ -128,6 +125,9 @@ def gather_scores_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
         Args:
             options: Which models are wanted.
             scores: Of each ranker; then the table of given scores, where there is one.
+
+        Raises:
+            MetricError: As ``join_scores`` and ``refuse_taken_names``.
         """
         tables = {
             name: rankings.scores_of(table.to_table().to_pandas(), "score").rename(columns={"score": name})
@@ -139,6 +139,7 @@ def gather_scores_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
         options.check_models(rankings.models_of(joined))
         if options.models is not None:
             joined = joined[[*rankings.IDS, *options.models]]
+        rankings.refuse_taken_names(joined, options.blends, options.margin)
         return pa.Table.from_pandas(joined, preserve_index=False).replace_schema_metadata()
 
     return gather_scores
@@ -289,11 +290,12 @@ def measure_rankings_of(split: str) -> Callable[..., pa.Table]:
         named = {(name, rankings.LEAK_FREE): rankings.scores_of(scores, name) for name in models}
         if references is None:
             chance = np.random.default_rng([*split.encode()]).random(len(scores))
-            named[RANDOM_ORDER, rankings.LEAK_FREE] = scores[rankings.IDS].assign(score=chance)
+            named[rankings.RANDOM_ORDER, rankings.LEAK_FREE] = scores[rankings.IDS].assign(score=chance)
         else:
             table = references.to_table(filter=ds.field("split") == split).to_pandas()
             named |= {
-                (name, rankings.LEAK_FREE): rankings.scores_of(table, column) for column, name in REFERENCES.items()
+                (name, rankings.LEAK_FREE): rankings.scores_of(table, column)
+                for column, name in rankings.REFERENCES.items()
             }
         for made in (blends, *([fitted] if fitted is not None else [])):
             named |= dict(iter(made.to_table().to_pandas().groupby(["ranking", "kind"], sort=False)))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
@@ -144,8 +145,8 @@ def list_examples_of(chunks: list[Chunk], kinds: tuple[str, ...]) -> Callable[..
             tables: Of each chunk in turn.
 
         Raises:
-            ExamplesError: If a chunk's tables were not made from the same pairs, or the chunks not from the same cut of
-                the same file.
+            ExamplesError: If a chunk's tables were not made from the same pairs, the chunks not from the same cut of
+                the same file, or a candidate stands in two chunks.
         """
         by_chunk = zip(*[iter(tables)] * len(kinds), strict=True)
         listed = {
@@ -153,6 +154,8 @@ def list_examples_of(chunks: list[Chunk], kinds: tuple[str, ...]) -> Callable[..
             for chunk, of_chunk in zip(chunks, by_chunk, strict=True)
         }
         check_origins(chunks, listed)
+        if chunks[0].split != "train":
+            check_lists(chunks, [listed[chunk.name]["pairs"] for chunk in chunks])
         logger.info("%s: %d rows of its file were left out", chunks[0].split, rejected.count_rows())
         return listed
 
@@ -182,3 +185,19 @@ def check_origins(chunks: list[Chunk], listed: dict[str, dict[str, ds.Dataset]])
         )
     if problems:
         raise ExamplesError("\n".join(problems))
+
+
+def check_lists(chunks: list[Chunk], pairs: list[ds.Dataset]) -> None:
+    """Refuse a candidate that stands in two chunks, where ingest, which sees one at a time, cannot see it."""
+    ids = ["query_id", "product_id"]
+    tables = (table.to_table(columns=ids).to_pandas() for table in pairs)
+    candidates = pd.concat(tables, keys=[chunk.namespace for chunk in chunks])
+    twice = candidates[candidates.duplicated(ids)]
+    if len(twice):
+        query, product = twice.iloc[0]
+        places = candidates.index[(candidates == [query, product]).all(axis=1)].get_level_values(0)
+        raise ExamplesError(
+            f"{len(twice)} candidates of {chunks[0].split} stand in two chunks, first query {query}, product {product} "
+            f"in {' and '.join(places)}. Keep one row of each in the file (kedro check names them) and cut it anew: "
+            "kedro run --pipelines=ingest"
+        )
