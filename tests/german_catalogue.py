@@ -97,7 +97,7 @@ def main(words: list[str] | None = None) -> None:
     if not (project / "conf/base").is_dir():
         arguments.error(f"{project} has no conf/base: name the folder of a project")
     if there := [str(project / folder) for folder in (RAW, CONF) if (project / folder).exists()]:
-        arguments.error(f"{' and '.join(there)} exists already, and nothing is overwritten: move or remove it first")
+        arguments.error(f"already there: {', '.join(there)}. Nothing is overwritten: move or remove it first")
     for folder, write in ((RAW, write_tables), (CONF, write_environment)):
         with written_whole(project / folder) as unfinished:
             write(unfinished)

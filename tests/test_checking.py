@@ -90,7 +90,7 @@ def test_the_example_says_what_to_run_next_and_overwrites_nothing(
     shutil.rmtree(project / "conf/mine")
     with pytest.raises(SystemExit):
         main([str(project)])
-    assert f"{project / RAW} exists already, and nothing is overwritten" in capsys.readouterr().err
+    assert f"already there: {project / RAW}. Nothing is overwritten" in capsys.readouterr().err
     assert not (project / "conf/mine").exists()
     assert all(path.read_bytes() == tables[path] for path in (project / RAW).iterdir())
 
