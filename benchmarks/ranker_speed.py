@@ -1,7 +1,8 @@
 """Training and scoring speed of each ranker of ``conf/base``, beside the same ranker run once a pair.
 
 A batch of ours holds each query and product once, however many pairs they stand in; the straightforward way hands a
-pair its own copy of both. Same weights, same padding, same loss: what differs is how often the towers run.
+pair its own copy of both. Same weights, same padding, same loss of pairs (to an in-batch loss, a copy is one more
+product): what differs is how often the towers run.
 """
 
 import time

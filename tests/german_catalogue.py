@@ -1,10 +1,25 @@
-"""A catalogue as one's own would be: parquet tables, features 512 wide and of both signs, 7 labels, German queries."""
+"""A catalogue as one's own would be: parquet tables, features 512 wide and of both signs, 7 labels, German queries.
 
+python -m tests.german_catalogue    # writes it and its environment into this project, and says what to run next
+"""
+
+import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from multimodal_recall.datasets.writing import written_whole
+
+PROJECT = Path(__file__).parents[1]
+RAW, CONF = Path("data/01_raw/mine"), Path("conf/mine")
+COMMANDS = (
+    f"kedro write-tsv {RAW}/train.parquet {RAW}/train.tsv",
+    f"kedro write-tsv {RAW}/valid.parquet {RAW}/valid.tsv",
+    "kedro check --env=mine",
+    "kedro run --env=mine",
+)
 
 LABELS = ["Schuhe", "Kleider", "Jacken und Mäntel", "Mützen", "Gürtel", "Handtaschen", "Möbel"]
 NOUNS = ("Stiefel", "Röcke", "Mäntel", "Mützen", "Gürtel", "Rucksäcke", "Stühle")
@@ -59,9 +74,35 @@ def write_tables(folder: Path) -> None:
         found = products(10_000 + 100 * query_id, kinds, seed=0).assign(query_id=query_id, query=query_of(*kinds[0]))
         answers[query_id] = found["product_id"][(kinds == kinds[0]).all(axis=1)].tolist()
         lists.append(found)
-    folder.mkdir(parents=True)
+    folder.mkdir()
     train.to_parquet(folder / "train.parquet")
     pd.concat(lists).to_parquet(folder / "valid.parquet")
     (folder / "valid_answer.json").write_text(json.dumps(answers))
     lines = ["category_id\tcategory_name", *(f"{number}\t{name}" for number, name in enumerate(LABELS))]
     (folder / "multimodal_labels.txt").write_text("\n".join(lines))
+
+
+def write_environment(folder: Path) -> None:
+    """Write ``globals.yml`` and ``parameters.yml``."""
+    folder.mkdir()
+    (folder / "globals.yml").write_text(GLOBALS)
+    (folder / "parameters.yml").write_text(PARAMETERS)
+
+
+def main(words: list[str] | None = None) -> None:
+    """Write catalogue and environment, and print the commands to run next."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("project", nargs="?", type=Path, default=PROJECT, help="folder of a project; default: this")
+    project = arguments.parse_args(words).project
+    if not (project / "conf/base").is_dir():
+        arguments.error(f"{project} has no conf/base: name the folder of a project")
+    if there := [str(project / folder) for folder in (RAW, CONF) if (project / folder).exists()]:
+        arguments.error(f"already there: {', '.join(there)}. Nothing is overwritten: move or remove it first")
+    for folder, write in ((RAW, write_tables), (CONF, write_environment)):
+        with written_whole(project / folder) as unfinished:
+            write(unfinished)
+    print(f"written: {project / RAW}, {project / CONF}. Next, in {project}:", *COMMANDS, sep="\n  ")
+
+
+if __name__ == "__main__":
+    main()

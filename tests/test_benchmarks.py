@@ -10,7 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from benchmarks import made_up, straightforward
+from benchmarks import __main__ as command
+from benchmarks import experiments, made_up, ranker_speed, straightforward
 from benchmarks.__main__ import run_side
 from benchmarks.experiments import (
     READERS,
@@ -34,6 +35,7 @@ from multimodal_recall.blending import blend
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.metrics import MEASURES, measure_queries, ndcg_at_5
+from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.language_model import QueryVectors, new_albert, train_tokenizer
 from multimodal_recall.models.losses import IN_BATCH_LOSSES
 from multimodal_recall.models.ranker import build_ranker
@@ -130,8 +132,8 @@ def test_growth_times_a_stage_of_a_project_of_its_own(tmp_path: Path, monkeypatc
 
 
 def test_the_file_writer_says_what_it_wrote(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.made_up", str(tmp_path / "a" / "train.tsv"), "--rows=30"]
-    finished = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    words = [sys.executable, "-m", "benchmarks.made_up", str(tmp_path / "a" / "train.tsv"), "--rows=30"]
+    finished = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True)
     assert "30 rows" in finished.stdout
     assert len((tmp_path / "a" / "train.tsv").read_bytes().splitlines()) == 31
 
@@ -142,8 +144,8 @@ def test_queries_are_distinct_and_as_long_as_official_ones() -> None:
     assert 3 < np.mean([len(query.split()) for query in queries]) < 5
 
 
-@pytest.mark.parametrize("name", ["two_tower", "siamese", "concat_query"])
-def test_a_ranker_scores_and_learns_the_same_once_a_pair(name: str) -> None:
+def alike_once_a_pair(name: str) -> tuple[Objective, Batch, Batch]:
+    """An untrained ranker of ``conf/base``, a batch in which products and queries stand in several pairs, its copy."""
     random, options = np.random.default_rng(0), base_rankers()[name]
     arrays = replace(made_up_chunk(random, products=12), max_boxes=options.max_boxes)
     pairs = training_pairs(arrays, replace(options, batch_size=40), random)
@@ -152,7 +154,44 @@ def test_a_ranker_scores_and_learns_the_same_once_a_pair(name: str) -> None:
     objective = Objective(build_ranker(options, SIZES), options).eval()
     each = once_a_pair(batch)
     assert len(each.word_ids) == len(each.box_mask) == len(pairs.relevance) > len(batch.word_ids)
+    return objective, batch, each
+
+
+@pytest.mark.parametrize("name", ["two_tower", "siamese", "concat_query"])
+def test_a_ranker_scores_the_same_once_a_pair(name: str) -> None:
+    objective, batch, each = alike_once_a_pair(name)
     torch.testing.assert_close(objective.ranker(each), objective.ranker(batch), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["two_tower", "concat_query"])  # to an in-batch loss, a copy is one more product
+def test_a_ranker_learns_the_same_once_a_pair(name: str) -> None:
+    objective, *batches = alike_once_a_pair(name)
+    losses = [objective(batch) for batch in batches]
+    torch.testing.assert_close(*losses, atol=1e-6, rtol=1e-4)
+    trained = [weight for weight in objective.parameters() if weight.requires_grad]
+    ours, theirs = (torch.autograd.grad(loss.mean(), trained, materialize_grads=True) for loss in losses)
+    assert max(gradient.abs().max() for gradient in ours) > 1e-2
+    torch.testing.assert_close(theirs, ours, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["two_tower", "siamese"])
+def test_the_speed_of_both_sides_is_measured_and_printed(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = replace(base_rankers()[name], batch_size=8)
+    monkeypatch.setattr(ranker_speed, "CANDIDATES", 40)
+    monkeypatch.setattr(ranker_speed, "SCORED_PAIRS", 15)
+    monkeypatch.setattr(command, "base_rankers", lambda: {name: small})
+    monkeypatch.setattr(command, "made_up_chunk", lambda random: made_up_chunk(random, products=12))
+    command.print_rankers(repeats=1)
+    heads, row = capsys.readouterr().out.splitlines()
+    assert heads.startswith("ranker ")
+    assert row.startswith(f"{name} ")
+    values = [float(value.rstrip("x").replace(",", "")) for value in row.split()[1:]]
+    ours, other, ratio, seconds, other_seconds, _ = values
+    assert min(ours, other) > 1
+    assert ratio == pytest.approx(ours / other, rel=0.1, abs=0.1)  # both are rounded
+    assert 0 <= min(seconds, other_seconds) <= max(seconds, other_seconds) < 60
 
 
 def test_experiments_train_on_saved_examples(finished_project: Path, tmp_path: Path) -> None:
@@ -172,6 +211,25 @@ def test_experiments_train_on_saved_examples(finished_project: Path, tmp_path: P
     readers = pd.concat([table.set_axis([f"{reader}, {pairs}"]) for reader in READERS for pairs in (10, 100)])
     save(plot_attention(readers, "shop"), tmp_path / "plot.svg")
     assert "transformer" in (tmp_path / "plot.svg").read_text()
+
+
+def test_lstms_and_transformers_are_compared(
+    finished_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tiny(name: str, **changes: object) -> RankerOptions:
+        assert name == "two_tower"
+        return RankerOptions(TwoTowerOptions(word_state=8, image_state=8, head_state=8), **changes)
+
+    monkeypatch.setattr(experiments, "ranker_group", tiny)
+    monkeypatch.setattr(experiments, "SHARES", (0.5, 1.0))
+    table = experiments.attention(load(finished_project, "base"), seeds=[0], seconds=0.01, pairs=40)
+    assert table.index.tolist() == ["lstm, 20", "transformer, 20", "lstm, 40", "transformer, 40"]
+    assert (table["pairs"] == table["epochs"] * [20, 20, 40, 40]).all()  # in-batch: the right ones alone
+    assert set(table["rate"]) <= set(map(str, experiments.RATES))
+    assert (table["testA low"] < table["testA high"]).all()
+    assert "pairs/s" in capsys.readouterr().out
+    axes = plot_attention(table, "shop").axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["20", "40"]
 
 
 def test_rankers_pairs_and_seed_ensembles_are_measured() -> None:

@@ -14,10 +14,9 @@ from kedro.framework.cli.cli import KedroCLI
 
 from multimodal_recall.datasets.official_rows import COLUMNS
 from tests.conftest import SMALL, copy_project, run_project
-from tests.german_catalogue import GLOBALS, PARAMETERS, write_tables
+from tests.german_catalogue import COMMANDS, PARAMETERS, RAW, main
 from tests.test_whole_run import load
 
-RAW = Path("data/01_raw/mine")
 BOXES, FEATURES, QUERY = (COLUMNS.index(name) for name in ("boxes", "features", "query"))
 Kedro = Callable[..., Result]
 
@@ -36,15 +35,12 @@ def kedro_of(project: Path) -> Kedro:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with the catalogue's tables, its TSVs and its environment."""
     project = copy_project(tmp_path_factory.mktemp("mine"))
-    write_tables(project / RAW)
-    (project / "conf/mine").mkdir()
-    (project / "conf/mine/globals.yml").write_text(GLOBALS)
-    (project / "conf/mine/parameters.yml").write_text(PARAMETERS)
+    main([str(project)])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         patch.setenv("DO_NOT_TRACK", "1")
-        for split in ("train", "valid"):
-            result = kedro_of(project)("write-tsv", f"{RAW}/{split}.parquet", f"{RAW}/{split}.tsv")
+        for command in COMMANDS[:2]:
+            result = kedro_of(project)(*command.split()[1:])
             assert result.exit_code == 0, result.output
     return project
 
@@ -78,6 +74,25 @@ def spoil(split: str, row: int, column: int, value: bytes) -> None:
 
 def field(split: str, row: int, column: int) -> bytes:
     return (RAW / f"{split}.tsv").read_bytes().split(b"\n")[row].split(b"\t")[column]
+
+
+def test_the_example_says_what_to_run_next_and_overwrites_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "project"
+    with pytest.raises(SystemExit):
+        main([str(project)])
+    assert "has no conf/base: name the folder of a project" in capsys.readouterr().err
+    (project / "conf/base").mkdir(parents=True)
+    main([str(project)])
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()[1:]] == list(COMMANDS)
+    tables = {path: path.read_bytes() for path in project.rglob("*.*") if path.is_file()}
+    shutil.rmtree(project / "conf/mine")
+    with pytest.raises(SystemExit):
+        main([str(project)])
+    assert f"already there: {project / RAW}. Nothing is overwritten" in capsys.readouterr().err
+    assert not (project / "conf/mine").exists()
+    assert all(path.read_bytes() == tables[path] for path in (project / RAW).iterdir())
 
 
 def test_a_sound_catalogue_is_described(kedro: Kedro) -> None:

@@ -54,7 +54,7 @@ ELSEWHERE = {
     "kedro viz run": "tests/test_viz.py::test_kedro_viz_serves_the_same_lineage",
     "python -m benchmarks": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",
     "python -m benchmarks --only rankers": (
-        "tests/test_benchmarks.py::test_a_ranker_scores_and_learns_the_same_once_a_pair"
+        "tests/test_benchmarks.py::test_the_speed_of_both_sides_is_measured_and_printed"
     ),
     "python -m benchmarks.growth": "tests/test_benchmarks.py::test_growth_times_a_stage_of_a_project_of_its_own",
     "python -m benchmarks.kill --kills 21": "tests/test_kill.py::test_a_killed_run_resumes_to_the_same_bits",

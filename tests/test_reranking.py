@@ -2,13 +2,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from multimodal_recall.models.batch import ChunkArrays
+from multimodal_recall import reranking
+from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.reranking import (
     candidate_lists,
     first_distances,
     k_reciprocal_distances,
     rerank,
+    score_smoothed,
     smooth,
     smooth_boxes,
 )
@@ -84,16 +87,16 @@ def test_boxes_are_smoothed_over_the_candidates_of_their_query_alone(most: int |
     arrays, pairs = replace(make_arrays(), max_boxes=most), make_pairs()
     smoothed, moved = smooth_boxes(arrays, pairs, LISTS)
     assert len(set(pairs.product_rows)) < len(set(moved.product_rows)) == 20
-    np.testing.assert_array_equal(moved.query_rows, pairs.query_rows)
+    np.testing.assert_array_equal(moved.query_rows, pairs.query_rows[np.concatenate(LISTS)])
+    starts = np.cumsum([0, *map(len, LISTS)])
 
     def boxes_of(arrays: ChunkArrays, product: int) -> slice:
         start = arrays.box_counts[:product].sum()
         return slice(start, start + min(arrays.box_counts[product], most or 99))
 
-    for rows in LISTS:
-        before, after = (
-            [boxes_of(a, p) for p in found.product_rows[rows]] for a, found in ((arrays, pairs), (smoothed, moved))
-        )
+    for start, rows in zip(starts, LISTS, strict=False):
+        before = [boxes_of(arrays, product) for product in pairs.product_rows[rows]]
+        after = [boxes_of(smoothed, product) for product in moved.product_rows[start : start + len(rows)]]
         given, found = (
             np.concatenate([a.features[boxes] for boxes in of]) for a, of in ((arrays, before), (smoothed, after))
         )
@@ -108,10 +111,45 @@ def test_lists_of_one_box_are_scored_as_before() -> None:
     alone = arrays.take_products(np.arange(12))
     alone = replace(alone, max_boxes=1)
     ranker = make_ranker()
-    smoothed = ranker.score(*smooth_boxes(alone, pairs, np.split(np.arange(20), 20)))
+    smoothed = score_smoothed(ranker, alone, pairs, np.split(np.arange(20), 20))
     np.testing.assert_allclose(smoothed, ranker.score(alone, pairs), atol=1e-6)
-    together = ranker.score(*smooth_boxes(alone, pairs, [np.arange(20)]))
+    together = score_smoothed(ranker, alone, pairs, [np.arange(20)])
     assert np.abs(together - smoothed).max() > 1e-4
+
+
+@pytest.mark.parametrize("most", [1, 7, 9, 20])
+def test_lists_are_smoothed_block_by_block_as_if_at_once(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays, pairs, ranker, copied = make_arrays(), make_pairs(), make_ranker(), []
+    smoothed, moved = smooth_boxes(arrays, pairs, LISTS)
+    whole = np.empty(20, np.float32)
+    whole[np.concatenate(LISTS)] = ranker.score(smoothed, moved)
+
+    def watched(arrays: ChunkArrays, pairs: Pairs, lists: list[np.ndarray]) -> tuple[ChunkArrays, Pairs]:
+        copied.append(sum(map(len, lists)))
+        return smooth_boxes(arrays, pairs, lists)
+
+    monkeypatch.setattr(reranking, "smooth_boxes", watched)
+    np.testing.assert_allclose(score_smoothed(ranker, arrays, pairs, LISTS, most), whole, atol=1e-6)
+    assert sum(copied) == 20
+    assert max(copied) <= max(most, *map(len, LISTS))
+    assert len(copied) == {1: len(LISTS), 20: 1}.get(most, len(copied))
+
+
+def test_a_long_list_is_compared_in_row_blocks_as_if_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given boxes that stand in the list several times: their distances are equal
+    features = np.tile(np.random.default_rng(0).random((25, 10)), (3, 1)).astype(np.float16)
+    whole = smooth(features)
+    for boxes in (1, 7, 74, 75):
+        monkeypatch.setattr(reranking, "COMPARED_BOXES", boxes)
+        np.testing.assert_allclose(smooth(features), whole, atol=1e-6)
+
+
+def test_memory_grows_with_the_boxes_of_a_list_and_not_with_their_square() -> None:
+    features = np.random.default_rng(0).random((4096, 4)).astype(np.float16)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        smooth(features)
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert largest < 4096 * 4096 * 4 / 2  # bytes of half of all distances
 
 
 @pytest.mark.parametrize(("k1", "k2", "kept"), [(20, 6, 0.3), (6, 3, 0.3), (5, 1, 0.0)])

@@ -151,10 +151,11 @@ class RerankOptions:
 
     smooth_boxes: bool = True
     """Whether the ranker also scores the candidates with box features that are mixed with their nearest ones among all
-    boxes of the query's candidates (twelfth place). Scores every candidate a second time."""
+    boxes of the query's candidates (twelfth place). Scores every candidate a second time; the box features of the split
+    are in memory then, and copies of those of some 4,096 candidates, or of the longest list where that is longer."""
     k_reciprocal: bool = True
     """Whether the candidates are also ranked anew by the neighbours that they share with the query (WST); not for a
-    ranker that has no product vectors."""
+    ranker that has no product vectors. The box features of the split are in memory then."""
 
 
 @dataclass(frozen=True, config=STRICT)

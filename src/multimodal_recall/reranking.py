@@ -3,14 +3,20 @@
 No other query's list is read, so that neither uses the leak. A loop goes over the queries, never over their rows.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from more_itertools import constrained_batches
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
-from multimodal_recall.progress import track
+from multimodal_recall.models.ranker import SCORED_PAIRS, Ranker
+from multimodal_recall.progress import bar, track
 
 OWN, NEAREST, SECOND = 0.7, 0.2, 0.1
 """Shares of a box, its nearest and its second nearest box in the smoothed feature (twelfth place)."""
+COMPARED_BOXES = 512
+"""Boxes whose distances to all boxes of their list are held at once."""
 K1, K2, KEPT = 20, 6, 0.3
 """Neighbours that are compared, neighbours that are averaged, and the share of the first distance (WST)."""
 
@@ -26,27 +32,49 @@ def candidate_lists(query_ids: np.ndarray, product_ids: np.ndarray) -> list[np.n
     return np.split(order, np.flatnonzero(np.diff(query_ids[order])) + 1)
 
 
-def smooth_boxes(arrays: ChunkArrays, pairs: Pairs, lists: list[np.ndarray]) -> tuple[ChunkArrays, Pairs]:
+def score_smoothed(
+    ranker: Ranker, arrays: ChunkArrays, pairs: Pairs, lists: list[np.ndarray], most: int = SCORED_PAIRS
+) -> np.ndarray:
+    """Score candidates with smoothed box features; see ``smooth_boxes``.
+
+    Args:
+        ranker: What scores them.
+        arrays: What holds the candidates.
+        pairs: The candidates (n,).
+        lists: See ``candidate_lists``.
+        most: Candidates whose boxes are copied at once: as many lists as hold no more, or one longer list.
+
+    Returns:
+        (n,) scores.
+    """
+    scores = np.empty(len(pairs.query_rows), np.float32)
+    with bar("smoothed boxes", len(scores), "candidates") as shown:
+        for block in constrained_batches(lists, most, strict=False):
+            rows = np.concatenate(block)
+            scores[rows] = ranker.score(*smooth_boxes(arrays, pairs, block))
+            shown.advance(len(rows))
+    return scores
+
+
+def smooth_boxes(arrays: ChunkArrays, pairs: Pairs, lists: Sequence[np.ndarray]) -> tuple[ChunkArrays, Pairs]:
     """Draw the box features of each query's candidates towards their nearest ones of the same list (twelfth place).
 
     Args:
         arrays: What holds the candidates.
         pairs: The candidates (n,).
-        lists: See ``candidate_lists``.
+        lists: Some of those of ``candidate_lists``.
 
     Returns:
-        Arrays in which each candidate has a product of its own, since a product is smoothed otherwise in each list; and
-        the candidates in these, in the same order. Boxes beyond ``max_boxes`` are left out; the others are held once
-        for each list that they stand in.
+        Arrays in which each candidate of the lists has a product of its own, since a product is smoothed otherwise in
+        each list; and these candidates, list after list. Boxes beyond ``max_boxes`` are left out; the others are held
+        once for each list that they stand in.
     """
-    order = np.concatenate(lists)
-    own = arrays.take_products(pairs.product_rows[order])
-    last = np.cumsum([len(rows) for rows in lists]) - 1
+    rows = np.concatenate(lists)
+    own = arrays.take_products(pairs.product_rows[rows])
+    last = np.cumsum([len(candidates) for candidates in lists]) - 1
     for boxes in np.split(own.features, np.cumsum(own.box_counts)[last[:-1]]):  # views
         boxes[:] = smooth(boxes)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return own, pairs._replace(product_rows=place)
+    return own, pairs.take(rows)._replace(product_rows=np.arange(len(rows)))
 
 
 def smooth(features: np.ndarray) -> np.ndarray:
@@ -62,11 +90,16 @@ def smooth(features: np.ndarray) -> np.ndarray:
     """
     given = torch.from_numpy(features).float()
     squares = given.square().sum(dim=1)
-    distances = squares[:, None] + squares - 2 * given @ given.T
-    found = distances.fill_diagonal_(torch.inf).topk(min(2, max(len(given) - 1, 0)), largest=False).indices
-    itself = torch.arange(len(given))[:, None].expand(-1, 2 - found.shape[1])
-    nearest, second = torch.cat([found, itself], dim=1).unbind(dim=1)
-    return (OWN * given + NEAREST * given[nearest] + SECOND * given[second]).numpy()
+    mixed = torch.empty_like(given)
+    for rows in torch.arange(len(given)).split(COMPARED_BOXES):
+        distances = squares[rows, None] + squares
+        distances -= 2 * given[rows] @ given.T
+        distances[torch.arange(len(rows)), rows] = torch.inf
+        found = distances.topk(min(2, max(len(given) - 1, 0)), largest=False).indices
+        itself = rows[:, None].expand(-1, 2 - found.shape[1])
+        nearest, second = torch.cat([found, itself], dim=1).unbind(dim=1)
+        mixed[rows] = OWN * given[rows] + NEAREST * given[nearest] + SECOND * given[second]
+    return mixed.numpy()
 
 
 def rerank(

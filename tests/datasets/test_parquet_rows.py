@@ -1,3 +1,4 @@
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from kedro.io import DatasetError
+from rich.console import Console
 
+from multimodal_recall import progress
 from multimodal_recall.datasets.official_rows import encode_row
 from multimodal_recall.datasets.parquet_rows import ParquetRows
 from tests.conftest import make_row
@@ -55,6 +58,20 @@ def test_arrays_of_fixed_length_in_half_precision(tmp_path: Path) -> None:
     pq.write_table(table.set_column(table.schema.names.index("features"), "features", features), tmp_path / "t.parquet")
     for row, given in zip(ParquetRows(tmp_path / "t.parquet"), ROWS, strict=True):
         np.testing.assert_array_equal(row.features, given.features[:1].astype(np.float16).astype(np.float32))
+
+
+def test_a_bar_counts_the_rows_of_all_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table_of().to_parquet(tmp_path / "t.parquet")
+    written = StringIO()
+    console = Console(file=written, force_terminal=True, width=100, height=30)
+    monkeypatch.setattr(progress, "get_console", lambda: console)
+    monkeypatch.setattr(progress, "SHOWN_AFTER", 0.0)
+    for place, _ in enumerate(ParquetRows(tmp_path / "t.parquet")):
+        if place == 2:  # the rows before it are done
+            progress.DISPLAY.progress.refresh()
+    assert "read t.parquet" in written.getvalue()
+    assert "/3" in written.getvalue()
+    assert progress.DISPLAY.progress is None
 
 
 @pytest.mark.parametrize(

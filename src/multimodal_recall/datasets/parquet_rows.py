@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from kedro.io import DatasetError
 
 from multimodal_recall.datasets.official_rows import OfficialRow
+from multimodal_recall.progress import bar
 
 ROWS_PER_BATCH = 256  # 25 MB of 12 boxes each, 2048 wide
 NUMBERS = ("product_id", "image_h", "image_w", "query_id")
@@ -39,6 +40,12 @@ class ParquetRows:
             raise DatasetError(f"{self.path} is no parquet file: {error}") from error
         if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
             raise DatasetError(f"{self.path} has no column {missing}, only {file.schema_arrow.names}. Add them")
+        with bar(f"read {self.path.name}", file.metadata.num_rows, "rows") as shown:
+            for row in self._rows(file):
+                yield row
+                shown.advance()
+
+    def _rows(self, file: pq.ParquetFile) -> Iterator[OfficialRow]:
         place, width = 0, None
         for batch in file.iter_batches(ROWS_PER_BATCH, columns=list(COLUMNS)):
             for values in batch.to_struct_array():

@@ -34,7 +34,8 @@ def score_candidates(model: Any, examples: dict[str, ChunkTables], options: Rera
         model: A ``TrainedRanker``.
         examples: Lazy tables of each chunk.
         options: What is made of the scores inside the candidate lists; all of it off, one chunk is in memory at a time,
-            else the split.
+            else the split. With ``smooth_boxes``, so are copies of the boxes of some 4,096 candidates, or of the
+            longest list where that is longer.
 
     Returns:
         ``scores``: one row a candidate, in file order, higher is better.
@@ -59,7 +60,7 @@ def _rescore(
     """The columns ``smoothed`` and ``reranked``, where they are wanted and the ranker can have them."""
     from multimodal_recall.examples import read_split
     from multimodal_recall.models.ranker import TowerRanker
-    from multimodal_recall.reranking import candidate_lists, rerank, smooth_boxes
+    from multimodal_recall.reranking import candidate_lists, rerank, score_smoothed
 
     reranks = options.k_reciprocal and isinstance(ranker, TowerRanker)
     if not (options.smooth_boxes or reranks):
@@ -70,7 +71,7 @@ def _rescore(
         vectors = ranker.product_vectors(arrays, pairs)
         rescored["reranked"] = rerank(scores["score"].to_numpy(), vectors, lists)
     if options.smooth_boxes:
-        rescored["smoothed"] = ranker.score(*smooth_boxes(arrays, pairs, lists))
+        rescored["smoothed"] = score_smoothed(ranker, arrays, pairs, lists)
     return rescored
 
 
