@@ -69,6 +69,9 @@ SMALLER = {
     "python -m benchmarks.experiments negatives --env=photos --pairs=2000 --seeds 0": (
         "python -m benchmarks.experiments negatives --env=base --pairs=40 --seeds 0 --epochs=1"
     ),
+    "python -m benchmarks.experiments attention --env=photos --seconds=10": (
+        "python -m benchmarks.experiments attention --env=base --pairs=40 --seeds 0 --seconds=0.1"
+    ),
 }
 FILLED = {"chunk_002": "chunk_001", "<pipeline>": "train", "<dags folder>": "dags", "--keep=N": "--keep=2"}
 STALE = {0, 1}  # 1 where something is stale
