@@ -4,12 +4,21 @@ import uuid
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+import torch
+from torch import Tensor
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from multimodal_recall.models.hardware import ONE_AT_A_TIME
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over all processes that train together, in place; what a batch's shares add up to."""
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(values)
+    return values
 
 
 def run_in_processes(count: int, function: Callable[Arguments, Result], *arguments: Arguments.args) -> Result:

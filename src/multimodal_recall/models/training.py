@@ -192,7 +192,7 @@ class Trainer:
         """
         keep_freed_memory()
         precision = "bf16" if half_precision(best_device()) else "no"
-        # The word and label vectors are buffers that never change: no need to send them round before each step. A share
+        # Buffers never change or are summed over the processes: no need to send them round before each step. A share
         # of a batch whose queries all have one word leaves the recurrent weights without a gradient.
         how = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
         self.accelerator = Accelerator(

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.processes import summed
 
 AREA = 4  # of box_positions
 
@@ -33,6 +34,6 @@ class WholeProduct(nn.Module):
         features = functional.normalize(features.sign() * features.abs().sqrt(), dim=1)
         if self.training:
             with torch.no_grad():
-                self.products += len(features)
-                self.mean += (features - self.mean).sum(dim=0) / self.products
+                self.products += summed(torch.full_like(self.products, len(features)))
+                self.mean += summed((features - self.mean).sum(dim=0)) / self.products
         return (features - self.mean) * len(self.mean) ** 0.5

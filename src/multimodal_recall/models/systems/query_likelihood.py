@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.processes import summed
 from multimodal_recall.models.ranker import InputSizes, TowerRanker
 from multimodal_recall.models.whole_product import WholeProduct
 from multimodal_recall.ranker_options import QueryLikelihoodOptions
@@ -40,7 +41,7 @@ class QueryLikelihood(TowerRanker):
         held.scatter_add_(1, batch.word_ids, (~batch.word_mask).float())
         held = held.clamp(max=1)
         if self.training:
-            self.counts += held.sum(dim=0)
+            self.counts += summed(held.sum(dim=0))
         share = (self.counts + 1) / (self.counts.sum() + 1)
         return held * share**self.power
 
