@@ -102,7 +102,7 @@ def main() -> None:
     build = build_lineage(PROJECT)
     ids = {node["name"]: node["id"] for node in json.loads((build / "api" / "main").read_text())["nodes"]}
     with browser() as chromium, served(build) as address:
-        page = chromium.new_page(viewport={"width": 1120, "height": 880})
+        page = chromium.new_page(viewport={"width": 1120, "height": 880}, device_scale_factor=2)
         open_lineage(page, address)
         save(page, "lineage")
         open_lineage(page, address, ids["two_tower.training_log"])
