@@ -1,7 +1,7 @@
 """Which negatives, how many, and LSTM or attention: nDCG@5 of rankers trained on an environment's saved examples.
 
 kedro run --pipelines=make_shop,ingest,featurize,sample_negatives           # once; --env=photos: without make_shop
-python -m benchmarks.experiments negatives --env=photos --pairs=2000 --seeds 0     # 13 minutes on one busy core
+python -m benchmarks.experiments negatives --env=photos --pairs=2000       # 55 minutes on one busy core
 python -m benchmarks.experiments attention --env=photos --seconds=10       # 7 minutes
 
 No Kedro run, no candidates written: the training loop alone. Writes table (CSV) and plot (SVG) to benchmarks/plots.

@@ -66,7 +66,7 @@ SMALLER = {
     "graph_reasoning_tuned query_likelihood bag_of_words": (
         "python -m benchmarks.rankers --env=photos --seeds 0 --rankers query_likelihood bag_of_words"
     ),
-    "python -m benchmarks.experiments negatives --env=photos --pairs=2000 --seeds 0": (
+    "python -m benchmarks.experiments negatives --env=photos --pairs=2000": (
         "python -m benchmarks.experiments negatives --env=base --pairs=40 --seeds 0 --epochs=1"
     ),
     "python -m benchmarks.experiments attention --env=photos --seconds=10": (
