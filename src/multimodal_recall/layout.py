@@ -187,7 +187,10 @@ def _build(group: str, kind: type[T], parameters: dict[str, Any]) -> T:
     try:
         return kind(**parameters[group])
     except (TypeError, ValidationError) as error:
-        raise LayoutError(f"The parameters of {group} do not fit: {error}") from error
+        raise LayoutError(
+            f"The parameters of {group} do not fit: {error}\n"
+            "All options and their meaning: src/multimodal_recall/options.py, ranker_options.py"
+        ) from error
 
 
 def _draws(parameters: dict[str, Any], trained: Iterable[str]) -> dict[str, Any]:

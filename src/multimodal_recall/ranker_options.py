@@ -292,10 +292,12 @@ ModelOptions = Annotated[
 ]
 
 
-IN_BATCH_LOSSES = ("in_batch_softmax", "in_batch_cross_entropy", "in_batch_hinge")
+IN_BATCH_LOSSES = ("in_batch_softmax", "in_batch_cross_entropy", "in_batch_hinge", "multi_similarity")
 OWN_LOSSES = {"likelihood": "query_likelihood", "tags_and_caption": "image_tags"}
 JOINT = ("mcan", "visual_bert", "sentence_level")
-"""Models that read a query and a product together."""
+"""Kinds that read a query and a product together, and so have no in-batch loss."""
+COSINES = ("graph_reasoning", "bag_of_words")
+"""Kinds whose score is a scaled cosine."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -359,9 +361,9 @@ class RankerOptions:
         kind, problem = self.model.kind, None
         if self.loss in ("cross_entropy", "focal", "hinge") and not self.negatives_per_positive:
             problem = "compares right pairs with drawn ones: set negatives_per_positive to 1 or more"
-        elif self.loss in (*IN_BATCH_LOSSES, "multi_similarity") and kind in JOINT:
+        elif self.loss in IN_BATCH_LOSSES and kind in JOINT:
             problem = f"scores all pairs of the batch, and {kind} reads one at a time: name a loss of pairs"
-        elif self.loss == "multi_similarity" and kind not in ("graph_reasoning", "bag_of_words"):
+        elif self.loss == "multi_similarity" and kind not in COSINES:
             problem = f"is one of cosines, which {kind} does not score by: name in_batch_softmax"
         elif self.loss in OWN_LOSSES and kind != OWN_LOSSES[self.loss]:
             problem = f"is {OWN_LOSSES[self.loss]}'s own, and the model is {kind}: name another"

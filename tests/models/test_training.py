@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from multimodal_recall import ranker_options
 from multimodal_recall.models import schedules
 from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.losses import IN_BATCH_LOSSES
@@ -230,3 +231,11 @@ def test_schedules() -> None:
     # first place: a quarter of a wave after a 24th of the decay, three quarters after an eighth
     crests = [schedules.wavy_linear_warmup(0.1 + 0.9 * share) for share in (0, 1 / 24, 1 / 8, 1)]
     assert crests == pytest.approx([1, 1.3 * 23 / 24, 0.7 * 7 / 8, 0])
+
+
+def test_the_options_know_which_losses_and_models_go_together() -> None:
+    assert set(ranker_options.IN_BATCH_LOSSES) == set(IN_BATCH_LOSSES)
+    classes = {model.kind: type(make_ranker(options=replace(OPTIONS, model=model))) for model in SYSTEMS.values()}
+    joint = {kind for kind, system in classes.items() if system.score_all is Ranker.score_all}
+    assert set(ranker_options.JOINT) == joint
+    assert set(ranker_options.COSINES) == {kind for kind in classes if hasattr(SYSTEMS[kind], "scale")}
