@@ -18,12 +18,14 @@ import yaml
 from benchmarks.rankers import PROJECT
 from benchmarks.stages import made_up_arrays
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
-from multimodal_recall.models.hardware import keep_freed_memory
 from multimodal_recall.models.losses import IN_BATCH_LOSSES
 from multimodal_recall.models.ranker import SCORED_PAIRS, InputSizes, build_ranker
-from multimodal_recall.models.training import Objective
+from multimodal_recall.models.training import RankerObjective
 from multimodal_recall.negatives import RightAnswers
+from multimodal_recall.options import HardwareOptions
 from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.runtime.allocator import keep_freed_memory
+from multimodal_recall.runtime.device import use_hardware
 
 SIZES = InputSizes(768, 2048, 5000, 300, 33, tokens=8000)
 CANDIDATES, A_QUERY = 10_000, 30
@@ -81,16 +83,19 @@ def speed(options: RankerOptions, arrays: ChunkArrays, repeats: int, steps: int 
     queries = np.repeat(random.integers(0, len(arrays.word_counts), -(-CANDIDATES // A_QUERY)), A_QUERY)
     products = random.integers(0, len(arrays.box_counts), CANDIDATES)
     candidates = Pairs(queries[:CANDIDATES], products, np.zeros(CANDIDATES, np.int8))
-    keep_freed_memory()  # as the training loop does
+    keep_freed_memory()  # as the training does
+    hardware = use_hardware(HardwareOptions())
     torch.manual_seed(0)
-    objective = Objective(build_ranker(options, SIZES), options)
+    objective = RankerObjective(build_ranker(options, SIZES), options)
     optimiser = torch.optim.AdamW(objective.parameters(), options.learning_rate, fused=True)
 
     def step(pairs: Pairs, side: str) -> None:
         in_batch = options.loss in IN_BATCH_LOSSES
         right = RightAnswers.among(pairs, len(arrays.box_counts)) if in_batch else None
         optimiser.zero_grad()
-        objective(prepare[side](arrays.batch(pairs, right))).mean().backward()
+        with hardware.autocast():
+            losses = objective(prepare[side](arrays.batch(pairs, right)))
+        losses.mean().backward()
         optimiser.step()
 
     @torch.inference_mode()

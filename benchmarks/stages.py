@@ -7,7 +7,6 @@ Each side runs in a process of its own, so that neither's memory or caches touch
 
 import argparse
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -32,14 +31,15 @@ from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
 from multimodal_recall.metrics import MEASURES, bootstrap_means, measure_queries, ndcg_at_5
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
-from multimodal_recall.models.hardware import keep_freed_memory
 from multimodal_recall.models.language_model import QueryVectors, train_tokenizer
 from multimodal_recall.models.losses import cross_entropy
 from multimodal_recall.models.ranker import InputSizes, build_ranker
 from multimodal_recall.negatives import LabelSharing, RightAnswers, SimilarQueries
-from multimodal_recall.options import IngestOptions
+from multimodal_recall.options import HardwareOptions, IngestOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
+from multimodal_recall.runtime.allocator import keep_freed_memory
+from multimodal_recall.runtime.device import choose_hardware, use_hardware
 
 LABELS = [f"label {number}" for number in range(33)]
 OTHERS = 28
@@ -129,7 +129,7 @@ def albert(side: str) -> Timed:
         for part in (tokenizer, AlbertModel(AlbertConfig(vocab_size=30_000, **sizes, **ids))):
             part.save_pretrained(folder)
     queries = queries[: 256 if side == "straightforward" else 1024]
-    ours = QueryVectors(folder, max_tokens=64, tokens_per_batch=4096)
+    ours = QueryVectors(folder, max_tokens=64, tokens_per_batch=4096, hardware=choose_hardware(HardwareOptions()))
     tokens = sum(len(ids) for ids in ours.tokenizer(queries)["input_ids"])
     timed = Timed(len(queries), tokens * 11 * ALBERT_LAYER_FLOP / 1e9)
     with timed.clock():
@@ -188,6 +188,7 @@ def train(side: str) -> Timed:
     later = boxes - sum(map(len, products))
     timed = Timed(size * len(products), (boxes * BOX_STEP_FLOP + later * LATER_BOX_STEP_FLOP) / 1e9)
     torch.manual_seed(0)
+    hardware = choose_hardware(HardwareOptions())
     if side == "ours":
         keep_freed_memory()  # as the training loop does
         model = build_ranker(RankerOptions(TwoTowerOptions()), InputSizes(768, 2048, 5000, 300, 33))
@@ -202,7 +203,9 @@ def train(side: str) -> Timed:
             straightforward.training_step(model, optimiser, padded(batch), batch.relevance)
             return
         optimiser.zero_grad()
-        cross_entropy(model(batch), batch.relevance).mean().backward()
+        with hardware.autocast():
+            loss = cross_entropy(model(batch), batch.relevance).mean()
+        loss.backward()
         optimiser.step()
 
     step(steps[0])  # the first step allocates
@@ -303,7 +306,7 @@ def main() -> None:
     arguments.add_argument("side", choices=["ours", "straightforward", "two_workers"])
     options = arguments.parse_args()
     FOLDER.mkdir(exist_ok=True)
-    torch.set_num_threads(os.cpu_count() or 1)
+    use_hardware(HardwareOptions())
     timed = STAGES[options.stage](options.side)
     print(json.dumps({"rows": timed.rows, "seconds": timed.seconds, "work": timed.work, "peak_gb": peak_memory()}))
 

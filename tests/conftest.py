@@ -1,6 +1,7 @@
 """Data small enough to check by eye, and a project small enough to run whole."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from multimodal_recall.datasets.official_rows import OfficialRow
+from multimodal_recall.layout import RememberingConfigLoader
+from multimodal_recall.pipelines.train import nodes as train_nodes
+from multimodal_recall.runtime import cores, device
+from multimodal_recall.runtime.device import Hardware
 
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"
@@ -36,6 +41,57 @@ SMALL = {
     },
     "evaluate": {"bootstrap_draws": 50},
 }
+
+
+PRECISION = "TESTED_PRECISION"
+"""Environment variable with the precision that the tests force; processes that tests start inherit it."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="what the tests compute in",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ[PRECISION] = config.getoption("--precision")
+    SMALL["hardware"] = forced_options()
+
+
+def forced_options(**changes: object) -> dict[str, object]:
+    """The options that tests run with on any machine: ``hardware`` of the parameters."""
+    return {"device": "cpu", "precision": os.environ[PRECISION], "threads": 1, **changes}
+
+
+def forced_hardware() -> Hardware:
+    """What tests compute with on any machine, and in the processes that they start."""
+    return Hardware("cpu", os.environ[PRECISION], threads=1)
+
+
+def by_precision(float32: float, bfloat16: float) -> float:
+    """A tolerance for what is computed in the forced precision."""
+    return {"float32": float32, "bfloat16": bfloat16}[os.environ[PRECISION]]
+
+
+@pytest.fixture(autouse=True)
+def clean_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test starts with one thread, and with no configuration, accelerate state or variables of another."""
+    import torch
+    from accelerate.state import AcceleratorState
+
+    for name in [name for name in os.environ if name.startswith(("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM"))]:
+        monkeypatch.delenv(name)
+    # The allocator's setting cannot be taken back; a test of its own starts a process for it.
+    monkeypatch.setattr(train_nodes, "keep_freed_memory", lambda: False)
+    torch.set_num_threads(1)
+    yield
+    RememberingConfigLoader.current = None
+    AcceleratorState._reset_state(reset_partial_state=True)
+    cores.share_cores(1)
+    device._log_once.cache_clear()
 
 
 def make_row(product_id: int = 1, boxes: int = 2, query: str = "red shirt", **changes: object) -> OfficialRow:
@@ -69,7 +125,8 @@ def run_project(project: Path, env: str | None = None, parameters: dict | None =
     """What ``kedro run`` does, in this process."""
     bootstrap_project(project)
     pipelines.configure("multimodal_recall.pipeline_registry")
-    with KedroSession.create(project, env=env, runtime_params=parameters or SMALL) as session:
+    parameters = {"hardware": forced_options(), **(SMALL if parameters is None else parameters)}
+    with KedroSession.create(project, env=env, runtime_params=parameters) as session:
         session.run(**how)
 
 

@@ -44,6 +44,7 @@ from multimodal_recall.negatives import RightAnswers
 from multimodal_recall.options import IngestOptions, LanguageModelOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
+from multimodal_recall.runtime.device import Hardware
 from tests.conftest import PROJECT
 
 
@@ -71,7 +72,7 @@ def test_query_vectors(tmp_path: Path) -> None:
     torch.manual_seed(0)
     for part in (tokenizer, new_albert(options, tokenizer)):
         part.save_pretrained(tmp_path)
-    ours = QueryVectors(tmp_path, max_tokens=64, tokens_per_batch=100)(queries)
+    ours = QueryVectors(tmp_path, max_tokens=64, tokens_per_batch=100, hardware=Hardware())(queries)
     np.testing.assert_allclose(straightforward.query_vectors(queries, tmp_path, batch_size=7), ours, atol=2e-3)
 
 

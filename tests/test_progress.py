@@ -93,7 +93,7 @@ def test_what_is_over_in_a_second_shows_nothing(terminal: StringIO, monkeypatch:
     assert terminal.getvalue() == ""
 
 
-@pytest.mark.parametrize("kind", ["no terminal", "second process of torchrun", "process of Dask"])
+@pytest.mark.parametrize("kind", ["no terminal", "second process of a training", "process of Dask"])
 def test_quiet_where_another_draws_or_nobody_looks(
     terminal: StringIO, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -103,14 +103,21 @@ def test_quiet_where_another_draws_or_nobody_looks(
     elif kind == "process of Dask":
         monkeypatch.setattr(multiprocessing, "parent_process", lambda: object())
     else:
-        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setattr(multiprocessing, "parent_process", lambda: object())
+        monkeypatch.setattr(progress, "rank", lambda: 1)
     list(track(range(10), "walk", "items"))
     assert terminal.getvalue() == written.getvalue() == ""
 
 
-def test_the_first_process_of_torchrun_draws(terminal: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_process_of_a_training_draws(terminal: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: object())
-    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(progress, "rank", lambda: 0)
+    list(track(range(10), "walk", "items"))
+    assert "walk" in terminal.getvalue()
+
+
+def test_a_variable_of_a_clusters_launcher_hides_nothing(terminal: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")
     list(track(range(10), "walk", "items"))
     assert "walk" in terminal.getvalue()
 

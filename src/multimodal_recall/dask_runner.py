@@ -22,10 +22,11 @@ from pluggy import PluginManager
 
 try:
     import dask
-    from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f'DaskRunner needs {error.name}. Install it with: pip install -e ".[scale]"') from error
+
+from multimodal_recall.runtime.cores import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class DaskRunner(AbstractRunner):
             ) from error
 
     def _get_required_workers_count(self, pipeline: Pipeline) -> int:
-        return min(CPU_COUNT, len(pipeline.nodes) - len(pipeline.grouped_nodes) + 1)  # as Kedro's ThreadRunner
+        return min(usable_cores(), len(pipeline.nodes) - len(pipeline.grouped_nodes) + 1)  # as Kedro's ThreadRunner
 
     @contextmanager
     def _get_executor(self, max_workers: int) -> "Iterator[NodeExecutor]":
@@ -109,7 +110,7 @@ def connect(workers: int) -> AbstractContextManager[Client]:
 @contextmanager
 def start_workers(count: int) -> Iterator[Client]:
     """Start a cluster on this machine, the cores shared out among its workers."""
-    threads = max(1, CPU_COUNT // count)  # of torch and pyarrow; a variable that the user has set stays
+    threads = max(1, usable_cores() // count)  # of torch and pyarrow; a variable that the user has set stays
     variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     # Not daemonic, since training may start processes of its own. No memory limit: Dask would kill and repeat a node
     # that takes more than its share of the memory, though the others take less.

@@ -1,5 +1,6 @@
 """From the tables of a chunk to the arrays that a ranker's batches are cut from."""
 
+import logging
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+logger = logging.getLogger(__name__)
+
 PLAIN = Reading()
 PARTS = {"language_model": "language model", "words": "list of words"}
 
@@ -28,7 +31,7 @@ class WayError(Exception):
 
 
 def check_way(examples: dict[str, ChunkTables], way: dict[str, str], whose: str) -> None:
-    """Refuse chunks whose queries became numbers in another way.
+    """Refuse chunks whose queries became numbers in another way; warn of those in another precision.
 
     Args:
         examples: Lazy tables of each chunk.
@@ -45,6 +48,12 @@ def check_way(examples: dict[str, ChunkTables], way: dict[str, str], whose: str)
                 f"{tables['query_features'].files[0]} was made with another {' and '.join(others)} than {whose}. Make "
                 "all query features, and what follows from them, alike: kedro run "
                 "--pipelines=featurize,sample_negatives,train,evaluate"
+            )
+        if found["precision"] != way["precision"]:
+            logger.warning(
+                "%s holds query vectors made in %s, beside %s in %s: figures may move in the third digit. To make all "
+                "alike, set hardware.precision and run --pipelines=featurize,sample_negatives,train,evaluate",
+                *(tables["query_features"].files[0], found["precision"], whose, way["precision"]),
             )
 
 
@@ -181,7 +190,7 @@ def _features(products: pa.Table, boxes: int) -> np.ndarray:
     column = products["features"].combine_chunks()
     column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
     offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
-    return np.frombuffer(column.buffers()[2], np.float16)[offsets[0] // 2 : offsets[-1] // 2].reshape(boxes, -1)
+    return np.frombuffer(column.buffers()[2], "<f2")[offsets[0] // 2 : offsets[-1] // 2].reshape(boxes, -1)
 
 
 def _list(table: pa.Table, name: str) -> pa.ListArray:

@@ -1,12 +1,11 @@
 """How false and how hard drawn negatives are."""
 
-import os
-
 import numpy as np
 import pandas as pd
 
 from multimodal_recall.metrics import ndcg_at_5
 from multimodal_recall.negatives import RightAnswers
+from multimodal_recall.runtime.cores import usable_cores
 from multimodal_recall.text import words_of
 
 NEAR = 0.8
@@ -27,7 +26,7 @@ def near_identical(queries: list[str]) -> tuple[np.ndarray, np.ndarray]:
     from sparse_dot_topn import sp_matmul_topn
 
     vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
-    found = sp_matmul_topn(vectors, vectors.T.tocsr(), top_n=MOST, threshold=NEAR, n_threads=os.cpu_count()).tocoo()
+    found = sp_matmul_topn(vectors, vectors.T.tocsr(), top_n=MOST, threshold=NEAR, n_threads=usable_cores()).tocoo()
     others = found.row != found.col
     return found.row[others], found.col[others]
 

@@ -1,13 +1,19 @@
 """What is checked before the first node of a run, and what is recorded of each node."""
 
 import functools
+from typing import Any
 
+import pyarrow as pa
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
+from kedro.io.core import is_parameter
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.datasets.whole import whole_datasets
 from multimodal_recall.layout import read_layout
+from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.runtime.cores import share_cores, usable_cores
+from multimodal_recall.runtime.device import HardwareError, count_gpus, use_hardware
 from multimodal_recall.staleness import describe_making
 
 
@@ -51,6 +57,42 @@ class CheckModels:
         for split in gathered:
             columns = catalog.load(f"{split}_given_scores").schema.names if split in layout.given_scores else []
             options.check_models([*layout.rankers, *(name for name in columns if name not in IDS)])
+
+
+class ChooseHardware:
+    """Chooses and logs the hardware of a run before its first node, and divides the cores among its nodes."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Set the threads of pyarrow and torch. Dask's workers choose for themselves: they may be other machines.
+
+        Raises:
+            HardwareError: If the options name a GPU that is not there, or more processes than there are GPUs.
+        """
+        runner, at_most = run_params["runner"], len(pipeline.nodes) - len(pipeline.grouped_nodes) + 1
+        share_cores(at_most if "ThreadRunner" in runner else 1)
+        pa.set_cpu_count(usable_cores())
+        if "params:hardware" not in pipeline.inputs() or "DaskRunner" in runner:
+            return
+        hardware = use_hardware(catalog.load("params:hardware"))
+        if hardware.device == "cuda":
+            values = {name: catalog.load(name) for name in pipeline.inputs() if is_parameter(name)}
+            check_gpus({name: value for name, value in values.items() if isinstance(value, RankerOptions)})
+
+
+def check_gpus(rankers: dict[str, RankerOptions]) -> None:
+    """Refuse rankers that want more processes than there are GPUs.
+
+    Raises:
+        HardwareError: With the option.
+    """
+    there = count_gpus()
+    for name, options in rankers.items():
+        if options.processes > there:
+            raise HardwareError(
+                f"{name.removeprefix('params:')}.processes is {options.processes}, and torch sees {there} GPUs: each "
+                f"process takes one. Set it to {there}, or hardware.device to cpu"
+            )
 
 
 class RecordMaking:

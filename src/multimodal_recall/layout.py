@@ -17,6 +17,7 @@ SPLITS = ("train", "valid", "testA", "testB")
 SHOP_SPLITS = ("train", "valid", "testA")
 GROUPS = (
     "seed",
+    "hardware",
     "chunks",
     "rankers",
     "make_shop",

@@ -1,12 +1,12 @@
 """Which wrong products to show beside a right one, drawn for all pairs of a chunk at once."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from multimodal_recall.runtime.cores import usable_cores
 from multimodal_recall.text import words_of
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def most_similar(queries: list[str], count: int) -> tuple[np.ndarray, np.ndarray
     from sparse_dot_topn import sp_matmul_topn
 
     vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
-    found = sp_matmul_topn(vectors, vectors.T.tocsr(), top_n=count + 1, sort=True, n_threads=os.cpu_count())
+    found = sp_matmul_topn(vectors, vectors.T.tocsr(), top_n=count + 1, sort=True, n_threads=usable_cores())
     of = np.repeat(np.arange(len(queries)), np.diff(found.indptr))
     others = found.indices != of
     ends = np.cumsum(np.bincount(of[others], minlength=len(queries)))

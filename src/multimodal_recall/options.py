@@ -22,6 +22,21 @@ NegativeKind = Literal["random", "label_sharing", "similar_query", "same_last_wo
 
 
 @dataclass(frozen=True, config=STRICT)
+class HardwareOptions:
+    """What a run computes with (``hardware``). The log says what ``auto`` has become, and why."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models train and score. auto: the GPU where torch sees one."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products in training and in the language model; scores and losses are float32 in either. auto: bfloat16
+    where the device multiplies it natively. A CPU that does not emulates it at a hundredth of the speed."""
+    threads: Literal["auto"] | Positive = "auto"
+    """CPU threads of torch; another number moves a trained ranker's figures as much as another seed. auto:
+    ``OMP_NUM_THREADS`` where it is set, else the cores that this process may use, divided among the nodes that
+    ``ThreadRunner`` or Dask runs at a time."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class ShopOptions:
     """The made-up shop (``make_shop``)."""
 
@@ -70,7 +85,7 @@ class LanguageModelOptions:
     batch_size: Positive = 64
     """Queries a training step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak of a linear schedule with 6 % warm-up."""
+    """Peak of a linear schedule with 10 % warm-up."""
     vocabulary_size: Positive = 2000
     """Sub-words of a new tokenizer."""
     strip_accents: bool = False

@@ -1,7 +1,6 @@
 """Progress bars on the console that Kedro logs to, so that they do not tear the log; one display for all threads."""
 
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from multimodal_recall.runtime.processes import rank
 
 Item = TypeVar("Item")
 
@@ -98,9 +99,12 @@ class Bar:
 
 
 def _hidden() -> bool:
-    """Whether the output is no terminal, or another process draws on it: the parent of Dask's, torchrun's first."""
+    """Whether the output is no terminal, or another process draws on it.
+
+    A Dask worker's parent draws, and of processes that train together the first.
+    """
     helper = multiprocessing.parent_process() is not None
-    return not get_console().is_terminal or os.environ.get("RANK", str(int(helper))) != "0"
+    return not get_console().is_terminal or (helper and rank() != 0)
 
 
 @contextmanager
@@ -130,22 +134,28 @@ def track(items: Sequence[Item], description: str, unit: str) -> Iterator[Item]:
 class TrainingBar:
     """One bar an epoch: pairs done, pairs a second, mean loss, time left."""
 
-    def __init__(self) -> None:
-        self.bar, self.epoch = Bar("train", 0, "pairs"), -1
+    def __init__(self, title: str = "", unit: str = "pairs") -> None:
+        self.title, self.unit = title, unit
+        self.bar, self.epoch = Bar("train", 0, unit), -1
 
     def advance(self, pairs: int, total: int, loss: float, epoch: int) -> None:
         """So many pairs of the epoch's ``total`` are done, with this mean loss."""
         if epoch != self.epoch:
             self.bar.close()
-            self.epoch, self.bar = epoch, Bar(f"epoch {epoch + 1}", total, "pairs")
+            self.epoch, self.bar = epoch, Bar(f"{self.title}epoch {epoch + 1}", total, self.unit)
         self.bar.note = f"loss {loss:.4f}"
         self.bar.advance(pairs - self.bar.done)
 
 
 @contextmanager
-def training_progress() -> Iterator[TrainingBar]:
-    """Show the bars of a training while the block runs; see ``bar``."""
-    progress = TrainingBar()
+def training_progress(title: str = "", unit: str = "pairs") -> Iterator[TrainingBar]:
+    """Show the bars of a training while the block runs; see ``bar``.
+
+    Args:
+        title: What stands before ``epoch 1``.
+        unit: What is counted, plural.
+    """
+    progress = TrainingBar(title, unit)
     try:
         yield progress
     finally:

@@ -369,3 +369,10 @@ class RankerOptions:
             problem = f"is {OWN_LOSSES[self.loss]}'s own, and the model is {kind}: name another"
         if problem:
             raise ValueError(f"the loss {self.loss} {problem}")
+        right = max(1, self.batch_size // (1 + self.negatives_per_positive))
+        if self.processes > right:
+            raise ValueError(
+                f"processes ({self.processes}) share the right pairs of a batch, of which batch_size "
+                f"({self.batch_size}) and negatives_per_positive ({self.negatives_per_positive}) leave {right}. Set "
+                f"processes to {right} or less, or batch_size to {self.processes * (1 + self.negatives_per_positive)}"
+            )

@@ -13,9 +13,10 @@ from kedro.io import CatalogProtocol, Version
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.datasets.official_rows import BadRow, decode_query
 from multimodal_recall.layout import SPLITS, read_layout
-from multimodal_recall.options import IngestOptions, QueryOptions
+from multimodal_recall.options import HardwareOptions, IngestOptions, QueryOptions
 from multimodal_recall.pipelines.featurize.nodes import featurize_queries
 from multimodal_recall.progress import bar
+from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.text import strip_leading_token, words_of
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -58,14 +59,14 @@ def search(
         SearchError: If a query is empty, or split, ranker or the record of the training are not there.
         DatasetError: If a version that the model was trained with is gone.
     """
-    from multimodal_recall.models.hardware import best_device
-
     layout = read_layout()
     split, ranker = split or next(reversed(layout.chunks)), ranker or next(iter(layout.rankers), "two_tower")
     _check_present(catalog, split, ranker)
     model = catalog.load(f"{ranker}.model")
-    features = _featurize(catalog, queries, ranker, model.card["inputs"])
-    found = best_products(model.build().to(best_device()), features, catalog.load(f"{split}_examples"), top)
+    hardware = HardwareOptions(**catalog.load("params:hardware"))
+    features = _featurize(catalog, queries, ranker, model.card["inputs"], hardware)
+    module = model.build().to(use_hardware(hardware).device)
+    found = best_products(module, features, catalog.load(f"{split}_examples"), top)
     names = catalog.load("labels")
     return found.assign(labels=[[names[label] for label in labels] for labels in found["labels"]])
 
@@ -140,7 +141,11 @@ def _check_present(catalog: CatalogProtocol, split: str, ranker: str) -> None:
 
 
 def _featurize(
-    catalog: CatalogProtocol, queries: Sequence[str], ranker: str, trained_on: dict[str, dict[str, str]]
+    catalog: CatalogProtocol,
+    queries: Sequence[str],
+    ranker: str,
+    trained_on: dict[str, dict[str, str]],
+    hardware: HardwareOptions,
 ) -> pa.Table:
     """``query_features`` of the cleaned queries, and a column ``unknown_words``.
 
@@ -149,6 +154,7 @@ def _featurize(
         queries: Free texts.
         ranker: Its name.
         trained_on: The versions of the model's training chunks; all of them went one way.
+        hardware: What the language model computes with.
     """
     made = _made_alike(catalog, ranker, trained_on)
     cleaning = IngestOptions(**made["products"]["options"]["params:ingest"])
@@ -162,7 +168,7 @@ def _featurize(
     language_model: Path = catalog.load("language_model", version=inputs["language_model"])
     word_vectors: ds.Dataset = catalog.load("word_vectors", version=inputs["word_vectors"])
     pairs = pa.table({"query": texts, "query_row": pa.array(range(len(texts)), pa.int32())})
-    features = featurize_queries(ds.dataset(pairs), language_model, word_vectors, way)
+    features = featurize_queries(ds.dataset(pairs), language_model, word_vectors, way, hardware)
     known = set(word_vectors.to_table(columns=["word"])["word"].to_pylist())
     unknown = [[word for word in words_of(text) if word not in known] for text in texts]
     return features.append_column("unknown_words", pa.array(unknown, pa.list_(pa.string())))

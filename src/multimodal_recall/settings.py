@@ -2,11 +2,11 @@
 
 import warnings
 
-from multimodal_recall.hooks import CheckInputs, CheckModels, RecordMaking, RememberEnds
+from multimodal_recall.hooks import CheckInputs, CheckModels, ChooseHardware, RecordMaking, RememberEnds
 from multimodal_recall.layout import RememberingConfigLoader
 from multimodal_recall.tracking import TrackRuns
 
-HOOKS = (CheckInputs(), CheckModels(), RecordMaking(), RememberEnds(), TrackRuns())
+HOOKS = (CheckInputs(), CheckModels(), ChooseHardware(), RecordMaking(), RememberEnds(), TrackRuns())
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

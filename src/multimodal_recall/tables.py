@@ -157,8 +157,9 @@ TABLES: Mapping[str, pa.Schema] = {
 }
 
 ORIGIN = (b"pairs", b"cut")
-WAY = (b"language_model", b"words")
 """Metadata keys: digest of the chunk's pairs, and how its file was cut."""
+WAY = (b"language_model", b"words", b"precision")
+"""Metadata keys: what made numbers of a chunk's queries."""
 
 
 class TableError(ValueError):
@@ -199,7 +200,7 @@ def origin_of(table: pa.Table | ds.Dataset) -> dict[bytes, bytes]:
 
 
 def way_of(query_features: pa.Table | ds.Dataset) -> dict[str, str]:
-    """What made numbers of a chunk's queries: digests of the language model and of the list of words."""
+    """What made numbers of a chunk's queries: digests of language model and list of words, and the precision."""
     metadata = query_features.schema.metadata or {}
     return {key.decode(): metadata.get(key, b"unknown").decode() for key in WAY}
 

@@ -164,7 +164,7 @@ def start_run(run_params: dict[str, Any]) -> TrackedRun:
             f'tracking needs {error.name}. Install it with: pip install -e ".[tracking]"; or run with '
             "--params=tracking=false"
         ) from error
-    from multimodal_recall.pipelines.train.nodes import git_commit
+    from multimodal_recall.runs.versions import git_commit
 
     project = Path(run_params["project_path"])
     store, lock = project / STORE, project / LOCK

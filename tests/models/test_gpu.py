@@ -6,6 +6,7 @@ import torch
 
 from multimodal_recall.models.batch import ChunkArrays, Pairs
 from multimodal_recall.models.ranker import Ranker
+from multimodal_recall.runtime.device import Hardware
 from tests.models.test_training import trainer
 
 pytestmark = [
@@ -19,8 +20,9 @@ def test_scores_agree_with_the_cpu(ranker: Ranker, arrays: ChunkArrays, pairs: P
     np.testing.assert_allclose(ranker.cuda().score(arrays, pairs), on_cpu, atol=1e-3)
 
 
-def test_training_runs_on_the_gpu_and_learns() -> None:
-    trained = trainer()
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_runs_on_the_gpu_and_learns(precision: str) -> None:
+    trained = trainer(hardware=Hardware("cuda", precision))
     _, log = trained.fit()
-    assert next(trained.ranker.parameters()).device.type == "cuda"
+    assert next(trained.model.parameters()).device.type == "cuda"
     assert log[-1].loss < log[0].loss

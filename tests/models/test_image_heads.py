@@ -14,9 +14,10 @@ from multimodal_recall.models.systems import word_level
 from multimodal_recall.models.systems.image_tags import UNKNOWN, ImageTags, tag_losses
 from multimodal_recall.models.systems.sentence_level import SentenceLevel
 from multimodal_recall.models.systems.word_level import WordLevel
-from tests.models.conftest import IMAGE_HEADS, OPTIONS, SIZES, SYSTEMS, make_arrays, make_ranker
+from multimodal_recall.models.training import TrainingPairs
+from tests.models.conftest import IMAGE_HEADS, OPTIONS, SIZES, SYSTEMS, make_arrays, make_pairs, make_ranker
 from tests.models.test_ranker import padded
-from tests.models.test_training import check_resuming, load_chunk, trainer
+from tests.models.test_training import CHUNKS, check_resuming, trainer
 
 
 def ranker_of(system: str, **image_encoder: int) -> nn.Module:
@@ -151,9 +152,9 @@ def test_padding_changes_no_loss_of_pre_training(arrays: ChunkArrays, pairs: Pai
 PRETRAINING = replace(OPTIONS, model=SYSTEMS["image_tags"], loss="tags_and_caption", negatives_per_positive=0)
 
 
-def right_alone(name: str, epoch: int) -> tuple[ChunkArrays, Pairs]:
-    arrays, pairs = load_chunk(name, epoch)
-    return arrays, pairs.take(np.flatnonzero(pairs.relevance == 1))
+def right_alone(name: str, epoch: int) -> TrainingPairs:
+    pairs = make_pairs(seed=100 * CHUNKS[name] + epoch)
+    return TrainingPairs(make_arrays(seed=CHUNKS[name]), pairs.take(np.flatnonzero(pairs.relevance == 1)), PRETRAINING)
 
 
 def test_pre_training_learns_tags_and_captions_by_heart() -> None:
@@ -167,8 +168,8 @@ def test_pre_training_learns_tags_and_captions_by_heart() -> None:
         ranker=ranker,
         options=replace(PRETRAINING, epochs=100),
         chunks=["chunk_000"],
-        load_chunk=lambda *_: (arrays, pairs),
-        measure=lambda _: 0.0,
+        load_chunk=lambda *_: TrainingPairs(arrays, pairs, PRETRAINING),
+        measure=lambda: 0.0,
     )
     _, log = whole.fit()
     assert log[-1].loss == pytest.approx(sum(log[-1].loss_parts))

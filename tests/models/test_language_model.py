@@ -1,6 +1,7 @@
 import re
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,13 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from multimodal_recall.models import language_model
 from multimodal_recall.models.language_model import QueryVectors, load, prepare, train_tokenizer
 from multimodal_recall.options import LanguageModelOptions
+from multimodal_recall.runtime.device import Hardware
+from tests.conftest import by_precision, forced_hardware
+from tests.models.test_training import Killed, MemoryCheckpoint, NoProgress
+
+pytestmark = pytest.mark.precision
 
 QUERIES = [
     f"{colour} {noun}{end}"
@@ -21,10 +26,22 @@ QUERIES = [
 SMALL = LanguageModelOptions(hidden_size=32, layers=3, heads=2, vocabulary_size=120, pretrain_epochs=2)
 
 
+def prepared(
+    options: LanguageModelOptions = SMALL, seed: int = 0, checkpoint: MemoryCheckpoint | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    return prepare(
+        QUERIES, options, seed, forced_hardware(), checkpoint or MemoryCheckpoint(), NoProgress(), fingerprint="same"
+    )
+
+
+def encoder(folder: Path, max_tokens: int = 64, tokens_per_batch: int = 40) -> QueryVectors:
+    return QueryVectors(folder, max_tokens, tokens_per_batch, forced_hardware())
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("language_model")
-    for part in prepare(QUERIES, SMALL, seed=0):
+    for part in prepared():
         part.save_pretrained(path)
     return path
 
@@ -38,23 +55,23 @@ def reference(folder: Path, query: str) -> np.ndarray:
 
 
 def test_the_second_to_last_layer_averaged_over_the_real_tokens(folder: Path) -> None:
-    vectors = QueryVectors(folder, max_tokens=64, tokens_per_batch=40)(QUERIES)
+    vectors = encoder(folder)(QUERIES)
     assert (vectors.shape, vectors.dtype) == ((len(QUERIES), 32), np.float16)
     for query, vector in zip(QUERIES, vectors, strict=True):
-        np.testing.assert_allclose(vector, reference(folder, query), atol=2e-3)
+        np.testing.assert_allclose(vector, reference(folder, query), atol=by_precision(2e-3, 2e-2))
 
 
 def test_the_last_layer_is_not_built(folder: Path) -> None:
-    assert QueryVectors(folder, 64, 40).model.config.num_hidden_layers == 2
+    assert encoder(folder).model.config.num_hidden_layers == 2
 
 
 def test_a_vector_does_not_depend_on_the_other_queries(folder: Path) -> None:
-    encode = QueryVectors(folder, 64, 40)
-    np.testing.assert_allclose(encode(QUERIES[::-1])[::-1], encode(QUERIES), atol=2e-3)
+    encode = encoder(folder)
+    np.testing.assert_allclose(encode(QUERIES[::-1])[::-1], encode(QUERIES), atol=by_precision(2e-3, 2e-2))
 
 
 def test_long_queries_are_cut(folder: Path) -> None:
-    encode = QueryVectors(folder, max_tokens=4, tokens_per_batch=40)
+    encode = encoder(folder, max_tokens=4)
     np.testing.assert_array_equal(encode(["red shirt a b c"]), encode(["red shirt d e f"]))
 
 
@@ -75,10 +92,9 @@ def read_back(tokenizer: PreTrainedTokenizerFast, text: str) -> str:
     return re.sub("[ ▁]", "", tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True))
 
 
-def test_bfloat16_agrees_with_float32(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = QueryVectors(folder, 64, 4096)(QUERIES).astype(np.float32)
-    monkeypatch.setattr(language_model, "half_precision", lambda device: torch.bfloat16)
-    encode = QueryVectors(folder, 64, 4096)
+def test_bfloat16_agrees_with_float32(folder: Path) -> None:
+    exact = QueryVectors(folder, 64, 4096, Hardware("cpu", "float32"))(QUERIES).astype(np.float32)
+    encode = QueryVectors(folder, 64, 4096, Hardware("cpu", "bfloat16"))
     assert next(encode.model.parameters()).dtype == torch.bfloat16
     rounded = encode(QUERIES).astype(np.float32)
     cosine = (exact * rounded).sum(axis=1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
@@ -87,7 +103,7 @@ def test_bfloat16_agrees_with_float32(folder: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_query_longer_than_a_batch_or_than_the_model_is_read(folder: Path) -> None:
     words = " ".join(["red"] * 300)
-    assert np.isfinite(QueryVectors(folder, max_tokens=1000, tokens_per_batch=3)(["red shirt", words])).all()
+    assert np.isfinite(encoder(folder, max_tokens=1000, tokens_per_batch=3)(["red shirt", words])).all()
 
 
 def test_one_cls_and_one_sep_and_unknown_letters_survive() -> None:
@@ -99,19 +115,36 @@ def test_one_cls_and_one_sep_and_unknown_letters_survive() -> None:
 
 
 def test_the_same_seed_makes_the_same_model() -> None:
-    one, other, third = (prepare(QUERIES, SMALL, seed)[0].state_dict() for seed in (0, 0, 1))
+    one, other, third = (prepared(seed=seed)[0].state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert any(not torch.equal(one[name], third[name]) for name in one)
+
+
+def test_a_killed_masked_word_training_ends_with_the_same_bits() -> None:
+    # Given a training of two epochs that is killed after the first
+    whole, checkpoint = prepared()[0].state_dict(), MemoryCheckpoint(kill_after=1)
+    with pytest.raises(Killed):
+        prepared(checkpoint=checkpoint)
+    resumed = prepared(checkpoint=checkpoint)[0].state_dict()
+    assert all(torch.equal(resumed[name], weights) for name, weights in whole.items())
+
+
+def test_masked_words_are_learnt() -> None:
+    # Given epochs enough to know these few texts: the loss falls below that of guessing by frequency
+    checkpoint = MemoryCheckpoint()
+    prepared(replace(SMALL, pretrain_epochs=60, batch_size=9), checkpoint=checkpoint)
+    losses = [row["loss"] for row in checkpoint.kept[1]["state"]["log"]]
+    assert np.mean(losses[-5:]) < 0.6 * losses[0]
 
 
 def test_pre_training_goes_on_from_a_folder(folder: Path) -> None:
     start = AutoModel.from_pretrained(folder).state_dict()
     as_it_is = LanguageModelOptions(start_from=str(folder), pretrain_epochs=0)
-    model, _ = prepare(QUERIES, as_it_is, seed=0)
+    model, _ = prepared(as_it_is)
     assert torch.equal(
         model.albert.state_dict()["embeddings.word_embeddings.weight"], start["embeddings.word_embeddings.weight"]
     )
-    model, _ = prepare(QUERIES, LanguageModelOptions(start_from=str(folder), pretrain_epochs=2, batch_size=8), seed=0)
+    model, _ = prepared(LanguageModelOptions(start_from=str(folder), pretrain_epochs=2, batch_size=8))
     moved = model.albert.state_dict()["embeddings.word_embeddings.weight"]
     assert not torch.equal(moved, start["embeddings.word_embeddings.weight"])
     torch.testing.assert_close(moved, start["embeddings.word_embeddings.weight"], rtol=0, atol=0.1)

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +8,26 @@ from torch import Tensor
 
 from multimodal_recall import ranker_options
 from multimodal_recall.models import schedules
-from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.models.batch import Pairs
 from multimodal_recall.models.losses import IN_BATCH_LOSSES
 from multimodal_recall.models.ranker import Ranker
-from multimodal_recall.models.training import Trainer, TrainingError, batch_rows, epoch_order, stream
+from multimodal_recall.models.training import (
+    RankerObjective,
+    Recipe,
+    Trainer,
+    TrainingError,
+    TrainingPairs,
+    batch_rows,
+    epoch_order,
+    share_of_batch,
+    stream,
+)
 from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.runtime.device import Hardware
+from tests.conftest import forced_hardware
 from tests.models.conftest import MODEL, OPTIONS, SYSTEMS, make_arrays, make_pairs, make_ranker
 
+pytestmark = pytest.mark.precision
 CHUNKS = {"chunk_000": 0, "chunk_001": 1, "chunk_002": 2}
 
 
@@ -42,21 +56,30 @@ class NoProgress:
         pass
 
 
-def load_chunk(name: str, epoch: int) -> tuple[ChunkArrays, Pairs]:
-    return make_arrays(seed=CHUNKS[name]), make_pairs(seed=100 * CHUNKS[name] + epoch)
-
-
 def trainer(
-    checkpoint: MemoryCheckpoint | None = None, options: RankerOptions = OPTIONS, seed: int = 0, **changes: object
+    checkpoint: MemoryCheckpoint | None = None,
+    options: RankerOptions = OPTIONS,
+    seed: int = 0,
+    ranker: Ranker | None = None,
+    **changes: object,
 ) -> Trainer:
-    def measure(ranker: Ranker) -> float:
+    """Trains a tiny ranker on three chunks of ten right pairs."""
+    ranker = ranker or make_ranker(seed, options)
+
+    def load_chunk(name: str, epoch: int) -> TrainingPairs:
+        pairs = make_pairs(seed=100 * CHUNKS[name] + epoch * options.fresh_negatives)
+        return TrainingPairs(make_arrays(seed=CHUNKS[name]), pairs, options)
+
+    def measure() -> float:
         arrays, pairs = make_arrays(seed=9), make_pairs(seed=9)
         scores = ranker.score(arrays, pairs)
         return float((scores[::2] > scores[1::2]).mean())
 
     how = {
-        "ranker": make_ranker(seed, options),
-        "options": options,
+        "model": ranker,
+        "objective": RankerObjective(ranker, options),
+        "recipe": Recipe.of(options),
+        "hardware": forced_hardware(),
         "seed": seed,
         "chunks": list(CHUNKS),
         "load_chunk": load_chunk,
@@ -110,8 +133,10 @@ def check_resuming(options: RankerOptions, kill_after: int, **changes: object) -
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "hinge", *IN_BATCH_LOSSES])
 def test_every_loss_is_learnt(loss: str) -> None:
-    options = replace(OPTIONS, model=SYSTEMS["graph_reasoning"], loss=loss, epochs=20, batch_size=40)
-    _, log = trainer(options=options, load_chunk=lambda name, _: load_chunk(name, 0)).fit()
+    options = replace(
+        OPTIONS, model=SYSTEMS["graph_reasoning"], loss=loss, epochs=20, batch_size=40, fresh_negatives=False
+    )
+    _, log = trainer(options=options).fit()
     assert log[-1].loss < 0.5 * log[0].loss
 
 
@@ -121,6 +146,40 @@ def test_another_fingerprint_starts_anew() -> None:
         trainer(checkpoint).fit()
     best, _ = trainer(checkpoint, fingerprint="other data").fit()
     assert_equal(best, trainer().fit()[0])
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Hardware("cpu", "float32", threads=7), r"hardware.threads \(1, now 7\)"),
+        (Hardware("cpu", "other", threads=1), r"hardware.precision \(\w+, now other\)"),
+    ],
+)
+def test_a_training_is_not_continued_on_other_hardware_without_a_word(
+    other: Hardware, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = MemoryCheckpoint(4)
+    with pytest.raises(Killed):
+        trainer(checkpoint).fit()
+    again = trainer(checkpoint, hardware=other)
+    again._resume()
+    assert again.state.epoch == 0
+    assert re.search(f"belongs to other {message}: training starts anew and replaces it", caplog.text)
+
+
+@pytest.mark.parametrize("processes", range(1, 10))
+@pytest.mark.parametrize("right_pairs", [1, 2, 3, 5, 8, 9])
+def test_the_shares_of_a_batch_are_all_of_it(processes: int, right_pairs: int) -> None:
+    # Given right pairs with two wrong ones each, also fewer than there are processes
+    rows = np.arange(3 * right_pairs).reshape(right_pairs, 3)
+    shares = [share_of_batch(rows, process, processes, whole=False) for process in range(processes)]
+    assert all(len(share) for share, _ in shares)  # each process has something to compute
+    counted = np.concatenate([share for share, weight in shares if weight])
+    np.testing.assert_array_equal(counted, rows)
+    assert {weight for _, weight in shares} <= {0.0, 1.0}
+    wholes = [share_of_batch(rows, process, processes, whole=True) for process in range(processes)]
+    assert all(share is rows for share, _ in wholes)
+    assert sum(weight for _, weight in wholes) == pytest.approx(1)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -134,11 +193,11 @@ def test_ten_pairs_are_learnt_by_heart(options: RankerOptions) -> None:
     whole = trainer(
         options=options,
         chunks=["chunk_000"],
-        load_chunk=lambda name, epoch: (make_arrays(), make_pairs()),
-        measure=lambda ranker: 0.0,
+        load_chunk=lambda name, epoch: TrainingPairs(make_arrays(), make_pairs(), options),
+        measure=lambda: 0.0,
     )
     whole.fit()
-    scores = whole.ranker.score(make_arrays(), make_pairs())
+    scores = whole.model.score(make_arrays(), make_pairs())
     assert (scores[::2] > scores[1::2]).all()
 
 
@@ -168,9 +227,10 @@ def test_chunks_come_in_another_order_each_epoch_and_the_same_again() -> None:
 def test_the_best_epoch_is_kept_and_not_the_last() -> None:
     # Given a measure that is best after the second of three epochs
     measured = iter([0.1, 0.9, 0.5])
-    seen = []
+    seen, ranker = [], make_ranker()
     whole = trainer(
-        measure=lambda ranker: seen.append(ranker.state_dict()["head.query_part.bias"].clone()) or next(measured)
+        ranker=ranker,
+        measure=lambda: seen.append(ranker.state_dict()["head.query_part.bias"].clone()) or next(measured),
     )
     best, log = whole.fit()
     assert [row.valid_ndcg_at_5 for row in log] == [0.1, 0.9, 0.5]

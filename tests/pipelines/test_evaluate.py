@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from multimodal_recall.examples import read_candidates
 from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.ranker import Ranker, TrainedRanker
-from multimodal_recall.options import RerankOptions
+from multimodal_recall.options import HardwareOptions, RerankOptions
 from multimodal_recall.pipelines.evaluate.nodes import score_candidates
 from multimodal_recall.rankings import IDS
-from tests.conftest import SMALL, run_project
+from tests.conftest import SMALL, forced_options, run_project
 from tests.test_whole_run import load
 
 RESCORED = {"two_tower, smoothed boxes", "two_tower, k-reciprocal"}
@@ -39,7 +39,8 @@ def score(project: Path, build: type[nn.Module] | None = None, **options: bool) 
     made = (
         model if build is None else SimpleNamespace(build=lambda: build(model), options=model.options, card=model.card)
     )
-    return score_candidates(made, load(project, "valid_examples"), RerankOptions(**options)).to_pandas()
+    hardware = HardwareOptions(**forced_options())
+    return score_candidates(made, load(project, "valid_examples"), RerankOptions(**options), hardware).to_pandas()
 
 
 @pytest.fixture(scope="module")

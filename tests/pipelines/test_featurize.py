@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from multimodal_recall.options import IngestOptions, LanguageModelOptions, QueryOptions
+from multimodal_recall.options import HardwareOptions, IngestOptions, LanguageModelOptions, QueryOptions
 from multimodal_recall.pipelines.featurize.nodes import (
     average_label_words,
     collect_queries,
@@ -14,8 +14,16 @@ from multimodal_recall.pipelines.featurize.nodes import (
     prepare_language_model,
 )
 from multimodal_recall.tables import TABLES
-from tests.conftest import make_row
+from tests.conftest import forced_options, make_row
+from tests.models.test_training import MemoryCheckpoint
 from tests.pipelines.test_ingest import tsv_of
+
+pytestmark = pytest.mark.precision
+
+
+def forced() -> HardwareOptions:
+    return HardwareOptions(**forced_options())
+
 
 WORDS = ds.dataset(
     pa.table(
@@ -50,7 +58,7 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("language_model")
     options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1)
     queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
-    for part in prepare_language_model(queries, options, 0):
+    for part in prepare_language_model(queries, MemoryCheckpoint(), options, forced(), 0):
         part.save_pretrained(path)
     return path
 
@@ -63,7 +71,7 @@ def test_each_distinct_query_gets_a_vector_and_word_ids(language_model: Path) ->
         (3, "...", 2, 8, 3),
     ]
     pairs = pa.table([list(column) for column in zip(*rows, strict=True)], TABLES["pairs"])
-    made = featurize_queries(ds.dataset(pairs), language_model, WORDS, QueryOptions(max_query_words=3))
+    made = featurize_queries(ds.dataset(pairs), language_model, WORDS, QueryOptions(max_query_words=3), forced())
     assert made.schema.equals(TABLES["query_features"])
     assert made["query"].to_pylist() == ["red shirt", "green shirt red shoes", "..."]
     # unknown words are row 0, words beyond the third are cut, a query without words is one unknown word

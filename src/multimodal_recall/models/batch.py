@@ -75,6 +75,18 @@ class Batch:
     right: Tensor | None = None
     """(Q, P) whether the product is a right answer of the query; ``None`` where only the pairs are asked for."""
 
+    def take_queries(self, rows: slice) -> "Batch":
+        """What a query encoder reads, of some of the queries."""
+        return self._take(rows, ("query_vectors", "word_ids", "word_mask", "token_ids", "token_mask"))
+
+    def take_products(self, rows: slice) -> "Batch":
+        """What an image encoder reads, of some of the products."""
+        return self._take(rows, ("box_features", "box_positions", "box_labels", "box_mask"))
+
+    def _take(self, rows: slice, names: tuple[str, ...]) -> "Batch":
+        parts = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: None if part is None else part[rows] for name, part in parts.items()})
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         tensors = {field.name: getattr(self, field.name) for field in fields(self)}

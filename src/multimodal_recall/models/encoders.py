@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.precision import in_float32
 
 POSITION = 5
 """Numbers of a box's position that are read: four sides and the area."""
@@ -162,7 +163,7 @@ class PaddedGru(nn.Module):
         packed = pack_padded_sequence(data, (~mask).sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
         if start is not None:
             start = start.expand(2 * self.gru.num_layers, -1, -1).contiguous()
-        with torch.autocast(data.device.type, enabled=False):  # which takes float16 for bfloat16, see BiLstm
+        with in_float32(data):  # autocast takes float16 for bfloat16, see BiLstm
             states, last = self.gru(packed, start)
         return pad_packed_sequence(states, batch_first=True, total_length=mask.shape[1])[0], last
 

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from multimodal_recall.models.precision import ScoreLayer
+
 
 class ConcatMlp(nn.Module):
     """An MLP on both vectors side by side, with two logits: wrong and right.
@@ -22,7 +24,7 @@ class ConcatMlp(nn.Module):
         self.product_part = nn.Linear(product_size, state, bias=False)
         self.dropout = nn.Dropout(dropout)
         self.second = None if second_state is None else nn.Linear(state, second_state)
-        self.last = nn.Linear(second_state or state, 2)
+        self.last = ScoreLayer(second_state or state, 2)
 
     def forward(self, queries: Tensor, products: Tensor, pair_queries: Tensor, pair_products: Tensor) -> Tensor:
         """Give the last hidden layer of each pair."""
@@ -38,7 +40,7 @@ class ConcatMlp(nn.Module):
 
     def score(self, hidden: Tensor) -> Tensor:
         """Log-odds of a pair being right: the difference of its logits."""
-        wrong, right = self.last(self.dropout(hidden)).float().unbind(dim=1)
+        wrong, right = self.last(self.dropout(hidden)).unbind(dim=1)
         return right - wrong
 
     def _hidden(self, summed: Tensor) -> Tensor:

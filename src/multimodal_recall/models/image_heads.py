@@ -5,8 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.data_parallel import encode_shares
 from multimodal_recall.models.encoders import POSITION, WordVectors
 from multimodal_recall.models.losses import NOTHING
+from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.ranker import InputSizes, Ranker
 from multimodal_recall.ranker_options import ImageHeadsOptions
 
@@ -114,7 +116,8 @@ class WordMatching(Ranker):
         best = functional.one_hot(similar.argmax(dim=2)[which, products.unsqueeze(1)], similar.shape[2])
         shares = weights.softmax(dim=1).unsqueeze(2) * best  # (N, W, H)
         words = words.index_select(0, which.flatten()).unflatten(0, which.shape)  # (N, W, D)
-        return (torch.bmm(shares.mT, words) * heads[:, 1:].index_select(0, products)).sum(dim=1)
+        with in_float32(words):
+            return (torch.bmm(shares.mT, words) * heads[:, 1:].index_select(0, products)).sum(dim=1)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """(N, head_size) -> (N,): the sum."""
@@ -122,14 +125,21 @@ class WordMatching(Ranker):
 
     def score_all(self, batch: Batch) -> Tensor:
         """(Q, P)."""
-        heads = self.image_encoder(batch)
+        heads = self._all_heads(batch)
         _, which, similar = self._similar(batch, heads)
         scores = similar.amax(dim=2).index_select(0, which.flatten()).unflatten(0, which.shape)  # (Q, W, P)
         weights = self.all_logits(batch, heads).masked_fill(batch.word_mask.unsqueeze(2), NOTHING).softmax(dim=1)
         return (weights * scores).sum(dim=1)
 
+    def _all_heads(self, batch: Batch) -> Tensor:
+        """(P, 1 + tag_heads, head_size) of a batch that every training process holds whole."""
+        if not self.training:
+            return self.image_encoder(batch)
+        return encode_shares(lambda rows: self.image_encoder(batch.take_products(rows)), len(batch.box_mask))
+
     def _similar(self, batch: Batch, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Vectors of the U distinct words (U, D), which each of a query's is (Q, W), and their products (U, P, H)."""
         words, which = batch.word_ids.unique(return_inverse=True)
         words, tags = self.words(words), heads[:, 1:]
-        return words, which, (words @ tags.flatten(0, 1).T).float().unflatten(1, tags.shape[:2])
+        with in_float32(words):
+            return words, which, (words @ tags.flatten(0, 1).T).unflatten(1, tags.shape[:2])

@@ -1,15 +1,18 @@
 """The language model behind the query vectors: made, pre-trained, and read out."""
 
 import logging
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
+from more_itertools import chunked
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+from torch.nn import functional
 from transformers import (
     AlbertConfig,
     AlbertForMaskedLM,
@@ -17,19 +20,16 @@ from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
     AutoTokenizer,
+    BatchEncoding,
     DataCollatorForLanguageModeling,
     PreTrainedModel,
     PreTrainedTokenizerFast,
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
 )
 
-from multimodal_recall.models.hardware import ONE_AT_A_TIME, best_device, half_precision
+from multimodal_recall.models.training import Checkpoint, Objective, Progress, Recipe, Trainer
 from multimodal_recall.options import LanguageModelOptions
-from multimodal_recall.progress import Bar, bar
+from multimodal_recall.runtime.device import Hardware
+from multimodal_recall.runtime.processes import ONE_AT_A_TIME
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
+QUERIES_PER_CHUNK = 100_000
+"""Queries between two checkpoints of the masked-word training."""
 SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -107,7 +109,13 @@ def load(kind: type, source: str | Path, **options: Any) -> PreTrainedModel:
 
 
 def prepare(
-    queries: list[str], options: LanguageModelOptions, seed: int
+    queries: list[str],
+    options: LanguageModelOptions,
+    seed: int,
+    hardware: Hardware,
+    checkpoint: Checkpoint,
+    progress: Progress,
+    fingerprint: str,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Fetch or make the language model, and train it on the queries with the masked-word loss.
 
@@ -115,11 +123,15 @@ def prepare(
         queries: Distinct training queries.
         options: Where to start and how long to train.
         seed: Seed of the weights, the masks and the order.
+        hardware: What the training computes with.
+        checkpoint: Where the state of the training is kept.
+        progress: Shows how far the training is.
+        fingerprint: Stands for queries, options, seed and code; see ``Trainer``.
 
     Returns:
         The model and its tokenizer, ready for ``save_pretrained``.
     """
-    set_seed(seed)
+    torch.manual_seed(seed)
     if options.start_from is None:
         tokenizer = train_tokenizer(queries, options.vocabulary_size, options.strip_accents)
         model = new_albert(options, tokenizer)
@@ -127,83 +139,96 @@ def prepare(
         tokenizer = AutoTokenizer.from_pretrained(options.start_from)
         model = load(AutoModelForMaskedLM, options.start_from)
     if options.pretrain_epochs:
-        _train_masked(model, tokenizer, queries, options, seed)
+        parts = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
+        weights, log = Trainer(
+            model=model,
+            objective=MaskedWords(model),
+            recipe=Recipe(options.pretrain_epochs, options.learning_rate),
+            hardware=hardware,
+            seed=seed,
+            chunks=list(parts),
+            load_chunk=lambda name, _: MaskedQueries.of(parts[name], tokenizer, options.batch_size),
+            checkpoint=checkpoint,
+            fingerprint=fingerprint,
+            progress=progress,
+        ).fit()
+        model.load_state_dict(weights)
+        logger.info("language model: masked-word loss by epoch %s", ", ".join(f"{row.loss:.2f}" for row in log))
     return model.cpu(), tokenizer
 
 
-class _Steps(TrainerCallback):
-    """Tells a bar of each training step."""
+class MaskedWords(Objective):
+    """The masked-word loss (Devlin et al. 2019): guess 15 % of the tokens, most of which are masked."""
 
-    def __init__(self, shown: Bar) -> None:
-        self.shown = shown
+    unit = "queries"
 
-    def on_step_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
-        """A batch is done."""
-        self.shown.advance(args.train_batch_size)
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: BatchEncoding) -> Tensor:
+        """The loss of each query (queries,); their mean is the mean over the batch's masked tokens."""
+        labels, logits = batch["labels"], self.model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        # labels are -100, of which the loss is 0, where nothing is to be guessed
+        losses = functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none")
+        guessed = (labels >= 0).sum().clamp(min=1)
+        return losses.unflatten(0, labels.shape).sum(dim=1) * (len(labels) / guessed)
 
 
-def _train_masked(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    queries: list[str],
-    options: LanguageModelOptions,
-    seed: int,
-) -> None:
-    encoded = tokenizer(queries, truncation=True, max_length=64, return_attention_mask=False)["input_ids"]
-    collator = DataCollatorForLanguageModeling(tokenizer)
-    collator.generator = collator.get_generator(seed)  # its own `seed` is refused in any process but the main one
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(
-            model,
-            TrainingArguments(
-                scratch,
-                num_train_epochs=options.pretrain_epochs,
-                per_device_train_batch_size=options.batch_size,
-                learning_rate=options.learning_rate,
-                warmup_steps=0.06,
-                seed=seed,
-                bf16=half_precision(best_device()) is not None,
-                disable_tqdm=True,
-                logging_strategy="epoch",
-                save_strategy="no",
-                report_to="none",
-                dataloader_pin_memory=False,
-            ),
-            data_collator=collator,
-            train_dataset=[{"input_ids": ids} for ids in encoded],
-        )
-        trainer.remove_callback(PrinterCallback)
-        with bar("language model", options.pretrain_epochs * len(queries), "queries") as shown:
-            trainer.add_callback(_Steps(shown))
-            trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    logger.info("language model: masked-word loss by epoch %s", ", ".join(f"{loss:.2f}" for loss in losses))
+@dataclass(frozen=True)
+class MaskedQueries:
+    """Some queries, masked anew each time that they stand in a batch; a training ``Chunk``."""
+
+    token_ids: list[list[int]]
+    collate: DataCollatorForLanguageModeling
+    batch_size: int
+
+    @classmethod
+    def of(cls, queries: Sequence[str], tokenizer: PreTrainedTokenizerFast, batch_size: int) -> "MaskedQueries":
+        """Cut the queries into tokens."""
+        encoded = tokenizer(list(queries), truncation=True, max_length=64, return_attention_mask=False)
+        return cls(encoded["input_ids"], DataCollatorForLanguageModeling(tokenizer), batch_size)
+
+    @property
+    def examples(self) -> int:
+        """Queries."""
+        return len(self.token_ids)
+
+    def batches(self, random: np.random.Generator) -> list[np.ndarray]:
+        """Rows (queries,) of each batch, in a random order."""
+        order = random.permutation(self.examples)
+        return np.array_split(order, -(-self.examples // self.batch_size))
+
+    def batch(self, rows: np.ndarray) -> BatchEncoding:
+        """Pad some queries to one length, and mask tokens by torch's stream of random numbers."""
+        return self.collate([{"input_ids": self.token_ids[row]} for row in rows])
 
 
 class QueryVectors:
     """Reads a query's vector out of a language model: its second-to-last hidden layer, averaged over its tokens.
 
     Only the layers up to that one are built, so the last is never run. Queries of one length make a batch, so there
-    is no padding and no mask. In bfloat16 where the hardware multiplies it natively.
+    is no padding and no mask. Weights and states have the hardware's precision; the mean over tokens is float32.
     """
 
-    def __init__(self, folder: Path, max_tokens: int, tokens_per_batch: int) -> None:
+    def __init__(self, folder: Path, max_tokens: int, tokens_per_batch: int, hardware: Hardware) -> None:
         """Load a transformers folder.
 
         Args:
             folder: What ``save_pretrained`` wrote.
             max_tokens: Longer queries are cut to so many tokens, special ones included, or to what the model can read.
             tokens_per_batch: Tokens that one batch holds, more or less; a longer query is a batch of its own.
+            hardware: Where the model computes, and in which precision.
         """
         config = AutoConfig.from_pretrained(folder)
-        self.device = best_device()
+        self.device = torch.device(hardware.device)
         self.model = (
             load(
                 AutoModel,
                 folder,
                 num_hidden_layers=config.num_hidden_layers - 1,
                 add_pooling_layer=False,
-                dtype=half_precision(self.device) or torch.float32,
+                dtype=hardware.dtype,
             )
             .to(self.device)
             .eval()

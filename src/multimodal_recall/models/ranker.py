@@ -11,11 +11,13 @@ from numpy.typing import DTypeLike
 from torch import Tensor, nn
 
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs, Reading
+from multimodal_recall.models.data_parallel import encode_shares
 from multimodal_recall.models.encoders import LabelVectors, WordVectors
-from multimodal_recall.models.hardware import ONE_AT_A_TIME
 from multimodal_recall.models.heads import ConcatMlp
+from multimodal_recall.models.precision import in_float32
 from multimodal_recall.progress import bar
 from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.runtime.processes import ONE_AT_A_TIME
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -64,6 +66,9 @@ class Ranker(nn.Module):
         """What the system learns from a batch besides its scores, a mean; ``None`` where there is nothing."""
         del batch
         return None
+
+    def observe(self, batch: Batch) -> None:
+        """Take a training batch into running sums, where the ranker has some; once a step, in every process alike."""
 
     def own_losses(self, batch: Batch) -> Tensor:
         """Losses that are not made of scores, (right pairs, parts); they are added up."""
@@ -165,6 +170,18 @@ class TowerRanker(Ranker):
         """One vector a product, (P, Dp)."""
         raise NotImplementedError
 
+    def all_queries(self, batch: Batch) -> Tensor:
+        """``encode_queries`` in float32; in training, each process encodes a share of the batch and gets all."""
+        if not self.training:
+            return self.encode_queries(batch).float()
+        return encode_shares(lambda rows: self.encode_queries(batch.take_queries(rows)), len(batch.word_mask))
+
+    def all_products(self, batch: Batch) -> Tensor:
+        """``encode_products`` in float32, shared in the same way."""
+        if not self.training:
+            return self.encode_products(batch).float()
+        return encode_shares(lambda rows: self.encode_products(batch.take_products(rows)), len(batch.box_mask))
+
     @torch.inference_mode()
     def product_vectors(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
         """The vector of each pair's product, (n, Dp) float32."""
@@ -183,17 +200,17 @@ class DotRanker(TowerRanker):
     def pair_vectors(self, batch: Batch) -> Tensor:
         """(N, D): the summands of the dot product."""
         # index_select and not [...]: on several CPU threads the gradient of the latter adds up in any order.
-        queries = self.encode_queries(batch).index_select(0, batch.pair_queries)
-        return queries * self.encode_products(batch).index_select(0, batch.pair_products)
+        queries = self.all_queries(batch).index_select(0, batch.pair_queries)
+        return queries * self.all_products(batch).index_select(0, batch.pair_products)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """(N, D) -> (N,)."""
-        return self.scale * vectors.float().sum(dim=1)
+        return self.scale * vectors.sum(dim=1)
 
     def score_all(self, batch: Batch) -> Tensor:
         """(Q, P)."""
-        queries, products = self.encode_queries(batch).float(), self.encode_products(batch).float()
-        with torch.autocast(queries.device.type, enabled=False):  # bfloat16 has 8 bits: a score of 10 in steps of 1/16
+        queries, products = self.all_queries(batch), self.all_products(batch)
+        with in_float32(queries):
             return self.scale * queries @ products.T
 
 
@@ -214,7 +231,7 @@ class ConcatRanker(TowerRanker):
 
     def pair_vectors(self, batch: Batch) -> Tensor:
         """(N, D): the head's last hidden layer."""
-        queries, products = self.encode_queries(batch), self.encode_products(batch)
+        queries, products = self.all_queries(batch), self.all_products(batch)
         return self.head(queries, products, batch.pair_queries, batch.pair_products)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
@@ -223,7 +240,7 @@ class ConcatRanker(TowerRanker):
 
     def score_all(self, batch: Batch) -> Tensor:
         """(Q, P)."""
-        return self.head.score_all(self.encode_queries(batch), self.encode_products(batch))
+        return self.head.score_all(self.all_queries(batch), self.all_products(batch))
 
 
 def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = None) -> Ranker:

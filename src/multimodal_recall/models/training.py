@@ -4,26 +4,38 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
-from multimodal_recall.models.hardware import best_device, half_precision, keep_freed_memory
 from multimodal_recall.models.losses import IN_BATCH_LOSSES, PAIR_LOSSES
-from multimodal_recall.models.ranker import Ranker
+from multimodal_recall.models.ranker import Ranker, TowerRanker
 from multimodal_recall.models.schedules import SCHEDULES
 from multimodal_recall.negatives import RightAnswers
 from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.runtime.device import Hardware
 
 logger = logging.getLogger(__name__)
 
-LoadChunk = Callable[[str, int], tuple[ChunkArrays, Pairs]]
-"""Gives a chunk's arrays and an epoch's pairs; a right pair is followed by its wrong ones."""
+
+class Chunk(Protocol):
+    """What one epoch trains on of a chunk."""
+
+    examples: int
+    """How many it has: pairs, or queries."""
+
+    def batches(self, random: np.random.Generator) -> list[np.ndarray]:
+        """Cut all examples into batches: rows of examples (n, examples a row), of which each process takes a share."""
+
+    def batch(self, rows: np.ndarray) -> Any:
+        """Make what the objective reads of some rows; it has ``to(device)``."""
 
 
 class Checkpoint(Protocol):
@@ -57,6 +69,7 @@ class EpochLog:
     loss_parts: list[float]
     """What the loss is the sum of: of image_tags the losses of tags and caption, else itself alone."""
     valid_ndcg_at_5: float
+    """0 where nothing is measured."""
     pairs: int
     seconds: float
 
@@ -139,16 +152,63 @@ def _places(values: np.ndarray) -> np.ndarray:
     return places
 
 
+@dataclass(frozen=True)
+class TrainingPairs:
+    """A chunk's arrays and its pairs of one epoch, each right pair followed by its wrong ones; a ``Chunk``."""
+
+    arrays: ChunkArrays
+    pairs: Pairs
+    options: RankerOptions
+
+    @property
+    def examples(self) -> int:
+        """Pairs, right and wrong ones together."""
+        return len(self.pairs.relevance)
+
+    @cached_property
+    def right(self) -> RightAnswers | None:
+        """All right pairs, where the loss compares every query with every product."""
+        in_batch = self.options.loss in IN_BATCH_LOSSES
+        return RightAnswers.among(self.pairs, len(self.arrays.box_counts)) if in_batch else None
+
+    def batches(self, random: np.random.Generator) -> list[np.ndarray]:
+        """Rows (right pairs, 1 + k) of each batch."""
+        return list(batch_rows(self.pairs, self.arrays.last_words, self.options, random))
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Gather what the pairs of some rows need."""
+        return self.arrays.batch(self.pairs.take(rows.ravel()), self.right)
+
+
 class Objective(nn.Module):
-    """What a ranker is trained to make small. A module, so that processes know which weights a batch leaves alone."""
+    """What training makes small. A module, so that processes know which weights a batch leaves alone."""
+
+    unit = "pairs"
+    """What an example is called."""
+    whole_batches = False
+    """Whether each process gets the whole batch, and shares the work inside; else it gets a share of the batch."""
+
+    def forward(self, batch: Any) -> Tensor:
+        """The losses of a batch: as many values, or rows of the loss's parts, for each row."""
+        raise NotImplementedError
+
+
+class RankerObjective(Objective):
+    """A ranker's loss.
+
+    Towers and in-batch losses get whole batches: processes share the encoding, not the pairs, so that a query or
+    product is encoded once, batch norm counts it once, and an in-batch loss sees all of the batch.
+    """
 
     def __init__(self, ranker: Ranker, options: RankerOptions) -> None:
         super().__init__()
         self.ranker, self.options = ranker, options
         self.in_batch = options.loss in IN_BATCH_LOSSES
+        self.whole_batches = self.in_batch or isinstance(ranker, TowerRanker)
 
     def forward(self, batch: Batch) -> Tensor:
         """The losses of a batch: as many values, or rows of the loss's parts, a right pair for each."""
+        self.ranker.observe(batch)
         if self.options.loss == "tags_and_caption":
             return self.ranker.own_losses(batch)
         if self.in_batch:
@@ -162,78 +222,109 @@ class Objective(nn.Module):
         return losses if extra is None else losses + extra
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How the weights are moved."""
+
+    epochs: int
+    learning_rate: float
+    schedule: str = "linear_warmup"
+    optimiser: str = "adam"
+    weight_decay: float = 0.0
+
+    @classmethod
+    def of(cls, options: RankerOptions) -> "Recipe":
+        """The part of a ranker's options."""
+        return cls(**{part.name: getattr(options, part.name) for part in fields(cls)})
+
+
+def share_of_batch(rows: np.ndarray, process: int, processes: int, whole: bool) -> tuple[np.ndarray, float]:
+    """A process's rows of a batch (n, ...), and the weight of their losses in the sum over all processes.
+
+    Of whole batches each process counts one part in ``processes``. Of fewer rows than processes, one that would have
+    none takes the first row with a weight of 0: it still has to take part in the sum of the gradients.
+    """
+    if whole:
+        return rows, 1 / processes
+    share = np.array_split(rows, processes)[process]
+    return (share, 1.0) if len(share) else (rows[:1], 0.0)
+
+
 class Trainer:
-    """Fits a ranker; ``fit`` is the whole story, the rest are its sentences."""
+    """Fits a model; ``fit`` is the whole story, the rest are its sentences."""
 
     def __init__(
         self,
-        ranker: Ranker,
-        options: RankerOptions,
+        model: nn.Module,
+        objective: Objective,
+        recipe: Recipe,
+        hardware: Hardware,
         seed: int,
         chunks: Sequence[str],
-        load_chunk: LoadChunk,
-        measure: Callable[[Ranker], float],
+        load_chunk: Callable[[str, int], Chunk],
         checkpoint: Checkpoint,
         fingerprint: str,
         progress: Progress,
+        measure: Callable[[], float] | None = None,
     ) -> None:
         """Prepare for training.
 
         Args:
-            ranker: The untrained module.
-            options: How to train.
+            model: The untrained module, whose weights are kept.
+            objective: Its loss.
+            recipe: How the weights are moved.
+            hardware: What this process computes with; torch's threads are set already.
             seed: Seed of the shuffles and of dropout.
             chunks: Names of the training chunks.
-            load_chunk: Reads one chunk; called in a thread while the chunk before trains.
-            measure: nDCG@5 of a ranker on valid.
+            load_chunk: Reads what an epoch trains on of one chunk; called in a thread while the chunk before trains.
             checkpoint: Where the state is kept after each chunk.
             fingerprint: Stands for data, options and code; a checkpoint with another one is not resumed.
             progress: Shows how far it is.
+            measure: nDCG@5 of the model on valid, which chooses the epoch; ``None``: the last epoch is kept.
         """
-        keep_freed_memory()
-        precision = "bf16" if half_precision(best_device()) else "no"
-        # Buffers never change or are summed over the processes: no need to send them round before each step. A share
-        # of a batch whose queries all have one word leaves the recurrent weights without a gradient.
+        # A share of a batch whose queries all have one word leaves the recurrent weights without a gradient. Buffers
+        # never change or are the same in all processes: no need to send them round before each step.
         how = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
-        self.accelerator = Accelerator(
-            mixed_precision=precision, cpu=best_device().type == "cpu", kwargs_handlers=[how]
-        )
-        rates = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
-        if options.optimiser == "adam":
-            optimiser = torch.optim.AdamW(ranker.parameters(), **rates, fused=True)
+        if not torch.distributed.is_initialized():  # accelerate remembers the device of a training before this one
+            AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(cpu=hardware.device == "cpu", kwargs_handlers=[how])
+        rates = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+        if recipe.optimiser == "adam":
+            optimiser = torch.optim.AdamW(model.parameters(), **rates, fused=True)
         else:
-            optimiser = torch.optim.NAdam(ranker.parameters(), **rates, decoupled_weight_decay=True)
-        self.objective, self.optimiser = self.accelerator.prepare(Objective(ranker, options), optimiser)
-        self.ranker = ranker  # the one inside
-        self.options, self.seed, self.chunks = options, seed, chunks
+            optimiser = torch.optim.NAdam(model.parameters(), **rates, decoupled_weight_decay=True)
+        self.unit, self.whole_batches = objective.unit, objective.whole_batches
+        self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
+        self.model = model  # the one inside
+        self.recipe, self.hardware, self.seed, self.chunks = recipe, hardware, seed, chunks
         self.load_chunk, self.measure, self.progress = load_chunk, measure, progress
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
         self.state, self.best_weights = State(), self._weights()
-        self.schedule = SCHEDULES[options.schedule]
+        self.schedule = SCHEDULES[recipe.schedule]
 
     def fit(self) -> tuple[dict[str, Tensor], list[EpochLog]]:
         """Train from the start, or from a checkpoint of the same training.
 
         Returns:
-            The weights of the epoch with the best nDCG@5 on valid, and the log.
+            The weights of the epoch with the best nDCG@5 on valid, or of the last, and the log.
 
         Raises:
             TrainingError: If the loss stops being a number.
         """
         self._resume()
-        for epoch, place, name, (arrays, pairs) in self._chunks_ahead():
-            self._train_chunk(epoch, place, name, arrays, pairs)
+        for epoch, place, name, chunk in self._chunks_ahead():
+            self._train_chunk(epoch, place, name, chunk)
             self.state.chunk = place + 1
             if self.state.chunk == len(self.chunks):
                 self._end_epoch()
             self._save()
         return self.best_weights, self.state.log
 
-    def _chunks_ahead(self) -> Iterator[tuple[int, int, str, tuple[ChunkArrays, Pairs]]]:
+    def _chunks_ahead(self) -> Iterator[tuple[int, int, str, Chunk]]:
         """What is left to train, each chunk read while the one before trains."""
         todo = [
             (epoch, place, name)
-            for epoch in range(self.state.epoch, self.options.epochs)
+            for epoch in range(self.state.epoch, self.recipe.epochs)
             for place, name in enumerate(epoch_order(self.chunks, self.seed, epoch))
             if (epoch, place) >= (self.state.epoch, self.state.chunk)
         ]
@@ -243,16 +334,15 @@ class Trainer:
                 ahead += [reader.submit(self.load_chunk, n, e) for e, _, n in todo[number + 1 : number + 2]]
                 yield epoch, place, name, ahead.pop(0).result()
 
-    def _train_chunk(self, epoch: int, place: int, name: str, arrays: ChunkArrays, pairs: Pairs) -> None:
+    def _train_chunk(self, epoch: int, place: int, name: str, chunk: Chunk) -> None:
         random = stream(self.seed, epoch, name)
         torch.manual_seed(int(random.integers(2**63)) + self.accelerator.process_index)  # dropout
-        right = RightAnswers.among(pairs, len(arrays.box_counts)) if self.options.loss in IN_BATCH_LOSSES else None
-        batches = list(batch_rows(pairs, arrays.last_words, self.options, random))
+        batches = chunk.batches(random)
         self.objective.train()
         for number, rows in enumerate(batches):
-            done = (epoch + (place + number / len(batches)) / len(self.chunks)) / self.options.epochs
+            done = (epoch + (place + number / len(batches)) / len(self.chunks)) / self.recipe.epochs
             start = time.perf_counter()
-            loss = self._step(arrays, pairs, right, rows, self.options.learning_rate * self.schedule(done))
+            loss = self._step(chunk, rows, self.recipe.learning_rate * self.schedule(done))
             if not np.isfinite(sum(loss)):
                 raise TrainingError(
                     f"the loss is {sum(loss)} in epoch {epoch}, {name}, batch {number}. Try a lower learning_rate"
@@ -261,47 +351,43 @@ class Trainer:
             self.state.loss_sums = [done + part * rows.size for done, part in zip(before, loss, strict=True)]
             self.state.pairs += rows.size
             self.state.seconds += time.perf_counter() - start
-            total = len(pairs.relevance) * len(self.chunks)
+            total = chunk.examples * len(self.chunks)
             self.progress.advance(self.state.pairs, total, sum(self.state.loss_sums) / self.state.pairs, epoch)
 
-    def _step(
-        self, arrays: ChunkArrays, pairs: Pairs, right: RightAnswers | None, rows: np.ndarray, learning_rate: float
-    ) -> list[float]:
+    def _step(self, chunk: Chunk, rows: np.ndarray, learning_rate: float) -> list[float]:
         """One step of the optimiser on a batch that all processes share; the mean of each part of the loss."""
-        processes, rank = self.accelerator.num_processes, self.accelerator.process_index
-        share = np.array_split(rows, processes)[rank]
+        processes = self.accelerator.num_processes
+        share, weight = share_of_batch(rows, self.accelerator.process_index, processes, self.whole_batches)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.zero_grad()
-        batch = arrays.batch(pairs.take(share.ravel()), right).to(self.accelerator.device)
-        with self.accelerator.autocast():
+        batch = chunk.batch(share).to(self.accelerator.device)
+        with self.hardware.autocast():
             losses = self.objective(batch)
         # Gradients are averaged over processes: the share's sum times their number gives the batch's mean.
         total = len(losses) // len(share) * len(rows)
-        self.accelerator.backward(losses.sum() * processes / total)
+        self.accelerator.backward(losses.sum() * (processes * weight) / total)
         self.optimiser.step()
-        sums = self.accelerator.reduce(losses.detach().reshape(len(losses), -1).sum(dim=0))
+        sums = self.accelerator.reduce(losses.detach().reshape(len(losses), -1).sum(dim=0) * weight)
         return [part / total for part in sums.tolist()]
 
     def _end_epoch(self) -> None:
         state = self.state
-        ndcg = self.measure(self.ranker)
+        ndcg = 0.0 if self.measure is None else self.measure()
         parts = [part / state.pairs for part in state.loss_sums]
         state.log.append(EpochLog(state.epoch, sum(parts), parts, ndcg, state.pairs, state.seconds))
-        if state.best is state.log[-1]:
+        if self.measure is None or state.best is state.log[-1]:
             self.best_weights = self._weights()
+        measured = "" if self.measure is None else f", valid nDCG@5 {ndcg:.4f}"
         logger.info(
-            "epoch %d of %d: loss %.4f, valid nDCG@5 %.4f, %.0f pairs/s",
-            state.epoch + 1,
-            self.options.epochs,
-            state.log[-1].loss,
-            ndcg,
-            state.pairs / state.seconds,
+            "epoch %d of %d: loss %.4f%s, %.0f %s/s",
+            *(state.epoch + 1, self.recipe.epochs, state.log[-1].loss, measured),
+            *(state.pairs / state.seconds, self.unit),
         )
         self.state = State(epoch=state.epoch + 1, log=state.log)
 
     def _weights(self) -> dict[str, Tensor]:
-        weights = self.ranker.state_dict()
+        weights = self.model.state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
     def _save(self) -> None:
@@ -312,25 +398,26 @@ class Trainer:
             tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
         for number, entry in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{key}": value.cpu() for key, value in entry.items()}
-        self.checkpoint.write(tensors, {"fingerprint": self.fingerprint, "state": asdict(self.state)})
+        facts = {"fingerprint": self.fingerprint, "hardware": self.hardware.facts(), "state": asdict(self.state)}
+        self.checkpoint.write(tensors, facts)
 
     def _resume(self) -> None:
         kept = self.checkpoint.read()
         if kept is None:
             return
         tensors, facts = kept
-        if facts["fingerprint"] != self.fingerprint:
+        if other := self._other_than(facts):
             logger.warning(
-                "the checkpoint found (after %d epochs) belongs to other data, options, seed or code: training starts "
-                "anew and replaces it",
+                "the checkpoint found (after %d epochs) belongs to other %s: training starts anew and replaces it",
                 facts["state"]["epoch"],
+                other,
             )
             return
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
         for name, tensor in tensors.items():
             part, _, key = name.partition(".")
             parts[part][key] = tensor
-        self.ranker.load_state_dict(parts["model"])
+        self.model.load_state_dict(parts["model"])
         self.best_weights = parts["best"] or self.best_weights
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimiser"].items():
@@ -340,7 +427,16 @@ class Trainer:
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
         log = [EpochLog(**row) for row in facts["state"].pop("log")]
         self.state = State(**facts["state"], log=log)
-        if self.state.epoch >= self.options.epochs:
-            logger.info("data, options, seed and code are those of the training that ended last: taking its result")
+        if self.state.epoch >= self.recipe.epochs:
+            logger.info("nothing differs from the training that ended last: taking its result")
         else:
             logger.info("resumed after %d epochs and %d chunks", self.state.epoch, self.state.chunk)
+
+    def _other_than(self, facts: dict[str, Any]) -> str:
+        """In what a checkpoint differs from this training; empty where it does not."""
+        if facts["fingerprint"] != self.fingerprint:
+            return "data, options, seed or code"
+        was, now = facts["hardware"], self.hardware.facts()
+        return ", ".join(
+            f"hardware.{name} ({was.get(name)}, now {value})" for name, value in now.items() if was.get(name) != value
+        )

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.processes import summed
 
 AREA = 4  # of box_positions
 
@@ -28,12 +27,19 @@ class WholeProduct(nn.Module):
         self.register_buffer("products", torch.zeros(()))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Describe the batch's products; in training, their mean goes into the running one."""
+        """Describe the batch's products."""
+        return (self._largest(batch) - self.mean) * len(self.mean) ** 0.5
+
+    @torch.no_grad()
+    def observe(self, batch: Batch) -> None:
+        """Take the products of a training batch into the running mean."""
+        features = self._largest(batch)
+        self.products += len(features)
+        self.mean += (features - self.mean).sum(dim=0) / self.products
+
+    @staticmethod
+    def _largest(batch: Batch) -> Tensor:
+        """(P, F): the largest box's feature, of length 1."""
         largest = batch.box_positions[:, :, AREA].masked_fill(batch.box_mask, -1).argmax(dim=1)
         features = batch.box_features[torch.arange(len(largest), device=largest.device), largest].float()
-        features = functional.normalize(features.sign() * features.abs().sqrt(), dim=1)
-        if self.training:
-            with torch.no_grad():
-                self.products += summed(torch.full_like(self.products, len(features)))
-                self.mean += summed((features - self.mean).sum(dim=0)) / self.products
-        return (features - self.mean) * len(self.mean) ** 0.5
+        return functional.normalize(features.sign() * features.abs().sqrt(), dim=1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.ranker import DotRanker, InputSizes
 from multimodal_recall.models.whole_product import WholeProduct
 from multimodal_recall.ranker_options import BagOfWordsOptions
@@ -40,10 +41,16 @@ class BagOfWords(DotRanker):
         """(P, size), of length 1."""
         return functional.normalize(self.layers(self.product(batch)).float(), dim=1)
 
+    def observe(self, batch: Batch) -> None:
+        """Take the products into their mean."""
+        self.product.observe(batch)
+
     def extra_loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the right queries' words as the product's tags, by the same cosines with a bias a word."""
         vectors = functional.normalize(self.words.weight.float(), dim=1)
-        tags = self.scale * self.encode_products(batch) @ vectors.T + self.tag_bias
+        products = self.all_products(batch)
+        with in_float32(products):
+            tags = self.scale * products @ vectors.T + self.tag_bias
         right = batch.relevance == 1
         log_p = tags.log_softmax(dim=1).index_select(0, batch.pair_products[right])  # (right pairs, words)
         words, mask = (part.index_select(0, batch.pair_queries[right]) for part in (batch.word_ids, batch.word_mask))

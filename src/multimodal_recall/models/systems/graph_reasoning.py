@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_recall.models.batch import Batch
+from multimodal_recall.models.data_parallel import BatchNorm
 from multimodal_recall.models.encoders import BiGru, Packing, WordVectors, packing, unpacked
 from multimodal_recall.models.ranker import DotRanker, InputSizes
 from multimodal_recall.ranker_options import GraphReasoningOptions
@@ -23,7 +24,7 @@ class GraphReasoning(nn.Module):
         super().__init__()
         self.theta_phi_g = nn.Linear(size, 3 * size)
         self.back = nn.Linear(size, size)
-        self.norm = nn.BatchNorm1d(size)
+        self.norm = BatchNorm(size)
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, data: Tensor, places: Tensor, mask: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.image_heads import WordMatching
+from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.ranker import InputSizes
 from multimodal_recall.ranker_options import ImageTagsOptions
 
@@ -41,7 +42,8 @@ class ImageTags(WordMatching):
         queries, products = batch.pair_queries[right], batch.pair_products[right]
         word_ids, mask = batch.word_ids.index_select(0, queries), batch.word_mask.index_select(0, queries)
         heads, words = self.image_encoder(batch), self.words.all()
-        similar = (heads[:, 1:].flatten(0, 1) @ words.T).float().unflatten(0, (len(heads), -1))  # (P, H, words)
+        with in_float32(heads):
+            similar = (heads[:, 1:].flatten(0, 1) @ words.T).unflatten(0, (len(heads), -1))  # (P, H, words)
         logits = similar.amax(dim=1).index_select(0, products)
         captions = self.captioner(heads[:, 0].index_select(0, products), words, word_ids, mask)
         return torch.stack([tag_losses(logits, word_ids.masked_fill(mask, UNKNOWN), self.hard_negatives), captions], 1)
@@ -91,9 +93,11 @@ class Captioner(nn.Module):
         said = functional.embedding(word_ids, words)
         inputs = self._packed(torch.cat([start, said], dim=1), counts)
         targets = functional.pad(word_ids, (0, 1)).scatter(1, counts.unsqueeze(1), end)
-        with torch.autocast(heads.device.type, enabled=False):  # see BiLstm
+        with in_float32(heads):  # see BiLstm
             states, _ = self.gru(inputs, heads.unsqueeze(0))
-        logits = (self.dense(states.data) @ words.T).float()
+        spoken = self.dense(states.data).float()
+        with in_float32(spoken):
+            logits = spoken @ words.T
         losses = functional.cross_entropy(
             logits, self._packed(targets, counts).data, reduction="none", ignore_index=UNKNOWN
         )

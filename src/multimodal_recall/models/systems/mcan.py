@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from multimodal_recall.models.attention import AttentionPooling, GuidedAttentionLayer, Padding, SelfAttentionLayer
 from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.encoders import WHOLE_POSITION
+from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
 from multimodal_recall.models.tokens import TokenEmbeddings, check_kind
 from multimodal_recall.ranker_options import McanOptions
@@ -38,7 +39,7 @@ class Mcan(Ranker):
         self.box_layers = nn.ModuleList(GuidedAttentionLayer(*layer) for _ in range(options.layers))
         pooling = (width, options.pooling_state, options.pooled, dropout)
         self.text_pooling, self.box_pooling = AttentionPooling(*pooling), AttentionPooling(*pooling)
-        self.head = _mlp(4 * options.pooled, options.head_state, 1, dropout)
+        self.head = _mlp(4 * options.pooled, options.head_state, 1, dropout, ScoreLayer)
 
     def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
         """Take a RoBERTa's or BERT's embedding layer."""
@@ -58,7 +59,7 @@ class Mcan(Ranker):
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """(N, 4 * pooled) -> (N,)."""
-        return self.head(vectors).squeeze(1).float()
+        return self.head(vectors).squeeze(1)
 
     def _words(self, batch: Batch, padding: Padding) -> Tensor:
         """The queries' tokens after all text layers, (tokens, width)."""
@@ -76,8 +77,8 @@ class Mcan(Ranker):
         return of_pairs.remove(padding.put_back(boxes).index_select(0, batch.pair_products)), of_pairs
 
 
-def _mlp(inputs: int, state: int, outputs: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, state), nn.ReLU(), nn.Dropout(dropout), nn.Linear(state, outputs))
+def _mlp(inputs: int, state: int, outputs: int, dropout: float, last: type[nn.Linear] = nn.Linear) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, state), nn.ReLU(), nn.Dropout(dropout), last(state, outputs))
 
 
 build = Mcan

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.processes import summed
+from multimodal_recall.models.precision import ScoreLayer, in_float32
 from multimodal_recall.models.ranker import InputSizes, TowerRanker
 from multimodal_recall.models.whole_product import WholeProduct
 from multimodal_recall.ranker_options import QueryLikelihoodOptions
@@ -27,37 +27,44 @@ class QueryLikelihood(TowerRanker):
         self.layers = nn.Sequential(nn.Dropout(options.feature_dropout))
         if options.hidden is not None:
             self.layers.extend([nn.Linear(sizes.box_feature, hidden), nn.ReLU(), nn.Dropout(options.hidden_dropout)])
-        self.tags = nn.Linear(hidden, sizes.words)
+        self.tags = ScoreLayer(hidden, sizes.words)
         nn.init.normal_(self.tags.weight, std=0.01)
         nn.init.zeros_(self.tags.bias)
 
     def encode_products(self, batch: Batch) -> Tensor:
         """Log-probability of every word, (P, words)."""
-        return self.tags(self.layers(self.product(batch))).float().log_softmax(dim=1)
+        return self.tags(self.layers(self.product(batch))).log_softmax(dim=1)
 
     def encode_queries(self, batch: Batch) -> Tensor:
         """Weight of every word in the query, (Q, words): 0 for those that it does not hold."""
-        held = torch.zeros(len(batch.word_ids), self.words, device=batch.word_ids.device)
-        held.scatter_add_(1, batch.word_ids, (~batch.word_mask).float())
-        held = held.clamp(max=1)
-        if self.training:
-            self.counts += summed(held.sum(dim=0))
         share = (self.counts + 1) / (self.counts.sum() + 1)
-        return held * share**self.power
+        return self._held(batch) * share**self.power
+
+    def observe(self, batch: Batch) -> None:
+        """Count the queries that hold each word, and take the products into their mean."""
+        self.counts += self._held(batch).sum(dim=0)
+        self.product.observe(batch)
 
     def score_all(self, batch: Batch) -> Tensor:
         """(Q, P)."""
-        return self.encode_queries(batch) @ self.encode_products(batch).T
+        queries, products = self.all_queries(batch), self.all_products(batch)
+        with in_float32(queries):
+            return queries @ products.T
 
     def pair_vectors(self, batch: Batch) -> Tensor:
         """(N, 1): the score itself."""
-        queries = self.encode_queries(batch).index_select(0, batch.pair_queries)
-        products = self.encode_products(batch).index_select(0, batch.pair_products)
+        queries = self.all_queries(batch).index_select(0, batch.pair_queries)
+        products = self.all_products(batch).index_select(0, batch.pair_products)
         return (queries * products).sum(dim=1, keepdim=True)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """(N, 1) -> (N,)."""
         return vectors[:, 0]
+
+    def _held(self, batch: Batch) -> Tensor:
+        """(Q, words): 1 where the query holds the word."""
+        held = torch.zeros(len(batch.word_ids), self.words, device=batch.word_ids.device)
+        return held.scatter_add_(1, batch.word_ids, (~batch.word_mask).float()).clamp(max=1)
 
 
 build = QueryLikelihood

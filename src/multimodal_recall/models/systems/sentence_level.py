@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.encoders import PaddedGru, WordVectors
 from multimodal_recall.models.image_heads import ImageHeads
+from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
 from multimodal_recall.ranker_options import SentenceLevelOptions
 
@@ -22,7 +23,7 @@ class SentenceLevel(Ranker):
         self.word_vectors = WordVectors(sizes.words, sizes.word_vector)
         self.word_norm = nn.LayerNorm(sizes.word_vector)
         self.sentence = PaddedGru(sizes.word_vector, 2 * size, layers=2, dropout=options.dropout)
-        self.last = nn.Linear(size, 1)
+        self.last = ScoreLayer(size, 1)
 
     def pair_vectors(self, batch: Batch) -> Tensor:
         """(N, head_size): the mean of the second layer's last states of both directions."""
@@ -33,7 +34,7 @@ class SentenceLevel(Ranker):
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """(N, head_size) -> (N,)."""
-        return self.last(vectors).squeeze(1).float()
+        return self.last(vectors).squeeze(1)
 
 
 build = SentenceLevel

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from multimodal_recall.models.attention import Padding, SelfAttentionLayer
 from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.encoders import WHOLE_POSITION
+from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
 from multimodal_recall.models.tokens import TokenEmbeddings, check_kind, take_weights
 from multimodal_recall.ranker_options import VisualBertOptions
@@ -47,7 +48,7 @@ class VisualBert(Ranker):
             for _ in range(options.layers)
         )
         self.head = nn.Sequential(
-            nn.Linear(width, options.head_state), nn.ReLU(), nn.Dropout(dropout), nn.Linear(options.head_state, 1)
+            nn.Linear(width, options.head_state), nn.ReLU(), nn.Dropout(dropout), ScoreLayer(options.head_state, 1)
         )
 
     def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
@@ -76,7 +77,7 @@ class VisualBert(Ranker):
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """(N, width) -> (N,)."""
-        return self.head(vectors).squeeze(1).float()
+        return self.head(vectors).squeeze(1)
 
     def _boxes(self, batch: Batch) -> Tensor:
         """The boxes of each product, embedded (P, B, width)."""

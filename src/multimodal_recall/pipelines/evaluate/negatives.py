@@ -10,11 +10,15 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.hardness import are_false, hardness
+from multimodal_recall.options import HardwareOptions
+from multimodal_recall.runtime.device import use_hardware
 
 JUDGED_PAIRS = 500
 
 
-def judge_negatives(model: Any, train_examples: dict[str, ChunkTables], seed: int) -> pd.DataFrame:
+def judge_negatives(
+    model: Any, train_examples: dict[str, ChunkTables], hardware: HardwareOptions, seed: int
+) -> pd.DataFrame:
     """Say of each kind of negatives how false it is, and how hard for a trained ranker.
 
     All draws of the first training chunk are judged false or not; 500 of its pairs are scored with all their draws. The
@@ -23,6 +27,7 @@ def judge_negatives(model: Any, train_examples: dict[str, ChunkTables], seed: in
     Args:
         model: A ``TrainedRanker``.
         train_examples: The training chunks.
+        hardware: What the ranker computes with.
         seed: Which pairs are scored.
 
     Returns:
@@ -31,10 +36,9 @@ def judge_negatives(model: Any, train_examples: dict[str, ChunkTables], seed: in
     """
     from multimodal_recall.examples import check_way, read_chunk
     from multimodal_recall.models.batch import Pairs
-    from multimodal_recall.models.hardware import best_device
 
     check_way(train_examples, model.card["query_features"], "those that the ranker was trained on")
-    tables, ranker = next(iter(train_examples.values())), model.build().to(best_device())
+    tables, ranker = next(iter(train_examples.values())), model.build().to(use_hardware(hardware).device)
     arrays, judged = read_chunk(tables, ranker.reading), []
     for kind in pc.unique(tables["samples"].to_table(columns=["kind"])["kind"]).to_pylist():
         query_rows, products = draws_of(tables["samples"], kind)

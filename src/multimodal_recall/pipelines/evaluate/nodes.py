@@ -15,10 +15,11 @@ from multimodal_recall.blending import is_right, normalise
 from multimodal_recall.comparison import break_down, query_groups, summarise
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.metrics import MetricError, measure_queries
-from multimodal_recall.options import EvaluateOptions, RerankOptions
+from multimodal_recall.options import EvaluateOptions, HardwareOptions, RerankOptions
 from multimodal_recall.pool_rules import leak_poor_queries
 from multimodal_recall.progress import rate
 from multimodal_recall.report.content import reliability
+from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.tables import TABLES, from_pandas
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -27,7 +28,9 @@ if TYPE_CHECKING:  # torch takes seconds to import
 logger = logging.getLogger(__name__)
 
 
-def score_candidates(model: Any, examples: dict[str, ChunkTables], options: RerankOptions) -> pa.Table:
+def score_candidates(
+    model: Any, examples: dict[str, ChunkTables], options: RerankOptions, hardware: HardwareOptions
+) -> pa.Table:
     """Score every candidate of a split: chunk by chunk, and again in the light of its query's other candidates.
 
     Args:
@@ -36,15 +39,15 @@ def score_candidates(model: Any, examples: dict[str, ChunkTables], options: Rera
         options: What is made of the scores inside the candidate lists; all of it off, one chunk is in memory at a time,
             else the split. With ``smooth_boxes``, so are copies of the boxes of some 4,096 candidates, or of the
             longest list where that is longer.
+        hardware: What the ranker computes with.
 
     Returns:
         ``scores``: one row a candidate, in file order, higher is better.
     """
     from multimodal_recall.examples import check_way
-    from multimodal_recall.models.hardware import best_device
 
     check_way(examples, model.card["query_features"], "those that the ranker was trained on")
-    ranker, start = model.build().to(best_device()), time.perf_counter()
+    ranker, start = model.build().to(use_hardware(hardware).device), time.perf_counter()
     scores = score_examples(ranker, examples)
     logger.info("%s: %s candidates, %s", model.options.model.kind, f"{len(scores):,}", rate(len(scores), start))
     rescored = _rescore(ranker, examples, scores, options)
@@ -87,21 +90,21 @@ def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Tab
     return pa.concat_tables(scored)
 
 
-def encode_candidates(model: Any, examples: dict[str, ChunkTables]) -> pa.Table:
+def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: HardwareOptions) -> pa.Table:
     """Give each candidate of a split the vector by which the ranker scores it, chunk by chunk.
 
     Args:
         model: A ``TrainedRanker``.
         examples: Lazy tables of each chunk.
+        hardware: What the ranker computes with.
 
     Returns:
         ``vectors``, in the order of ``score_candidates``.
     """
     from multimodal_recall.examples import check_way, read_candidates, read_chunk
-    from multimodal_recall.models.hardware import best_device
 
     check_way(examples, model.card["query_features"], "those that the ranker was trained on")
-    ranker = model.build().to(best_device())
+    ranker = model.build().to(use_hardware(hardware).device)
     encoded = []
     for tables in examples.values():
         candidates, pairs = read_candidates(tables)

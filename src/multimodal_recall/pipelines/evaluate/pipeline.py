@@ -23,7 +23,7 @@ from multimodal_recall.pipelines.evaluate.nodes import (
 from multimodal_recall.pipelines.evaluate.report import make_report_of
 
 OPTIONS = {"options": "params:evaluate", "seed": "params:seed"}
-RERANK = "params:rerank"
+RERANK, HARDWARE = "params:rerank", "params:hardware"
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
@@ -33,21 +33,21 @@ def create_pipeline(layout: Layout) -> Pipeline:
 
 def _rank(ranker: str, layout: Layout) -> Pipeline:
     nodes = [node for split in layout.candidate_splits for node in _rank_split(split, layout)]
-    judged = ["model", "train_examples", OPTIONS["seed"]]
+    judged = ["model", "train_examples", HARDWARE, OPTIONS["seed"]]
     nodes.append(Node(judge_negatives, judged, "negatives", name="judge_negatives"))
     inputs = {f"{split}_examples" for split in layout.chunks}
-    return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters={RERANK, OPTIONS["seed"]})
+    return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters={RERANK, HARDWARE, OPTIONS["seed"]})
 
 
 def _rank_split(split: str, layout: Layout) -> list[Node]:
     score = Node(
         score_candidates,
-        inputs={"model": "model", "examples": f"{split}_examples", "options": RERANK},
+        inputs={"model": "model", "examples": f"{split}_examples", "options": RERANK, "hardware": HARDWARE},
         outputs=f"{split}_scores",
         name=f"score_{split}",
     )
     if split == "valid":  # its answers are known: there is nothing to submit
-        encode = Node(encode_candidates, ["model", "valid_examples"], "valid_vectors", name="encode_valid")
+        encode = Node(encode_candidates, ["model", "valid_examples", HARDWARE], "valid_vectors", name="encode_valid")
         return [score, *[encode] * layout.reclassifies]
     submission = f"{split}_submission"
     return [score, Node(make_submission, inputs=f"{split}_scores", outputs=submission, name=f"make_{submission}")]

@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from multimodal_recall.datasets.folders import CheckpointFile
 from multimodal_recall.datasets.official_rows import COLUMNS, BadRow, decode_query
 from multimodal_recall.datasets.official_tsv import OfficialTsv
 from multimodal_recall.layout import Chunk
-from multimodal_recall.options import IngestOptions, LanguageModelOptions, QueryOptions, WordVectorOptions
-from multimodal_recall.progress import bar, rate
+from multimodal_recall.options import (
+    HardwareOptions,
+    IngestOptions,
+    LanguageModelOptions,
+    QueryOptions,
+    WordVectorOptions,
+)
+from multimodal_recall.progress import bar, rate, training_progress
+from multimodal_recall.runs.versions import fingerprint
+from multimodal_recall.runtime.device import use_hardware
+from multimodal_recall.runtime.processes import run_in_processes
 from multimodal_recall.tables import TABLES, WAY, digest_words, distinct_queries, origin_of, stamp_origin
 from multimodal_recall.text import strip_leading_token, words_of
 
@@ -56,11 +67,24 @@ def _query_of(line: bytes) -> str | None:
         return None
 
 
-def prepare_language_model(queries: ds.Dataset, options: LanguageModelOptions, seed: int) -> tuple[Any, Any]:
-    """Fetch or make the language model; see ``models.language_model.prepare``."""
+def prepare_language_model(
+    queries: ds.Dataset,
+    checkpoint: CheckpointFile,
+    options: LanguageModelOptions,
+    hardware: HardwareOptions,
+    seed: int,
+) -> tuple[Any, Any]:
+    """Fetch or make the language model; see ``models.language_model.prepare``.
+
+    A killed training goes on from its checkpoint, to the same weights.
+    """
     from multimodal_recall.models.language_model import prepare
 
-    return prepare(queries.to_table(columns=["query"])["query"].to_pylist(), options, seed)
+    texts = queries.to_table(columns=["query"])["query"].to_pylist()
+    stands_for = fingerprint([asdict(options), seed, texts])
+    with training_progress("language model, ", "queries") as progress:
+        chosen = use_hardware(hardware)
+        return run_in_processes(1, prepare, texts, options, seed, chosen, checkpoint, progress, stands_for)
 
 
 def make_word_vectors(queries: ds.Dataset, labels: list[str], options: WordVectorOptions, seed: int) -> pa.Table:
@@ -82,7 +106,12 @@ def average_label_words(labels: list[str], word_vectors: ds.Dataset) -> pa.Table
 
 
 def featurize_queries(
-    pairs: ds.Dataset, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions, title: str = ""
+    pairs: ds.Dataset,
+    language_model: Path,
+    word_vectors: ds.Dataset,
+    options: QueryOptions,
+    hardware: HardwareOptions,
+    title: str = "",
 ) -> pa.Table:
     """Give each distinct query of a chunk its language-model vector and its word ids.
 
@@ -91,6 +120,7 @@ def featurize_queries(
         language_model: A transformers folder.
         word_vectors: The words, row 0 the unknown one.
         options: How much of a query is read.
+        hardware: What the language model computes with.
         title: Of the progress bar.
 
     Returns:
@@ -98,14 +128,14 @@ def featurize_queries(
     """
     from multimodal_recall.models.language_model import QueryVectors
 
-    queries = distinct_queries(pairs.to_table(columns=["query", "query_row"]))
-    encode = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch)
+    queries, chosen = distinct_queries(pairs.to_table(columns=["query", "query_row"])), use_hardware(hardware)
+    encode = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, chosen)
     with bar(f"featurize {title}", len(queries), "queries") as shown:
         vectors = encode(queries, shown.advance)
     rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
     word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
     table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
-    way = (_digest_files(language_model), digest_words(word_vectors))
+    way = (_digest_files(language_model), digest_words(word_vectors), chosen.precision)
     return stamp_origin(table, origin_of(pairs) | dict(zip(WAY, (part.encode() for part in way), strict=True)))
 
 
@@ -121,10 +151,16 @@ def _digest_files(folder: Path) -> str:
 def featurize_of(chunk: Chunk) -> Callable[..., pa.Table]:
     """Bind ``featurize_queries`` to its chunk; the type hints stay, from which Kedro builds the options."""
 
-    def featurize(pairs: ds.Dataset, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions) -> pa.Table:
+    def featurize(
+        pairs: ds.Dataset,
+        language_model: Path,
+        word_vectors: ds.Dataset,
+        options: QueryOptions,
+        hardware: HardwareOptions,
+    ) -> pa.Table:
         """Give each distinct query of a chunk its vector and word ids; see ``featurize_queries``."""
         start = time.perf_counter()
-        table = featurize_queries(pairs, language_model, word_vectors, options, chunk.title)
+        table = featurize_queries(pairs, language_model, word_vectors, options, hardware, chunk.title)
         word_ids = table["word_ids"].combine_chunks().flatten().to_numpy()
         logger.info(
             "featurize %s: %s distinct queries, %s; %s of %s words have no vector of their own",

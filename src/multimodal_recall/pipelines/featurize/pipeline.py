@@ -26,7 +26,13 @@ def create_pipeline(layout: Layout) -> Pipeline:
             ),
             Node(
                 prepare_language_model,
-                inputs={"queries": "queries", "options": "params:language_model", "seed": "params:seed"},
+                inputs={
+                    "queries": "queries",
+                    "checkpoint": "language_model.checkpoint",
+                    "options": "params:language_model",
+                    "hardware": "params:hardware",
+                    "seed": "params:seed",
+                },
                 outputs="language_model",
                 name="prepare_language_model",
                 namespace="language",
@@ -53,7 +59,8 @@ def create_pipeline(layout: Layout) -> Pipeline:
         ]
     )
     chunks = [chunk for split in layout.chunks for chunk in layout.chunks_of(split)]
-    return once + for_each_chunk(chunks, _template, shared=["language_model", "word_vectors", "params:featurize"])
+    shared = ["language_model", "word_vectors", "params:featurize", "params:hardware"]
+    return once + for_each_chunk(chunks, _template, shared)
 
 
 def _template(chunk: Chunk) -> list[Node]:
@@ -65,6 +72,7 @@ def _template(chunk: Chunk) -> list[Node]:
                 "language_model": "language_model",
                 "word_vectors": "word_vectors",
                 "options": "params:featurize",
+                "hardware": "params:hardware",
             },
             outputs="query_features",
             name="featurize",

@@ -1,12 +1,7 @@
 """Train one ranker. torch is imported where it is used: it takes seconds."""
 
-import hashlib
-import json
 import logging
-import os
-import subprocess
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,24 +10,25 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-import multimodal_recall
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.datasets.folders import CheckpointFile
+from multimodal_recall.options import HardwareOptions
 from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.runs.versions import fingerprint, git_commit, package_versions
+from multimodal_recall.runtime.allocator import keep_freed_memory
+from multimodal_recall.runtime.device import Hardware, use_hardware
+from multimodal_recall.runtime.processes import rank, run_in_processes
 from multimodal_recall.tables import TABLES, digest_words, way_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
-    from multimodal_recall.models.batch import ChunkArrays, Pairs
+    from multimodal_recall.models.batch import ChunkArrays
     from multimodal_recall.models.ranker import InputSizes, Ranker, TrainedRanker
-    from multimodal_recall.models.training import EpochLog
+    from multimodal_recall.models.training import EpochLog, TrainingPairs
 
 logger = logging.getLogger(__name__)
-
-READING = ("examples.py", "boxes.py", "metrics.py", "negatives.py", "text.py")
-PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "kedro")
 
 
 def train_ranker(
@@ -44,12 +40,14 @@ def train_ranker(
     language_model: Path,
     checkpoint: CheckpointFile,
     options: RankerOptions,
+    hardware: HardwareOptions,
     seed: int,
     start: Any = None,
 ) -> dict[str, Any]:
     """Train a ranker on the examples of all chunks, and keep the epoch that is best on valid.
 
-    A killed training goes on from its checkpoint, to the same weights, if data, options, seed and code are the same.
+    A killed training goes on from its checkpoint, to the same weights, if data, options, seed, code and hardware
+    (device, precision, threads) are the same.
     The last checkpoint stays: were it deleted here, a crash before the model is saved would cost the whole training.
 
     Args:
@@ -61,21 +59,21 @@ def train_ranker(
         language_model: A transformers folder, whose tokenizer is taken where the ranker reads tokens and names none.
         checkpoint: Where the state is kept after each chunk.
         options: The ranker and how it is trained.
+        hardware: What the training computes with; several processes divide the threads.
         seed: Seed of the weights, the shuffles and dropout, unless the ranker has its own.
         start: The ``TrainedRanker`` that ``options.start_from`` names, if it names one.
 
     Returns:
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
     """
-    from multimodal_recall.models.processes import run_in_processes
-
+    chosen = use_hardware(hardware).divided(options.processes)
     way = _common_way(train_examples, valid_examples, word_vectors)
     seed = seed if options.seed is None else options.seed
     words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
     versions, text = _versions(train_examples), _text_of(options, language_model)
-    decided = [asdict(options), seed, versions, _versions(valid_examples), sorted(valid_answers.items()), _packages()]
+    decided = [asdict(options), seed, versions, _versions(valid_examples), sorted(valid_answers.items())]
     weights = {} if start is None else start.weights
-    fingerprint = _fingerprint([*decided, text], words, labels, *(tensor.numpy() for tensor in weights.values()))
+    stands_for = fingerprint([*decided, text], words, labels, *(tensor.numpy() for tensor in weights.values()))
     ranker, log = run_in_processes(
         options.processes,
         fit,
@@ -85,8 +83,9 @@ def train_ranker(
         text,
         checkpoint,
         options,
+        chosen,
         seed,
-        fingerprint,
+        stands_for,
         weights,
     )
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
@@ -98,7 +97,8 @@ def train_ranker(
         "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
         "inputs": versions,
         "query_features": way,
-        "packages": _packages(),
+        "hardware": chosen.facts(),
+        "packages": package_versions(),
         "git_commit": git_commit(),
     }
     table = pa.Table.from_pandas(
@@ -133,8 +133,9 @@ def fit(
     text: str | None,
     checkpoint: CheckpointFile,
     options: RankerOptions,
+    hardware: Hardware,
     seed: int,
-    fingerprint: str,
+    stands_for: str,
     start: "dict[str, Tensor]",
 ) -> "tuple[TrainedRanker, list[EpochLog]]":
     """Train in this process, which may be one of several.
@@ -146,8 +147,9 @@ def fit(
         text: Where the ranker's tokenizer comes from; ``None`` where it reads no tokens.
         checkpoint: Where the state is kept.
         options: The ranker and how it is trained.
+        hardware: What this process computes with.
         seed: Seed of the weights, the shuffles and dropout.
-        fingerprint: Stands for all that decides the weights.
+        stands_for: The fingerprint, of for all that decides the weights.
         start: Weights of another ranker to start from; empty where there is none.
 
     Returns:
@@ -155,30 +157,36 @@ def fit(
     """
     from multimodal_recall.examples import read_chunk, read_samples
     from multimodal_recall.models.ranker import TrainedRanker
-    from multimodal_recall.models.training import Trainer, stream
+    from multimodal_recall.models.training import RankerObjective, Recipe, Trainer, TrainingPairs, stream
     from multimodal_recall.progress import training_progress
 
-    if int(os.environ.get("RANK", 0)) == 0:
+    if not rank():
         import kedro.framework.project  # noqa: F401  (sets up the log where this is a process of its own)
 
+    hardware.set_threads()
+    if hardware.device == "cpu":
+        keep_freed_memory()
     training, valid = examples
     ranker, sizes, tokenizer = _untrained(options, read_chunk(next(iter(valid.values()))), vectors, text, seed, start)
 
-    def load_chunk(name: str, epoch: int) -> "tuple[ChunkArrays, Pairs]":
+    def load_chunk(name: str, epoch: int) -> "TrainingPairs":
         random = stream(seed, epoch, f"negatives of {name}")
-        return read_chunk(training[name], ranker.reading), read_samples(training[name], epoch, options, random)
+        pairs = read_samples(training[name], epoch, options, random)
+        return TrainingPairs(read_chunk(training[name], ranker.reading), pairs, options)
 
     with training_progress() as progress:
         weights, log = Trainer(
-            ranker,
-            options,
-            seed,
-            list(training),
-            load_chunk,
-            lambda module: _valid_ndcg(module, valid, valid_answers),
-            checkpoint,
-            fingerprint,
-            progress,
+            model=ranker,
+            objective=RankerObjective(ranker, options),
+            recipe=Recipe.of(options),
+            hardware=hardware,
+            seed=seed,
+            chunks=list(training),
+            load_chunk=load_chunk,
+            checkpoint=checkpoint,
+            fingerprint=stands_for,
+            progress=progress,
+            measure=lambda: _valid_ndcg(ranker, valid, valid_answers),
         ).fit()
     return TrainedRanker(options, sizes, weights, {}, None if tokenizer is None else tokenizer.to_str()), log
 
@@ -224,28 +232,3 @@ def _versions(examples: dict[str, ChunkTables]) -> dict[str, dict[str, str]]:
         chunk: {kind: Path(table.files[0]).parent.name for kind, table in tables.items()}
         for chunk, tables in examples.items()
     }
-
-
-def _packages() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
-
-
-def _fingerprint(decisive: list[Any], *arrays: np.ndarray) -> str:
-    """Stand for all that decides the weights: facts, arrays, and the source between the tables and the loss."""
-    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
-    package = Path(multimodal_recall.__file__).parent
-    for source in (*sorted((package / "models").rglob("*.py")), *(package / name for name in READING)):
-        digest.update(source.read_bytes())
-    for array in arrays:
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def git_commit() -> str | None:
-    """The commit of the code that trains; ``None`` outside a git checkout."""
-    folder = Path(multimodal_recall.__file__).parent
-    try:
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError:  # no git on this machine
-        return None
-    return answer.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""Records of what was run: versions of code and packages."""

@@ -1,0 +1,1 @@
+"""What the machine decides: device, precision, threads, processes, memory allocator."""

@@ -1,0 +1,148 @@
+"""Device, precision and threads of everything that torch computes: chosen here alone, with the reason in words."""
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from multimodal_recall.options import HardwareOptions
+from multimodal_recall.runtime.cores import threads_of_a_node
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    import torch
+
+logger = logging.getLogger(__name__)
+
+BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+"""Of x86 CPUs. Without them a CPU emulates bfloat16: 0.3 GFLOP/s against 100 in float32 on a 2-core AVX2 machine."""
+
+
+class HardwareError(Exception):
+    """This machine does not have the hardware that the options name."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a process computes with. Made by ``choose_hardware`` and passed down; nothing else asks the machine."""
+
+    device: str = "cpu"
+    """cpu or cuda."""
+    precision: str = "float32"
+    """float32 or bfloat16: of matrix products in training and in the language model; see ``models.precision``."""
+    threads: int = 1
+    """CPU threads of torch."""
+    reason: str = field(default="", compare=False)
+    """Why each of the three was chosen."""
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """torch's name of the precision."""
+        import torch
+
+        return getattr(torch, self.precision)
+
+    def autocast(self) -> "torch.autocast":
+        """A context in which matrix products run in the precision."""
+        import torch
+
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def facts(self) -> dict[str, Any]:
+        """What decides the figures, for a model card or a checkpoint: all but the reason."""
+        return {name: value for name, value in asdict(self).items() if name != "reason"}
+
+    def set_threads(self) -> None:
+        """Give torch its threads in this process."""
+        import torch
+
+        if torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+
+    def divided(self, processes: int) -> "Hardware":
+        """The share of each of several processes on this machine."""
+        return replace(self, threads=max(1, self.threads // processes))
+
+    def __str__(self) -> str:
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.device}, {self.precision}, {threads}" + (f" ({self.reason})" if self.reason else "")
+
+
+def use_hardware(options: HardwareOptions) -> Hardware:
+    """Choose the hardware of a node, give torch its threads, and log the choice once a process.
+
+    Raises:
+        HardwareError: As ``choose_hardware``.
+    """
+    hardware = choose_hardware(options)
+    hardware.set_threads()
+    _log_once(str(hardware))
+    return hardware
+
+
+def choose_hardware(options: HardwareOptions) -> Hardware:
+    """Turn ``auto`` into what this machine has.
+
+    Raises:
+        HardwareError: If the options name CUDA and torch sees no GPU.
+    """
+    device, why_device = _device(options.device)
+    precision, why_precision = _precision(options.precision, device)
+    threads, why_threads = threads_of_a_node()
+    if options.threads != "auto":
+        threads, why_threads = options.threads, "hardware.threads says so"
+    reasons = {device: why_device, precision: why_precision, "threads": why_threads}
+    return Hardware(device, precision, threads, "; ".join(f"{what}: {why}" for what, why in reasons.items()))
+
+
+@functools.cache
+def _log_once(text: str) -> None:
+    logger.info("hardware: %s", text)
+
+
+def _device(wanted: str) -> tuple[str, str]:
+    import torch
+
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise HardwareError(
+            f"hardware.device is cuda, and torch {torch.__version__} sees no GPU here. Set hardware.device to auto or "
+            "cpu, or install a CUDA build of torch on a machine with a GPU"
+        )
+    if wanted != "auto":
+        return wanted, "hardware.device says so"
+    return ("cuda", "torch sees a GPU") if there else ("cpu", "torch sees no GPU")
+
+
+def _precision(wanted: str, device: str) -> tuple[str, str]:
+    native = NATIVE_BFLOAT16[device]()
+    if wanted != "auto":
+        emulated = wanted == "bfloat16" and not native
+        return wanted, "hardware.precision says so" + "; this machine emulates it, which is slow" * emulated
+    which = "GPU" if device == "cuda" else "CPU"
+    if native:
+        return "bfloat16", f"this {which} multiplies bfloat16 natively"
+    return "float32", f"this {which} does not multiply bfloat16 natively"
+
+
+def _on_cpu() -> bool:
+    import torch
+
+    return any(torch.cpu.get_capabilities().get(name, False) for name in BFLOAT16_INSTRUCTIONS)
+
+
+def _on_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+NATIVE_BFLOAT16: dict[str, Callable[[], bool]] = {"cpu": _on_cpu, "cuda": _on_cuda}
+"""Whether each device multiplies bfloat16 natively; tests put other answers in the place of these."""
+
+
+def count_gpus() -> int:
+    """GPUs that torch sees."""
+    import torch
+
+    return torch.cuda.device_count()
