@@ -11,6 +11,7 @@ from multimodal_recall import options, ranker_options
 from multimodal_recall.layout import UnknownModelError
 from multimodal_recall.options import (
     EvaluateOptions,
+    HardwareOptions,
     IngestOptions,
     LanguageModelOptions,
     NegativeOptions,
@@ -38,6 +39,7 @@ GROUPS = {
     "sample_negatives": NegativeOptions,
     "rerank": RerankOptions,
     "evaluate": EvaluateOptions,
+    "hardware": HardwareOptions,
 }
 STRUCTURE = {"seed", "chunks", "rankers", "tracking"}
 TWO_TOWER = {"kind": "two_tower"}
@@ -135,6 +137,16 @@ def test_every_option_has_a_sentence() -> None:
         (RankerOptions, {"model": {"kind": "mcan"}, "loss": "in_batch_hinge"}, "and mcan reads one at a time"),
         (RankerOptions, {"model": TWO_TOWER, "loss": "multi_similarity"}, "is one of cosines, which two_tower does"),
         (RankerOptions, {"model": TWO_TOWER, "loss": "likelihood"}, "is query_likelihood's own, and the model is two"),
+        (
+            RankerOptions,
+            {"model": TWO_TOWER, "batch_size": 8, "processes": 5},
+            r"processes \(5\) share .* leave 4. Set",
+        ),
+        (
+            RankerOptions,
+            {"model": {"kind": "mcan"}, **FIRST, "batch_size": 66, "processes": 8},
+            "leave 6. Set processes",
+        ),
         (NegativeOptions, {"kinds": ["random", "random"]}, "each once"),
         (LanguageModelOptions, {"pretrain_epochs": 0}, "Name a checkpoint in start_from"),
         (LanguageModelOptions, {"heads": 3}, "must be a multiple of heads"),

@@ -16,7 +16,7 @@ import multimodal_recall
 from multimodal_recall.models.language_model import train_tokenizer
 from tests import test_boxes, test_metrics, test_negatives
 from tests.datasets import test_decoding, test_whole
-from tests.models import test_processes, test_ranker, test_training
+from tests.models import test_data_parallel, test_ranker, test_training
 from tests.pipelines import test_sample_negatives
 
 SOURCES = sorted(Path(multimodal_recall.__file__).parent.rglob("*.py"))
@@ -48,7 +48,7 @@ CAUGHT_BY = {
     "DDP without set_epoch": [
         test_training.test_chunks_come_in_another_order_each_epoch_and_the_same_again,
         test_training.test_every_pair_is_seen_every_epoch_in_another_order,
-        test_processes.test_two_processes_end_like_one_with_the_same_batches,
+        test_data_parallel.test_several_processes_train_the_model_of_one,
     ],
 }
 

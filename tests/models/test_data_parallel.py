@@ -41,7 +41,7 @@ def train_all() -> dict[str, tuple[dict[str, Tensor], list[float]]]:
     torch.set_num_threads(1)
     found = {}
     for name, options in RECIPES.items():
-        trained = trainer(options=replace(options, learning_rate=0.05, epochs=2))
+        trained = trainer(options=replace(options, learning_rate=0.01, epochs=2))
         trained.optimiser = torch.optim.SGD(trained.model.parameters())
         _, log = trained.fit()
         scores = trained.model.score(make_arrays(seed=9), make_pairs(seed=9))

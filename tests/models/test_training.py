@@ -23,7 +23,6 @@ from multimodal_recall.models.training import (
     stream,
 )
 from multimodal_recall.ranker_options import RankerOptions
-from multimodal_recall.runtime.device import Hardware
 from tests.conftest import forced_hardware
 from tests.models.conftest import MODEL, OPTIONS, SYSTEMS, make_arrays, make_pairs, make_ranker
 
@@ -151,17 +150,17 @@ def test_another_fingerprint_starts_anew() -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (Hardware("cpu", "float32", threads=7), r"hardware.threads \(1, now 7\)"),
-        (Hardware("cpu", "other", threads=1), r"hardware.precision \(\w+, now other\)"),
+        ({"threads": 7}, r"hardware.threads \(1, now 7\)"),
+        ({"precision": "other"}, r"hardware.precision \(\w+, now other\)"),
     ],
 )
 def test_a_training_is_not_continued_on_other_hardware_without_a_word(
-    other: Hardware, message: str, caplog: pytest.LogCaptureFixture
+    other: dict, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     checkpoint = MemoryCheckpoint(4)
     with pytest.raises(Killed):
         trainer(checkpoint).fit()
-    again = trainer(checkpoint, hardware=other)
+    again = trainer(checkpoint, hardware=replace(forced_hardware(), **other))
     again._resume()
     assert again.state.epoch == 0
     assert re.search(f"belongs to other {message}: training starts anew and replaces it", caplog.text)
