@@ -1,4 +1,4 @@
-"""Every command of the README is run: here, on the small shop, or by the test that stands beside it in ``ELSEWHERE``.
+"""Every command of README.md and docs/*.md is run: here, on the small shop, or by the test named in ``ELSEWHERE``.
 
 A new ``kedro`` or ``python -m`` command needs nothing: it is found and run, and must end with 0. One that is too slow
 for a test has a smaller form in ``SMALLER``; a new placeholder needs a value in ``FILLED``.
@@ -21,10 +21,9 @@ from kedro.framework.cli.cli import KedroCLI
 
 from tests.conftest import PROJECT, SMALL
 from tests.models.conftest import SYSTEMS
+from tests.pages import COMMANDS, PAGES, commands_of
 from tests.test_whole_run import scores_of
 
-README = (PROJECT / "README.md").read_text()
-PROGRAM = re.compile(r"(kedro|python -m|dask) [^\s=]")
 WHOLE_RUN = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/kedro run"
 TESTS = 'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/pytest'
 ON_A_CLUSTER = "tests/test_dask_runner.py::test_a_run_with_a_killed_worker_ends_as_without"
@@ -73,21 +72,14 @@ SMALLER = {
         "python -m benchmarks.experiments attention --env=base --pairs=40 --seeds 0 --seconds=0.1"
     ),
 }
-FILLED = {"chunk_002": "chunk_001", "<pipeline>": "train", "<dags folder>": "dags", "--keep=N": "--keep=2"}
+FILLED = {
+    "chunk_002": "chunk_001",
+    "<pipeline>": "train",
+    "<dags folder>": "dags",
+    "--keep=N": "--keep=2",
+    "<option>=<value>": "batch_size=40",
+}
 STALE = {0, 1}  # 1 where something is stale
-
-
-def commands_of(text: str) -> list[str]:
-    """The lines of bash blocks, then the spans of code that start with a program; each once."""
-    blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
-    lines = [line.partition("  #")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
-    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
-    found = [" ".join(line.split()) for line in lines] + [span for span in spans if PROGRAM.match(span)]
-    return [command for command in dict.fromkeys(found) if command]
-
-
-COMMANDS = commands_of(README)
 
 
 @pytest.fixture(scope="module")
@@ -186,13 +178,13 @@ def test_the_command_works(command: str, project: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("command", "test"), ELSEWHERE.items())
 def test_the_test_that_runs_a_command_exists(command: str, test: str) -> None:
-    assert command in COMMANDS, "the README has no such command: drop it here"
+    assert command in COMMANDS, "no page has such a command: drop it here"
     path, _, function = test.partition("::")
     assert (f"def {function}(" if function else "python3 -m venv") in (PROJECT / path).read_text()
 
 
 def test_a_smaller_command_is_the_same_program() -> None:
-    assert set(SMALLER) <= set(COMMANDS), "the README has no such command: drop it here"
+    assert set(SMALLER) <= set(COMMANDS), "no page has such a command: drop it here"
     for command, smaller in SMALLER.items():
         assert smaller.split()[:3] == command.split()[:3]
 
@@ -202,6 +194,6 @@ def test_commands_are_found_in_blocks_tables_and_prose() -> None:
     assert commands_of(text) == ["python -m a --b", "kedro run --env=x", "kedro stale", "dask x"]
 
 
-@pytest.mark.parametrize("extra", re.findall(r'pip install -e "\.\[(\w+)\]"', README))
+@pytest.mark.parametrize("extra", sorted(set(re.findall(r'pip install -e "\.\[(\w+)\]"', "\n".join(PAGES.values())))))
 def test_every_extra_exists(extra: str) -> None:
     assert f"\n{extra} = [" in (PROJECT / "pyproject.toml").read_text()
