@@ -63,7 +63,7 @@ def search(
     split, ranker = split or next(reversed(layout.chunks)), ranker or next(iter(layout.rankers), "two_tower")
     _check_present(catalog, split, ranker)
     model = catalog.load(f"{ranker}.model")
-    hardware = HardwareOptions(**catalog.load("params:hardware"))
+    hardware = catalog.load("params:hardware")
     features = _featurize(catalog, queries, ranker, model.card["inputs"], hardware)
     module = model.build().to(use_hardware(hardware).device)
     found = best_products(module, features, catalog.load(f"{split}_examples"), top)

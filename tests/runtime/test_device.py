@@ -1,10 +1,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from kedro.runner import SequentialRunner, ThreadRunner
 from pydantic import ValidationError
 
 from multimodal_recall.hooks import check_gpus
@@ -13,7 +15,7 @@ from multimodal_recall.ranker_options import RankerOptions
 from multimodal_recall.runtime import cores
 from multimodal_recall.runtime.cores import share_cores, usable_cores
 from multimodal_recall.runtime.device import Hardware, HardwareError, choose_hardware, use_hardware
-from tests.conftest import copy_project, run_project
+from tests.conftest import SMALL, copy_project, run_project
 
 
 @pytest.fixture
@@ -103,6 +105,22 @@ def test_a_missing_gpu_stops_the_run_before_its_first_node(tmp_path: Path, machi
     with pytest.raises(HardwareError, match="sees no GPU here"):
         run_project(project, parameters={"hardware": {"device": "cuda"}})
     assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize(("runner", "threads"), [(SequentialRunner, 4), (ThreadRunner, 2)])
+def test_nodes_in_threads_share_the_cores(
+    run_copy: tuple[Path, Callable[..., None]],
+    machine: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    runner: type,
+    threads: int,
+) -> None:
+    # Given four cores, and two chunks that are featurized at the same time or one after the other
+    caplog.set_level("INFO", "multimodal_recall")
+    nodes = ["train.chunk_000.featurize", "train.chunk_001.featurize"]
+    run_copy[1](node_names=nodes, runner=runner(), parameters={**SMALL, "hardware": {}})
+    assert f"hardware: cpu, float32, {threads} threads" in caplog.text
+    assert torch.get_num_threads() == threads
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this platform has no affinity")

@@ -1,4 +1,6 @@
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +12,11 @@ def number() -> tuple[int | None, str | None]:
     return rank(), os.environ.get("WORLD_SIZE")
 
 
-def test_each_process_knows_its_number() -> None:
+def test_each_process_knows_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert rank() is None
     assert run_in_processes(2, number) == (0, "2")
+    assert not list(tmp_path.iterdir())  # nothing is left behind
     assert run_in_processes(1, number) == (None, None)
 
 

@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import ParamSpec, TypeVar
 
 Arguments = ParamSpec("Arguments")
@@ -45,19 +46,22 @@ def run_in_processes(count: int, function: Callable[Arguments, Result], *argumen
     with ONE_AT_A_TIME, _without_launchers():
         if count == 1:  # torch's group of processes has a stream of random numbers each; threads share one
             return function(*arguments)
+        from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
         from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=count,
-            run_id=uuid.uuid4().hex,
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            max_restarts=0,
-            start_method="spawn",
-        )
-        return elastic_launch(config, _run_in_group)(function, *arguments)[0]
+        with TemporaryDirectory() as logs:  # torch makes such a folder anyway, and leaves it
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=count,
+                run_id=uuid.uuid4().hex,
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                max_restarts=0,
+                start_method="spawn",
+                logs_specs=DefaultLogsSpecs(log_dir=logs),
+            )
+            return elastic_launch(config, _run_in_group)(function, *arguments)[0]
 
 
 def _run_in_group(function: Callable[Arguments, Result], *arguments: Arguments.args) -> Result:
