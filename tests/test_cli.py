@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.cli.project import run as kedro_run
@@ -341,3 +342,11 @@ def test_comparing_needs_two_runs_and_names_those_there(kedro: Kedro) -> None:
     first, second = sorted(path.name for path in Path(EVALUATED, "comparison.csv").iterdir())
     assert lines_of(kedro(f"kedro compare {second} {first}"), 0) == lines
     assert any(line.startswith("two_tower ") and line.endswith("+0.000 (+0.000 to +0.000)") for line in lines)
+
+
+def test_hardware_that_is_not_there_is_one_error(kedro: Kedro, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = kedro("kedro run --nodes=two_tower.train --params=hardware.device=cuda")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)  # no traceback
+    assert "hardware.device is cuda, and torch" in result.output

@@ -23,6 +23,7 @@ from kedro.validation import ParameterValidationError
 
 from multimodal_recall.hooks import MissingInputsError
 from multimodal_recall.layout import LayoutError, UnknownModelError
+from multimodal_recall.runtime.device import HardwareError
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd
@@ -30,7 +31,14 @@ if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes
     from multimodal_recall.staleness import Staleness
 
 
-BEFORE_NODES = (LayoutError, MissingConfigException, MissingInputsError, ParameterValidationError, UnknownModelError)
+BEFORE_NODES = (
+    HardwareError,
+    LayoutError,
+    MissingConfigException,
+    MissingInputsError,
+    ParameterValidationError,
+    UnknownModelError,
+)
 """What is wrong with the configuration or the raw files, found before the first node."""
 REMEDIES = {
     MissingConfigException: "Name a folder of conf/ as --env",
