@@ -39,7 +39,7 @@ from multimodal_recall.models.batch import Batch
 from multimodal_recall.models.language_model import QueryVectors, new_albert, train_tokenizer
 from multimodal_recall.models.losses import IN_BATCH_LOSSES
 from multimodal_recall.models.ranker import build_ranker
-from multimodal_recall.models.training import Objective
+from multimodal_recall.models.training import RankerObjective
 from multimodal_recall.negatives import RightAnswers
 from multimodal_recall.options import IngestOptions, LanguageModelOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
@@ -145,14 +145,14 @@ def test_queries_are_distinct_and_as_long_as_official_ones() -> None:
     assert 3 < np.mean([len(query.split()) for query in queries]) < 5
 
 
-def alike_once_a_pair(name: str) -> tuple[Objective, Batch, Batch]:
+def alike_once_a_pair(name: str) -> tuple[RankerObjective, Batch, Batch]:
     """An untrained ranker of ``conf/base``, a batch in which products and queries stand in several pairs, its copy."""
     random, options = np.random.default_rng(0), base_rankers()[name]
     arrays = replace(made_up_chunk(random, products=12), max_boxes=options.max_boxes)
     pairs = training_pairs(arrays, replace(options, batch_size=40), random)
     batch = arrays.batch(pairs, RightAnswers.among(pairs, 12) if options.loss in IN_BATCH_LOSSES else None)
     torch.manual_seed(0)
-    objective = Objective(build_ranker(options, SIZES), options).eval()
+    objective = RankerObjective(build_ranker(options, SIZES), options).eval()
     each = once_a_pair(batch)
     assert len(each.word_ids) == len(each.box_mask) == len(pairs.relevance) > len(batch.word_ids)
     return objective, batch, each

@@ -208,7 +208,8 @@ class RankerObjective(Objective):
 
     def forward(self, batch: Batch) -> Tensor:
         """The losses of a batch: as many values, or rows of the loss's parts, a right pair for each."""
-        self.ranker.observe(batch)
+        if self.training:
+            self.ranker.observe(batch)
         if self.options.loss == "tags_and_caption":
             return self.ranker.own_losses(batch)
         if self.in_batch:
