@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
-import torch
 import yaml
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -34,12 +33,14 @@ from benchmarks.rankers import PROJECT, SPLITS, columns_of
 from multimodal_recall.datasets.chunk_list import ChunkTables
 from multimodal_recall.metrics import ndcg_at_5
 from multimodal_recall.models.training import EpochLog
-from multimodal_recall.options import NegativeKind, NegativeOptions
+from multimodal_recall.options import HardwareOptions, NegativeKind, NegativeOptions
 from multimodal_recall.pipelines.evaluate.nodes import score_examples
 from multimodal_recall.pipelines.sample_negatives.nodes import sample_chunk
 from multimodal_recall.pipelines.train.nodes import fit
 from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.runtime.device import choose_hardware
 
+ONE_THREAD = choose_hardware(HardwareOptions(threads=1))
 PLOTS = Path(__file__).parent / "plots"
 IN_BATCH: dict[str, Any] = {"negatives_per_positive": 0, "loss": "in_batch_softmax"}
 STEPS = {"batch_size": 78, "learning_rate": 0.001}  # 39 times 1:1, 11 times 1:6, 6 times 1:12
@@ -160,7 +161,7 @@ def train(
     """Train once: nDCG@5 of each query of the splits, by the last weights or the best on valid, and the log."""
     checkpoint = LastWeights()
     chosen = (training.examples, examples.candidates["valid"]), examples.answers["valid"], examples.vectors
-    trained, log = fit(*chosen, None, checkpoint, training.options, seed, "", {})
+    trained, log = fit(*chosen, None, checkpoint, training.options, ONE_THREAD, seed, "", {})
     ranker = replace(trained, weights=checkpoint.weights).build() if last else trained.build()
     scored = {split: score_examples(ranker, examples.candidates[split]).to_pandas() for split in SPLITS}
     return {split: ndcg_at_5(scored[split], examples.answers[split])["ndcg_at_5"].to_numpy() for split in SPLITS}, log
@@ -315,7 +316,6 @@ def main() -> None:
     arguments.add_argument("--pairs", type=int, help="right pairs to train on, of all")
     arguments.add_argument("--seconds", type=float, default=12, help="attention: of each training")
     options = arguments.parse_args()
-    torch.set_num_threads(1)
     examples = load(PROJECT, options.env)
     logging.getLogger("multimodal_recall").setLevel(logging.ERROR)
     where = "shop" if options.env == "base" else options.env

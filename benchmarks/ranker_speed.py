@@ -25,7 +25,7 @@ from multimodal_recall.negatives import RightAnswers
 from multimodal_recall.options import HardwareOptions
 from multimodal_recall.ranker_options import RankerOptions
 from multimodal_recall.runtime.allocator import keep_freed_memory
-from multimodal_recall.runtime.device import use_hardware
+from multimodal_recall.runtime.device import choose_hardware
 
 SIZES = InputSizes(768, 2048, 5000, 300, 33, tokens=8000)
 CANDIDATES, A_QUERY = 10_000, 30
@@ -84,7 +84,8 @@ def speed(options: RankerOptions, arrays: ChunkArrays, repeats: int, steps: int 
     products = random.integers(0, len(arrays.box_counts), CANDIDATES)
     candidates = Pairs(queries[:CANDIDATES], products, np.zeros(CANDIDATES, np.int8))
     keep_freed_memory()  # as the training does
-    hardware = use_hardware(HardwareOptions())
+    hardware = choose_hardware(HardwareOptions())
+    hardware.set_threads()
     torch.manual_seed(0)
     objective = RankerObjective(build_ranker(options, SIZES), options)
     optimiser = torch.optim.AdamW(objective.parameters(), options.learning_rate, fused=True)
