@@ -26,7 +26,7 @@ PROJECT = Path(__file__).parents[1]
 SIDES = {"ingest": ("ours", "straightforward", "two_workers")}
 NODES = 300
 PARTS = [*STAGES, "rankers", "kedro", "runners"]
-RUNNERS = ("SequentialRunner", "ThreadRunner", "multimodal_recall.dask_runner.DaskRunner")
+RUNNERS = ("SequentialRunner", "ThreadRunner", "multimodal_recall.runtime.dask_runner.DaskRunner")
 
 
 def run_side(stage: str, side: str) -> dict[str, float]:

@@ -30,15 +30,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.rankers import PROJECT, SPLITS, columns_of
-from multimodal_recall.datasets.chunk_list import ChunkTables
-from multimodal_recall.metrics import ndcg_at_5
-from multimodal_recall.models.training import EpochLog
-from multimodal_recall.options import HardwareOptions, NegativeKind, NegativeOptions
-from multimodal_recall.pipelines.evaluate.nodes import score_examples
+from multimodal_recall.config.options import HardwareOptions, NegativeKind, NegativeOptions
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.evaluation.metrics import ndcg_at_5
+from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.pipelines.sample_negatives.nodes import sample_chunk
 from multimodal_recall.pipelines.train.nodes import fit
-from multimodal_recall.ranker_options import RankerOptions
 from multimodal_recall.runtime.device import choose_hardware
+from multimodal_recall.training.loop import EpochLog
 
 ONE_THREAD = choose_hardware(HardwareOptions(threads=1))
 PLOTS = Path(__file__).parent / "plots"

@@ -18,9 +18,9 @@ from pathlib import Path
 from tests.conftest import copy_project
 
 from benchmarks.made_up import FOLDER, made_up_tsv
-from multimodal_recall.datasets.official_tsv import OfficialTsvDataset
+from multimodal_recall.config.options import ShopOptions
+from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.datasets.small_files import JsonFile, LabelsFile
-from multimodal_recall.options import ShopOptions
 from multimodal_recall.pipelines.make_shop.nodes import make_candidate_files_of, make_labels
 
 PIPELINES = ("ingest", "featurize", "sample_negatives", "train", "evaluate")

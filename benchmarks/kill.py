@@ -26,9 +26,10 @@ from kedro.io.core import is_parameter
 from safetensors.numpy import load_file
 from tests.conftest import SMALL, copy_project
 
+from multimodal_recall.datasets.atomic import WholeDataset
 from multimodal_recall.datasets.chunk_list import ChunkList
-from multimodal_recall.datasets.folders import CARD, CheckpointFile
-from multimodal_recall.datasets.whole import WholeDataset
+from multimodal_recall.datasets.model_folders import CheckpointFile
+from multimodal_recall.models.saved import CARD
 
 START = [sys.executable, "-m", "kedro", "run"]
 RESUME = [*START, "--only-missing-outputs"]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from multimodal_recall.datasets.official_rows import COLUMNS, encode_row
-from multimodal_recall.options import ShopOptions
+from multimodal_recall.config.options import ShopOptions
+from multimodal_recall.data.official_format import COLUMNS, encode_row
 from multimodal_recall.pipelines.make_shop.nodes import make_training_file
 
 # 2,000 images are 85 MB of text: more than any compressor's window, so that files compress as if all were different.

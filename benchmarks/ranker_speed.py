@@ -17,15 +17,15 @@ import yaml
 
 from benchmarks.rankers import PROJECT
 from benchmarks.stages import made_up_arrays
-from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
-from multimodal_recall.models.losses import IN_BATCH_LOSSES
+from multimodal_recall.config.options import HardwareOptions
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.data.batch import Batch, ChunkArrays
+from multimodal_recall.data.pairs import Pairs, RightAnswers
 from multimodal_recall.models.ranker import SCORED_PAIRS, InputSizes, build_ranker
-from multimodal_recall.models.training import RankerObjective
-from multimodal_recall.negatives import RightAnswers
-from multimodal_recall.options import HardwareOptions
-from multimodal_recall.ranker_options import RankerOptions
 from multimodal_recall.runtime.allocator import keep_freed_memory
 from multimodal_recall.runtime.device import choose_hardware
+from multimodal_recall.training.losses import IN_BATCH_LOSSES
+from multimodal_recall.training.objective import RankerObjective
 
 SIZES = InputSizes(768, 2048, 5000, 300, 33, tokens=8000)
 CANDIDATES, A_QUERY = 10_000, 30

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from multimodal_recall.blending import blend
-from multimodal_recall.metrics import bootstrap_means, interval, ndcg_at_5
+from multimodal_recall.evaluation.blending import blend
+from multimodal_recall.evaluation.bootstrap import bootstrap_means, interval
+from multimodal_recall.evaluation.metrics import ndcg_at_5
 
 PROJECT = Path(__file__).parents[1]
 SPLITS = ("valid", "testA")

@@ -26,20 +26,23 @@ from transformers import AlbertConfig, AlbertModel
 
 from benchmarks import straightforward
 from benchmarks.made_up import FOLDER, made_up_queries, made_up_tsv
-from multimodal_recall.datasets.chunk_parquet import ChunkParquet
-from multimodal_recall.datasets.official_tsv import OfficialTsv
-from multimodal_recall.layout import Chunk
-from multimodal_recall.metrics import MEASURES, bootstrap_means, measure_queries, ndcg_at_5
-from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
+from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.options import HardwareOptions, IngestOptions
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.systems import TwoTowerOptions
+from multimodal_recall.data.batch import Batch, ChunkArrays
+from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.data.pairs import Pairs, RightAnswers
+from multimodal_recall.datasets.parquet_table import ChunkParquet
+from multimodal_recall.evaluation.bootstrap import bootstrap_means
+from multimodal_recall.evaluation.metrics import MEASURES, measure_queries, ndcg_at_5
 from multimodal_recall.models.language_model import QueryVectors, train_tokenizer
-from multimodal_recall.models.losses import cross_entropy
 from multimodal_recall.models.ranker import InputSizes, build_ranker
-from multimodal_recall.negatives import LabelSharing, RightAnswers, SimilarQueries
-from multimodal_recall.options import HardwareOptions, IngestOptions
+from multimodal_recall.negatives.drawing import LabelSharing, SimilarQueries
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
-from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
 from multimodal_recall.runtime.allocator import keep_freed_memory
 from multimodal_recall.runtime.device import choose_hardware, use_hardware
+from multimodal_recall.training.losses import cross_entropy
 
 LABELS = [f"label {number}" for number in range(33)]
 OTHERS = 28

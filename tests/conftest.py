@@ -15,11 +15,12 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from multimodal_recall.datasets.official_rows import OfficialRow
-from multimodal_recall.layout import RememberingConfigLoader
+from multimodal_recall.config.loader import RememberingConfigLoader
+from multimodal_recall.data.official_format import OfficialRow
 from multimodal_recall.pipelines.train import nodes as train_nodes
 from multimodal_recall.runtime import cores, device
 from multimodal_recall.runtime.device import Hardware
+from tests.tiny_rankers import arrays, options, pairs, ranker  # noqa: F401  (fixtures of several folders)
 
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"

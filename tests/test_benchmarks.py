@@ -31,20 +31,21 @@ from benchmarks.ranker_speed import SIZES, base_rankers, made_up_chunk, once_a_p
 from benchmarks.rankers import per_query
 from benchmarks.stages import made_up_arrays, made_up_pairs, padded
 
-from multimodal_recall.blending import blend
-from multimodal_recall.datasets.official_tsv import OfficialTsv
-from multimodal_recall.layout import Chunk
-from multimodal_recall.metrics import MEASURES, measure_queries, ndcg_at_5
-from multimodal_recall.models.batch import Batch
+from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.options import IngestOptions, LanguageModelOptions
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.systems import TwoTowerOptions
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.data.pairs import RightAnswers
+from multimodal_recall.evaluation.blending import blend
+from multimodal_recall.evaluation.metrics import MEASURES, measure_queries, ndcg_at_5
 from multimodal_recall.models.language_model import QueryVectors, new_albert, train_tokenizer
-from multimodal_recall.models.losses import IN_BATCH_LOSSES
 from multimodal_recall.models.ranker import build_ranker
-from multimodal_recall.models.training import RankerObjective
-from multimodal_recall.negatives import RightAnswers
-from multimodal_recall.options import IngestOptions, LanguageModelOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
-from multimodal_recall.ranker_options import RankerOptions, TwoTowerOptions
 from multimodal_recall.runtime.device import Hardware
+from multimodal_recall.training.losses import IN_BATCH_LOSSES
+from multimodal_recall.training.objective import RankerObjective
 from tests.conftest import PROJECT
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from multimodal_recall.datasets.folders import read_ranker
-from multimodal_recall.examples import read_candidates, read_chunk
-from multimodal_recall.rankings import LEAK_FREE, OWN_LIST
+from multimodal_recall.data.examples import read_candidates, read_chunk
+from multimodal_recall.evaluation.rankings import LEAK_FREE, OWN_LIST
+from multimodal_recall.models.saved import read_ranker
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
-from tests.models.conftest import SYSTEMS
 from tests.test_whole_run import load
+from tests.tiny_rankers import SYSTEMS
 
 RECIPES = yaml.safe_load((PROJECT / "conf" / "base" / "parameters_rankers.yml").read_text())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from multimodal_recall.layout import UnknownModelError
+from multimodal_recall.config.options import UnknownModelError
 from tests.test_whole_run import load
 
 PUBLISHED = {

@@ -14,10 +14,13 @@ from transformers import AutoTokenizer
 
 import multimodal_recall
 from multimodal_recall.models.language_model import train_tokenizer
-from tests import test_boxes, test_metrics, test_negatives
-from tests.datasets import test_decoding, test_whole
-from tests.models import test_data_parallel, test_ranker, test_training
+from tests.data import test_boxes, test_decoding
+from tests.datasets import test_atomic
+from tests.evaluation import test_metrics
+from tests.models import test_data_parallel, test_ranker
+from tests.negatives import test_drawing
 from tests.pipelines import test_sample_negatives
+from tests.training import test_loop
 
 SOURCES = sorted(Path(multimodal_recall.__file__).parent.rglob("*.py"))
 
@@ -31,23 +34,23 @@ CAUGHT_BY = {
         test_ranker.test_every_box_moves_the_scores_of_its_product_alone,
     ],
     "padding unmasked in training only": [test_ranker.test_padding_never_changes_a_score_in_training_or_evaluation],
-    "half the data an epoch": [test_training.test_every_pair_is_seen_every_epoch_in_another_order],
+    "half the data an epoch": [test_loop.test_every_pair_is_seen_every_epoch_in_another_order],
     "unseeded draws": [
-        test_training.test_the_same_seed_gives_the_same_weights_and_another_seed_others,
+        test_loop.test_the_same_seed_gives_the_same_weights_and_another_seed_others,
         test_sample_negatives.test_every_epoch_seed_and_chunk_draws_anew_and_the_same_again,
         test_metrics.test_the_interval_is_seeded_and_as_wide_as_theory_says,
     ],
     "a swallowed exception that turned hard negatives off": [
         test_sample_negatives.test_a_misspelt_label_is_refused_and_hard_negatives_are_never_quietly_off,
-        test_negatives.test_equal_to_a_loop_on_random_products,
+        test_drawing.test_equal_to_a_loop_on_random_products,
     ],
     "answers cut to five": [
         test_metrics.test_six_answers_are_never_cut_to_five,
-        test_whole.test_answers_keep_all_six,
+        test_atomic.test_answers_keep_all_six,
     ],
     "DDP without set_epoch": [
-        test_training.test_chunks_come_in_another_order_each_epoch_and_the_same_again,
-        test_training.test_every_pair_is_seen_every_epoch_in_another_order,
+        test_loop.test_chunks_come_in_another_order_each_epoch_and_the_same_again,
+        test_loop.test_every_pair_is_seen_every_epoch_in_another_order,
         test_data_parallel.test_several_processes_train_the_model_of_one,
     ],
 }

@@ -20,14 +20,15 @@ from click.testing import CliRunner
 from kedro.framework.cli.cli import KedroCLI
 
 from tests.conftest import PROJECT, SMALL
-from tests.models.conftest import SYSTEMS
 from tests.pages import COMMANDS, PAGES, commands_of
 from tests.test_whole_run import scores_of
+from tests.tiny_rankers import SYSTEMS
 
 WHOLE_RUN = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/kedro run"
 TESTS = 'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/pytest'
-ON_A_CLUSTER = "tests/test_dask_runner.py::test_a_run_with_a_killed_worker_ends_as_without"
-OWN_CATALOGUE = "tests/test_checking.py::test_it_trains_and_beats_random_order"
+ON_A_CLUSTER = "tests/runtime/test_dask_runner.py::test_a_run_with_a_killed_worker_ends_as_without"
+DASK_RUNNER = "multimodal_recall.runtime.dask_runner.DaskRunner"
+OWN_CATALOGUE = "tests/commands/test_check.py::test_it_trains_and_beats_random_order"
 VIZ_PAGE = "tests/test_viz.py::test_the_page_draws_the_graph_and_shows_previews_without_errors"
 
 ELSEWHERE = {
@@ -35,7 +36,7 @@ ELSEWHERE = {
     TESTS: ".ci/run",
     "dask scheduler": ON_A_CLUSTER,
     "dask worker tcp://host:8786 --nthreads 1 --nworkers 4 --memory-limit 0": ON_A_CLUSTER,
-    "DASK_SCHEDULER_ADDRESS=tcp://host:8786 kedro run --runner=multimodal_recall.dask_runner.DaskRunner": ON_A_CLUSTER,
+    f"DASK_SCHEDULER_ADDRESS=tcp://host:8786 kedro run --runner={DASK_RUNNER}": ON_A_CLUSTER,
     "kedro run --env=leaderboard": "tests/test_given_scores.py::test_the_leaderboard",
     "kedro run --nodes=two_tower.train --params=two_tower.processes=4": (
         "tests/test_whole_run.py::test_two_processes_train_the_same_ranker"
@@ -45,7 +46,7 @@ ELSEWHERE = {
     ),
     "kedro write-tsv train.parquet data/01_raw/mine/train.tsv": OWN_CATALOGUE,
     "kedro write-tsv valid.parquet data/01_raw/mine/valid.tsv": OWN_CATALOGUE,
-    "kedro check --env=mine": "tests/test_checking.py::test_a_sound_catalogue_is_described",
+    "kedro check --env=mine": "tests/commands/test_check.py::test_a_sound_catalogue_is_described",
     "kedro run --env=mine": OWN_CATALOGUE,
     "kedro compare": "tests/test_cli.py::test_comparing_needs_two_runs_and_names_those_there",
     "python -m benchmarks.pictures": VIZ_PAGE,

@@ -20,10 +20,11 @@ from kedro.io import DatasetError, MemoryDataset
 from kedro.io.core import is_parameter
 from kedro.runner import ThreadRunner
 
-from multimodal_recall.datasets.folders import read_ranker
-from multimodal_recall.examples import WayError, read_candidates, read_chunk
-from multimodal_recall.options import NegativeKind
-from multimodal_recall.ranking import check_submission
+from multimodal_recall.config.options import NegativeKind
+from multimodal_recall.data.examples import read_candidates, read_chunk
+from multimodal_recall.data.origins import WayError
+from multimodal_recall.evaluation.submission import check_submission
+from multimodal_recall.models.saved import read_ranker
 from tests.conftest import PROJECT, SMALL, by_precision, copy_project, run_project
 
 Run = tuple[Path, Callable[..., None]]

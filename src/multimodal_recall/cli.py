@@ -21,14 +21,15 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 
-from multimodal_recall.hooks import MissingInputsError
-from multimodal_recall.layout import LayoutError, UnknownModelError
+from multimodal_recall.config.layout import LayoutError
+from multimodal_recall.config.options import UnknownModelError
+from multimodal_recall.runs.hooks import MissingInputsError
 from multimodal_recall.runtime.device import HardwareError
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd
 
-    from multimodal_recall.staleness import Staleness
+    from multimodal_recall.runs.staleness import Staleness
 
 
 BEFORE_NODES = (
@@ -42,7 +43,7 @@ BEFORE_NODES = (
 """What is wrong with the configuration or the raw files, found before the first node."""
 REMEDIES = {
     MissingConfigException: "Name a folder of conf/ as --env",
-    ParameterValidationError: "All options and their meaning: src/multimodal_recall/options.py, ranker_options.py",
+    ParameterValidationError: "All options and their meaning: src/multimodal_recall/config (options, rankers, systems)",
 }
 
 
@@ -103,7 +104,7 @@ def stale(metadata: ProjectMetadata, env: str | None, params: tuple[str, dict[st
     The exit code is 0 where nothing is stale and 1 where something is, so that a script can ask:
     kedro stale || kedro run
     """
-    from multimodal_recall.staleness import find_stale, name_briefly
+    from multimodal_recall.runs.staleness import find_stale, name_briefly
 
     text, values = params
     found = find_stale(*_load(metadata, env, pipelines, values))
@@ -143,7 +144,7 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
     killed runs left unfinished is dropped too, after an hour. Raw files stay. Nothing is asked: try --dry-run first,
     and prune while no run is under way.
     """
-    from multimodal_recall.pruning import find_prunable, prune_one
+    from multimodal_recall.runs.pruning import find_prunable, prune_one
 
     found = find_prunable(*_load(metadata, env, [], {}), keep)
     counts, sizes = Counter(one.kind for one in found), Counter[str]()
@@ -168,8 +169,8 @@ def check(metadata: ProjectMetadata, env: str | None) -> None:
     The exit code is 0 where nothing is wrong and 1 where something is. A run itself leaves wrong rows out, and stops
     where more than ingest.max_rejected_share of a chunk are wrong.
     """
-    from multimodal_recall.checking import check_raw_files
-    from multimodal_recall.layout import read_layout
+    from multimodal_recall.commands.check import check_raw_files
+    from multimodal_recall.config.layout import read_layout
 
     _, catalog = _load(metadata, env, [], {})
     layout = read_layout()
@@ -198,8 +199,8 @@ def write_tsv(table: Path, tsv: Path) -> None:
     """
     import pyarrow.parquet as pq
 
-    from multimodal_recall.datasets.official_tsv import OfficialTsvDataset
-    from multimodal_recall.datasets.parquet_rows import ParquetRows
+    from multimodal_recall.data.own_parquet import ParquetRows
+    from multimodal_recall.datasets.official_files import OfficialTsvDataset
 
     try:
         OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
@@ -230,8 +231,8 @@ def search(
     A query is cleaned and made into numbers as those were that the ranker was trained on. Scores are to be compared
     within a query. Give each query in quotes: kedro search "red dress" "black shoes".
     """
-    from multimodal_recall.search import SearchError
-    from multimodal_recall.search import search as find
+    from multimodal_recall.commands.search import SearchError
+    from multimodal_recall.commands.search import search as find
 
     catalog = _load(metadata, env, [], {})[1]
     try:
@@ -245,8 +246,8 @@ def search(
 
 
 def _draw_found(found: "pd.DataFrame", html: Path, photos: Path) -> None:
-    from multimodal_recall.datasets.writing import written_whole
-    from multimodal_recall.report.page import render_found
+    from multimodal_recall.datasets.atomic_write import written_whole
+    from multimodal_recall.evaluation.report.page import render_found
 
     with written_whole(html) as unfinished:
         unfinished.write_text(render_found(found, "Found", photos), encoding="utf-8")
@@ -255,8 +256,8 @@ def _draw_found(found: "pd.DataFrame", html: Path, photos: Path) -> None:
 
 def _list_found(products: "pd.DataFrame") -> str:
     """The products of a query as lines: rank, id, score, and how many boxes have each label."""
-    from multimodal_recall.report.drawings import short_label
-    from multimodal_recall.text import words_of
+    from multimodal_recall.data.text import words_of
+    from multimodal_recall.evaluation.report.drawings import short_label
 
     query, unknown = products[["query", "unknown_words"]].iloc[0]
     told_unknown = f"not in the vocabulary: {', '.join(unknown)}"
@@ -281,9 +282,9 @@ def compare(metadata: ProjectMetadata, env: str | None, versions: tuple[str, ...
 
     VERSIONS are two or more time stamps of a comparison or of a model, as they stand in data/; the two newest runs that
     were evaluated, where none is named. Differences are to the oldest, with 95 % intervals paired by query. The same in
-    a notebook: multimodal_recall.run_comparison.compare_runs(catalog).
+    a notebook: multimodal_recall.runs.compare.compare_runs(catalog).
     """
-    from multimodal_recall.run_comparison import RunError, compare_runs
+    from multimodal_recall.runs.compare import RunError, compare_runs
 
     try:
         click.echo(compare_runs(_load(metadata, env, [], {})[1], versions))

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from multimodal_recall.layout import read_layout
+from multimodal_recall.config.layout import read_layout
 from multimodal_recall.pipelines.evaluate.pipeline import create_pipeline as evaluate
 from multimodal_recall.pipelines.featurize.pipeline import create_pipeline as featurize
 from multimodal_recall.pipelines.ingest.pipeline import create_pipeline as ingest

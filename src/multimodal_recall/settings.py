@@ -2,9 +2,9 @@
 
 import warnings
 
-from multimodal_recall.hooks import CheckInputs, CheckModels, ChooseHardware, RecordMaking, RememberEnds
-from multimodal_recall.layout import RememberingConfigLoader
-from multimodal_recall.tracking import TrackRuns
+from multimodal_recall.config.loader import RememberingConfigLoader
+from multimodal_recall.runs.hooks import CheckInputs, CheckModels, ChooseHardware, RecordMaking, RememberEnds
+from multimodal_recall.runs.tracking import TrackRuns
 
 HOOKS = (CheckInputs(), CheckModels(), ChooseHardware(), RecordMaking(), RememberEnds(), TrackRuns())
 CONFIG_LOADER_CLASS = RememberingConfigLoader

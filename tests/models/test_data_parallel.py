@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.models.data_parallel import BatchNorm
-from multimodal_recall.ranker_options import RankerOptions
 from multimodal_recall.runtime.processes import run_in_processes
 from tests.conftest import by_precision
-from tests.models.conftest import OPTIONS, SYSTEMS, make_arrays, make_pairs
-from tests.models.test_training import trainer
+from tests.tiny_rankers import OPTIONS, SYSTEMS, make_arrays, make_pairs
+from tests.training.test_loop import trainer
 
 pytestmark = pytest.mark.precision
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.data.batch import ChunkArrays
+from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.ranker import Ranker
 from multimodal_recall.runtime.device import Hardware
-from tests.models.test_training import trainer
+from tests.training.test_loop import trainer
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,11 +9,12 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from multimodal_recall.models.language_model import QueryVectors, load, prepare, train_tokenizer
-from multimodal_recall.options import LanguageModelOptions
+from multimodal_recall.config.options import LanguageModelOptions
+from multimodal_recall.models.language_model import QueryVectors, load, train_tokenizer
 from multimodal_recall.runtime.device import Hardware
+from multimodal_recall.training.masked_words import prepare
 from tests.conftest import by_precision, forced_hardware
-from tests.models.test_training import Killed, MemoryCheckpoint, NoProgress
+from tests.training.test_loop import Killed, MemoryCheckpoint, NoProgress
 
 pytestmark = pytest.mark.precision
 

@@ -11,14 +11,16 @@ from pydantic import ValidationError
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from multimodal_recall.models.batch import Pairs
-from multimodal_recall.models.losses import IN_BATCH_LOSSES, PAIR_LOSSES
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.systems import ModelOptions
+from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.ranker import Ranker
-from multimodal_recall.models.training import RankerObjective, TrainingPairs
-from multimodal_recall.ranker_options import ModelOptions, RankerOptions
 from multimodal_recall.runtime.device import Hardware
-from tests.models.conftest import OPTIONS, SYSTEMS, make_arrays, make_pairs, make_ranker
-from tests.models.test_training import trainer
+from multimodal_recall.training.batching import TrainingPairs
+from multimodal_recall.training.losses import IN_BATCH_LOSSES, PAIR_LOSSES
+from multimodal_recall.training.objective import RankerObjective
+from tests.tiny_rankers import OPTIONS, SYSTEMS, make_arrays, make_pairs, make_ranker
+from tests.training.test_loop import trainer
 
 BFLOAT16 = Hardware("cpu", "bfloat16")
 CANDIDATES = 30

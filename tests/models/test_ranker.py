@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs
-from multimodal_recall.models.encoders import BiLstm, packing
-from multimodal_recall.models.heads import ConcatMlp
-from multimodal_recall.models.ranker import Ranker, TowerRanker, TrainedRanker, build_ranker
-from multimodal_recall.models.whole_product import WholeProduct
-from multimodal_recall.ranker_options import RankerOptions
-from tests.models.conftest import MODEL, OPTIONS, SIZES, make_ranker
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.data.batch import Batch, ChunkArrays
+from multimodal_recall.data.pairs import Pairs
+from multimodal_recall.models.layers.heads import ConcatMlp
+from multimodal_recall.models.layers.largest_box import WholeProduct
+from multimodal_recall.models.layers.recurrent import BiLstm, packing
+from multimodal_recall.models.ranker import Ranker, TowerRanker, build_ranker
+from multimodal_recall.models.saved import TrainedRanker
+from tests.tiny_rankers import MODEL, OPTIONS, SIZES, make_ranker
 
 
 def padded(batch: Batch, extra: int) -> Batch:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.models.ranker import InputSizes, build_ranker
-from multimodal_recall.ranker_options import RankerOptions
-from tests.test_options import parameters_of
+from tests.config.test_options import parameters_of
 
 OFFICIAL = InputSizes(query_vector=768, box_feature=2048, words=5000, word_vector=300, labels=33)
 

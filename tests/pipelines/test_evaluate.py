@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from multimodal_recall.examples import read_candidates
-from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.ranker import Ranker, TrainedRanker
-from multimodal_recall.options import HardwareOptions, RerankOptions
+from multimodal_recall.config.options import HardwareOptions, RerankOptions
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.data.examples import read_candidates
+from multimodal_recall.evaluation.rankings import IDS
+from multimodal_recall.models.ranker import Ranker
+from multimodal_recall.models.saved import TrainedRanker
 from multimodal_recall.pipelines.evaluate.nodes import score_candidates
-from multimodal_recall.rankings import IDS
 from tests.conftest import SMALL, forced_options, run_project
 from tests.test_whole_run import load
 

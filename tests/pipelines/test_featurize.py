@@ -5,18 +5,17 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from multimodal_recall.options import HardwareOptions, IngestOptions, LanguageModelOptions, QueryOptions
+from multimodal_recall.config.options import HardwareOptions, IngestOptions, LanguageModelOptions, QueryOptions
+from multimodal_recall.data.schemas import TABLES, distinct_queries
+from multimodal_recall.models.query_features import featurize_queries
 from multimodal_recall.pipelines.featurize.nodes import (
     average_label_words,
     collect_queries,
-    distinct_queries,
-    featurize_queries,
     prepare_language_model,
 )
-from multimodal_recall.tables import TABLES
 from tests.conftest import forced_options, make_row
-from tests.models.test_training import MemoryCheckpoint
 from tests.pipelines.test_ingest import tsv_of
+from tests.training.test_loop import MemoryCheckpoint
 
 pytestmark = pytest.mark.precision
 

@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from multimodal_recall.datasets.official_rows import COLUMNS, OfficialRow, encode_row
-from multimodal_recall.datasets.official_tsv import OfficialTsv
-from multimodal_recall.layout import Chunk
-from multimodal_recall.options import IngestOptions
-from multimodal_recall.pipelines.ingest.nodes import IngestError, ingest_chunk, merge_rejected
-from multimodal_recall.tables import TABLES, TableValidator
+from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.options import IngestOptions
+from multimodal_recall.data.chunk_reader import IngestError
+from multimodal_recall.data.official_format import COLUMNS, OfficialRow, encode_row
+from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.data.schemas import TABLES, TableValidator
+from multimodal_recall.pipelines.ingest.nodes import ingest_chunk, merge_rejected
 from tests.conftest import make_row
 
 LABELS = [f"label {number}" for number in range(33)]

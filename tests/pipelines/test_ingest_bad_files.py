@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from kedro.io import DatasetError
 
-from multimodal_recall.datasets.official_rows import COLUMNS, encode_row
-from multimodal_recall.datasets.official_tsv import OfficialTsv
-from multimodal_recall.layout import Chunk
-from multimodal_recall.options import IngestOptions
+from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.options import IngestOptions
+from multimodal_recall.data.official_format import COLUMNS, encode_row
+from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import LABELS, OPTIONS, WHOLE, tsv_of

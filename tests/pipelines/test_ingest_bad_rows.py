@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multimodal_recall.datasets.official_rows import COLUMNS, OfficialRow, encode_row
-from multimodal_recall.datasets.official_tsv import OfficialTsv
-from multimodal_recall.options import IngestOptions
-from multimodal_recall.pipelines.ingest.nodes import IngestError, ingest_chunk
+from multimodal_recall.config.options import IngestOptions
+from multimodal_recall.data.chunk_reader import IngestError
+from multimodal_recall.data.official_format import COLUMNS, OfficialRow, encode_row
+from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import LABELS, WHOLE
 

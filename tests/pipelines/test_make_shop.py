@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from multimodal_recall.metrics import measure_queries
-from multimodal_recall.options import ShopOptions
+from multimodal_recall.config.options import ShopOptions
+from multimodal_recall.evaluation.metrics import measure_queries
 from multimodal_recall.pipelines.make_shop.nodes import (
     LABELS,
     Images,

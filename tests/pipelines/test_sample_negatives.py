@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from multimodal_recall.layout import Chunk
-from multimodal_recall.negatives import NegativeError
-from multimodal_recall.options import IngestOptions, NegativeKind, NegativeOptions
+from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.options import IngestOptions, NegativeKind, NegativeOptions
+from multimodal_recall.data.schemas import TABLES, distinct_queries
+from multimodal_recall.negatives.drawing import NegativeError
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.pipelines.sample_negatives.nodes import ExamplesError, list_examples_of, sample_chunk
-from multimodal_recall.tables import TABLES, distinct_queries
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import tsv_of
 

@@ -9,9 +9,9 @@ import torch
 from kedro.runner import SequentialRunner, ThreadRunner
 from pydantic import ValidationError
 
-from multimodal_recall.hooks import check_gpus
-from multimodal_recall.options import HardwareOptions
-from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.config.options import HardwareOptions
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.runs.hooks import check_gpus
 from multimodal_recall.runtime import cores
 from multimodal_recall.runtime.cores import share_cores, usable_cores
 from multimodal_recall.runtime.device import Hardware, HardwareError, choose_hardware, use_hardware
@@ -127,7 +127,7 @@ def test_nodes_in_threads_share_the_cores(
 def test_cores_are_those_of_the_process() -> None:
     code = (
         "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]);"
-        "from multimodal_recall.options import HardwareOptions;"
+        "from multimodal_recall.config.options import HardwareOptions;"
         "from multimodal_recall.runtime.device import use_hardware;"
         "import torch; print(use_hardware(HardwareOptions()).threads, torch.get_num_threads())"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from multimodal_recall.runtime.processes import rank, run_in_processes
-from tests.models.test_training import trainer
+from tests.training.test_loop import trainer
 
 
 def number() -> tuple[int | None, str | None]:

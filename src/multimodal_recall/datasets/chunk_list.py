@@ -9,10 +9,8 @@ import pyarrow.dataset as ds
 from kedro.io import DatasetError
 from kedro_datasets._typing import TablePreview
 
-from multimodal_recall.datasets.whole import WholeDataset
-
-ChunkTables = dict[str, ds.Dataset]
-"""The tables of one chunk by kind (``products``, ``query_features``, ...), lazy."""
+from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.datasets.atomic import WholeDataset
 
 
 class ChunkList(WholeDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):

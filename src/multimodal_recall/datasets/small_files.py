@@ -8,8 +8,8 @@ import pandas as pd
 from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview, TablePreview
 
-from multimodal_recall.datasets.whole import WholeDataset
-from multimodal_recall.ranking import COLUMNS
+from multimodal_recall.data.official_format import SUBMISSION_COLUMNS
+from multimodal_recall.datasets.atomic import WholeDataset
 
 RAW_ADVICE = " Put the file there, official or your own, or point `raw` in conf/<env>/globals.yml to its folder."
 MOST_LABELS = 1 << 15
@@ -116,14 +116,16 @@ class SubmissionFile(CsvFile):
     def _read(self, path: Path) -> pd.DataFrame:
         with path.open(encoding="utf-8") as file:
             header = file.readline().rstrip("\r\n")
-            if header.split(",") != COLUMNS:
-                raise DatasetError(f"{path}: the first line is {header[:120]!r}. Wanted the header {','.join(COLUMNS)}")
+            if header.split(",") != SUBMISSION_COLUMNS:
+                raise DatasetError(
+                    f"{path}: the first line is {header[:120]!r}. Wanted the header {','.join(SUBMISSION_COLUMNS)}"
+                )
             for number, line in enumerate(file, start=2):
                 fields = line.rstrip("\r\n").split(",")
                 filled = line.rstrip("\r\n,").split(",")
-                if len(fields) != len(COLUMNS) or len(filled) < 2 or not all(map(str.isdigit, filled)):
+                if len(fields) != len(SUBMISSION_COLUMNS) or len(filled) < 2 or not all(map(str.isdigit, filled)):
                     raise DatasetError(
-                        f"{path}: line {number} is {line[:120]!r}. Wanted a query id and {len(COLUMNS) - 1} "
+                        f"{path}: line {number} is {line[:120]!r}. Wanted a query id and {len(SUBMISSION_COLUMNS) - 1} "
                         "product ids, whole numbers with commas between"
                     )
         return pd.read_csv(path, dtype="Int64")  # of empty cells and whole numbers pandas would make floats

@@ -29,3 +29,7 @@ class ScoreLayer(nn.Linear):
         """(..., inputs) -> (..., outputs) float32."""
         with in_float32(data):
             return super().forward(data.float())
+
+
+NOTHING = torch.finfo(torch.bfloat16).min / 2
+"""Stands for a score that does not count; finite, since a row of infinities has no gradient."""

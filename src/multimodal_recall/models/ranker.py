@@ -1,7 +1,7 @@
 """What every ranker can do, and what it takes to build one again."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,18 @@ import torch
 from numpy.typing import DTypeLike
 from torch import Tensor, nn
 
-from multimodal_recall.models.batch import Batch, ChunkArrays, Pairs, Reading
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.data.batch import Batch, ChunkArrays, Reading
+from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.data_parallel import encode_shares
-from multimodal_recall.models.encoders import LabelVectors, WordVectors
-from multimodal_recall.models.heads import ConcatMlp
+from multimodal_recall.models.layers.heads import ConcatMlp
+from multimodal_recall.models.layers.towers import LabelVectors, WordVectors
 from multimodal_recall.models.precision import in_float32
-from multimodal_recall.progress import bar
-from multimodal_recall.ranker_options import RankerOptions
-from multimodal_recall.runtime.processes import ONE_AT_A_TIME
+from multimodal_recall.runtime.progress import bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
 
 SCORED_PAIRS = 4096
 
@@ -45,7 +46,7 @@ class Ranker(nn.Module):
     """
 
     reading = Reading()
-    """What ``examples.read_chunk`` must read for it."""
+    """What ``data.examples.read_chunk`` must read for it."""
 
     def pair_vectors(self, batch: Batch) -> Tensor:
         """What the last layer sees of each of the batch's pairs, (N, D)."""
@@ -254,30 +255,3 @@ def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = Non
     ranker = import_module(f"multimodal_recall.models.systems.{options.model.kind}").build(options.model, sizes)
     ranker.reading = Reading(tokenizer, options.max_boxes)
     return ranker
-
-
-@dataclass(frozen=True)
-class TrainedRanker:
-    """All that a model folder holds."""
-
-    options: RankerOptions
-    sizes: InputSizes
-    weights: dict[str, Tensor]
-    card: dict[str, Any]
-    """How it came about: input versions, seed, package versions, git commit, metrics."""
-    tokenizer: str | None = None
-    """Of the ranker's tokens, as the tokenizers package writes it."""
-
-    def build(self) -> Ranker:
-        """Make the module, its weights loaded."""
-        from tokenizers import Tokenizer
-
-        tokenizer = None if self.tokenizer is None else Tokenizer.from_str(self.tokenizer)
-        with ONE_AT_A_TIME:  # draws weights, which are overwritten
-            ranker = build_ranker(self.options, self.sizes, tokenizer)
-        ranker.load_state_dict(self.weights)
-        return ranker
-
-    def description(self) -> dict[str, Any]:
-        """Everything but the weights and the tokenizer, as JSON can hold it."""
-        return {"options": asdict(self.options), "sizes": asdict(self.sizes), **self.card}

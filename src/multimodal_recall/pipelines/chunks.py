@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from kedro.pipeline import Node, Pipeline
 
-from multimodal_recall.layout import Chunk
+from multimodal_recall.config.layout import Chunk
 
 
 def for_each_chunk(

@@ -12,8 +12,8 @@ import numpy as np
 import multimodal_recall
 
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "kedro")
-READING = ("examples.py", "boxes.py", "metrics.py", "negatives.py", "text.py")
-"""Sources between the tables and the loss, beside all of ``models``."""
+TRAINING = ("data", "negatives", "models", "training", "evaluation/metrics.py", "evaluation/scoring.py")
+"""Folders and files of the source between the tables and the weights."""
 
 
 def git_commit() -> str | None:
@@ -40,8 +40,9 @@ def fingerprint(decisive: list[Any], *arrays: np.ndarray) -> str:
     """
     digest = hashlib.sha256(json.dumps([*decisive, package_versions()], sort_keys=True).encode())
     package = Path(multimodal_recall.__file__).parent
-    for source in (*sorted((package / "models").rglob("*.py")), *(package / name for name in READING)):
-        digest.update(source.read_bytes())
+    for name in TRAINING:
+        for source in sorted((package / name).rglob("*.py")) or [package / name]:
+            digest.update(source.read_bytes())
     for array in arrays:
         digest.update(array.tobytes())
     return digest.hexdigest()

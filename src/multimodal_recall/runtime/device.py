@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from multimodal_recall.options import HardwareOptions
+from multimodal_recall.config.options import HardwareOptions
 from multimodal_recall.runtime.cores import threads_of_a_node
 
 if TYPE_CHECKING:  # torch takes seconds to import

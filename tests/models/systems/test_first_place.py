@@ -19,9 +19,10 @@ from transformers import (
     VisualBertModel,
 )
 
-from multimodal_recall.models.batch import ChunkArrays, Pairs
+from multimodal_recall.data.batch import ChunkArrays
+from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.ranker import Ranker
-from tests.models.conftest import OPTIONS, SIZES, SYSTEMS, make_ranker
+from tests.tiny_rankers import OPTIONS, SIZES, SYSTEMS, make_ranker
 
 
 def checkpoint(folder: Path, kind: type[PreTrainedModel], **changes: int) -> PreTrainedModel:

@@ -9,13 +9,14 @@ from torch import nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
 
-from multimodal_recall.models.batch import ChunkArrays, Pairs
-from multimodal_recall.models.encoders import BiGru, BiLstm, packing
-from multimodal_recall.models.heads import ConcatMlp
+from multimodal_recall.data.batch import ChunkArrays
+from multimodal_recall.data.pairs import Pairs
+from multimodal_recall.models.layers.heads import ConcatMlp
+from multimodal_recall.models.layers.recurrent import BiGru, BiLstm, packing
+from multimodal_recall.models.layers.transformer import Transformer
 from multimodal_recall.models.systems.graph_reasoning import GraphReasoning
 from multimodal_recall.models.systems.siamese import Siamese
-from multimodal_recall.models.transformer import Transformer
-from tests.models.conftest import OPTIONS, SYSTEMS, make_ranker
+from tests.tiny_rankers import OPTIONS, SYSTEMS, make_ranker
 
 
 def test_graph_reasoning_equals_vsrns_formula_on_each_sequence_alone() -> None:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multimodal_recall.models.batch import Batch
+from multimodal_recall.config.systems import BagOfWordsOptions
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.largest_box import WholeProduct
 from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.ranker import DotRanker, InputSizes
-from multimodal_recall.models.whole_product import WholeProduct
-from multimodal_recall.ranker_options import BagOfWordsOptions
 
 
 class BagOfWords(DotRanker):

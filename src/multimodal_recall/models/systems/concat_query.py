@@ -4,11 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.encoders import POSITION, BiLstm, LabelVectors, SentenceAndWords, WordVectors, packing
-from multimodal_recall.models.heads import ConcatMlp
+from multimodal_recall.config.systems import ConcatQueryOptions
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.heads import ConcatMlp
+from multimodal_recall.models.layers.recurrent import BiLstm, packing
+from multimodal_recall.models.layers.towers import POSITION, LabelVectors, SentenceAndWords, WordVectors
 from multimodal_recall.models.ranker import ConcatRanker, InputSizes
-from multimodal_recall.ranker_options import ConcatQueryOptions
 
 
 class BoxParts(nn.Module):

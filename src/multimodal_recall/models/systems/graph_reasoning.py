@@ -3,11 +3,12 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multimodal_recall.models.batch import Batch
+from multimodal_recall.config.systems import GraphReasoningOptions
+from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.data_parallel import BatchNorm
-from multimodal_recall.models.encoders import BiGru, Packing, WordVectors, packing, unpacked
+from multimodal_recall.models.layers.recurrent import BiGru, Packing, packing, unpacked
+from multimodal_recall.models.layers.towers import WordVectors
 from multimodal_recall.models.ranker import DotRanker, InputSizes
-from multimodal_recall.ranker_options import GraphReasoningOptions
 
 
 class GraphReasoning(nn.Module):

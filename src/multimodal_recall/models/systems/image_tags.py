@@ -5,11 +5,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.image_heads import WordMatching
+from multimodal_recall.config.systems import ImageTagsOptions
+from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.ranker import InputSizes
-from multimodal_recall.ranker_options import ImageTagsOptions
+from multimodal_recall.models.word_matching import WordMatching
 
 UNKNOWN = 0
 """Row of the unknown word, which is no tag and is not written."""

@@ -8,11 +8,11 @@ images for documents). It has no published score; it is the first thing to try o
 import torch
 from torch import Tensor, nn
 
-from multimodal_recall.models.batch import Batch
+from multimodal_recall.config.systems import QueryLikelihoodOptions
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.largest_box import WholeProduct
 from multimodal_recall.models.precision import ScoreLayer, in_float32
 from multimodal_recall.models.ranker import InputSizes, TowerRanker
-from multimodal_recall.models.whole_product import WholeProduct
-from multimodal_recall.ranker_options import QueryLikelihoodOptions
 
 
 class QueryLikelihood(TowerRanker):

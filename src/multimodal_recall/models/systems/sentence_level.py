@@ -2,12 +2,13 @@
 
 from torch import Tensor, nn
 
-from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.encoders import PaddedGru, WordVectors
-from multimodal_recall.models.image_heads import ImageHeads
+from multimodal_recall.config.systems import SentenceLevelOptions
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.image_heads import ImageHeads
+from multimodal_recall.models.layers.recurrent import PaddedGru
+from multimodal_recall.models.layers.towers import WordVectors
 from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
-from multimodal_recall.ranker_options import SentenceLevelOptions
 
 
 class SentenceLevel(Ranker):

@@ -3,10 +3,10 @@
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedModel
 
-from multimodal_recall.models.batch import Batch
+from multimodal_recall.config.systems import SiameseOptions
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.tokens import check_kind, take_weights
 from multimodal_recall.models.ranker import DotRanker, InputSizes
-from multimodal_recall.models.tokens import check_kind, take_weights
-from multimodal_recall.ranker_options import SiameseOptions
 
 
 class Siamese(DotRanker):

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from multimodal_recall.models.attention import Padding, SelfAttentionLayer
-from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.encoders import WHOLE_POSITION
+from multimodal_recall.config.systems import VisualBertOptions
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.attention import Padding, SelfAttentionLayer
+from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_kind, take_weights
+from multimodal_recall.models.layers.towers import WHOLE_POSITION
 from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
-from multimodal_recall.models.tokens import TokenEmbeddings, check_kind, take_weights
-from multimodal_recall.ranker_options import VisualBertOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from multimodal_recall.models.batch import Batch
-from multimodal_recall.models.encoders import PaddedGru
-from multimodal_recall.models.image_heads import WordMatching
+from multimodal_recall.config.systems import WordLevelOptions
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.recurrent import PaddedGru
 from multimodal_recall.models.ranker import InputSizes
-from multimodal_recall.ranker_options import WordLevelOptions
+from multimodal_recall.models.word_matching import WordMatching
 
 NUMBERS_AT_ONCE = 1 << 24
 """Of the hidden layer (words, products, weight_state): the rest waits, and is computed again for the gradient."""

@@ -10,20 +10,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall import ranking, rankings
-from multimodal_recall.blending import is_right, normalise
-from multimodal_recall.comparison import break_down, query_groups, summarise
-from multimodal_recall.datasets.chunk_list import ChunkTables
-from multimodal_recall.metrics import MetricError, measure_queries
-from multimodal_recall.options import EvaluateOptions, HardwareOptions, RerankOptions
-from multimodal_recall.pool_rules import leak_poor_queries
-from multimodal_recall.progress import rate
-from multimodal_recall.report.content import reliability
+from multimodal_recall.config.options import EvaluateOptions, HardwareOptions, RerankOptions
+from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
+from multimodal_recall.evaluation import rankings, submission
+from multimodal_recall.evaluation.blending import is_right, normalise
+from multimodal_recall.evaluation.calibration import reliability
+from multimodal_recall.evaluation.leak_rules import leak_poor_queries
+from multimodal_recall.evaluation.metrics import MetricError, measure_queries
+from multimodal_recall.evaluation.summary import break_down, query_groups, summarise
 from multimodal_recall.runtime.device import use_hardware
-from multimodal_recall.tables import TABLES, from_pandas
+from multimodal_recall.runtime.progress import rate
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from multimodal_recall.models.ranker import Ranker
+from multimodal_recall.evaluation.scoring import score_examples
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def score_candidates(
     Returns:
         ``scores``: one row a candidate, in file order, higher is better.
     """
-    from multimodal_recall.examples import check_way
+    from multimodal_recall.data.origins import check_way
 
     check_way(examples, model.card["query_features"], "those that the ranker was trained on")
     ranker, start = model.build().to(use_hardware(hardware).device), time.perf_counter()
@@ -61,9 +61,9 @@ def _rescore(
     ranker: "Ranker", examples: dict[str, ChunkTables], scores: pa.Table, options: RerankOptions
 ) -> dict[str, np.ndarray]:
     """The columns ``smoothed`` and ``reranked``, where they are wanted and the ranker can have them."""
-    from multimodal_recall.examples import read_split
+    from multimodal_recall.data.examples import read_split
+    from multimodal_recall.evaluation.reranking import candidate_lists, rerank, score_smoothed
     from multimodal_recall.models.ranker import TowerRanker
-    from multimodal_recall.reranking import candidate_lists, rerank, score_smoothed
 
     reranks = options.k_reciprocal and isinstance(ranker, TowerRanker)
     if not (options.smooth_boxes or reranks):
@@ -78,18 +78,6 @@ def _rescore(
     return rescored
 
 
-def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Table:
-    """Score chunk by chunk, with a module that is built already: ``query_id``, ``product_id``, ``score``."""
-    from multimodal_recall.examples import read_candidates, read_chunk
-
-    scored = []
-    for tables in examples.values():
-        candidates, pairs = read_candidates(tables)
-        scores = ranker.score(read_chunk(tables, ranker.reading), pairs)
-        scored.append(candidates.select(["query_id", "product_id"]).append_column("score", pa.array(scores)))
-    return pa.concat_tables(scored)
-
-
 def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: HardwareOptions) -> pa.Table:
     """Give each candidate of a split the vector by which the ranker scores it, chunk by chunk.
 
@@ -101,7 +89,8 @@ def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: Ha
     Returns:
         ``vectors``, in the order of ``score_candidates``.
     """
-    from multimodal_recall.examples import check_way, read_candidates, read_chunk
+    from multimodal_recall.data.examples import read_candidates, read_chunk
+    from multimodal_recall.data.origins import check_way
 
     check_way(examples, model.card["query_features"], "those that the ranker was trained on")
     ranker = model.build().to(use_hardware(hardware).device)
@@ -116,8 +105,8 @@ def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: Ha
 
 
 def make_submission(scores: ds.Dataset) -> pd.DataFrame:
-    """Give each query its five best products, in the official form; see ``ranking.make_submission``."""
-    return ranking.make_submission(scores.to_table().to_pandas())
+    """Give each query its five best products, in the official form; see ``submission.make_submission``."""
+    return submission.make_submission(scores.to_table().to_pandas())
 
 
 def gather_scores_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:

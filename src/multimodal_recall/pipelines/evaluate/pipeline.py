@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kedro.pipeline import Node, Pipeline
 
-from multimodal_recall.layout import Layout
+from multimodal_recall.config.layout import Layout
 from multimodal_recall.pipelines.evaluate.negatives import judge_negatives
 from multimodal_recall.pipelines.evaluate.nodes import (
     blend_rankings_of,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.dataset as ds
 
-from multimodal_recall.blending import is_right, normalise
-from multimodal_recall.datasets.chunk_list import ChunkTables
-from multimodal_recall.metrics import rank_candidates
-from multimodal_recall.options import EvaluateOptions
+from multimodal_recall.config.options import EvaluateOptions
+from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.evaluation.blending import is_right, normalise
+from multimodal_recall.evaluation.metrics import rank_candidates
 from multimodal_recall.pipelines.evaluate.nodes import headline_of
 
 
@@ -29,7 +29,7 @@ def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:
         rejected: ds.Dataset | None = None,
         *training_logs: ds.Dataset,
     ) -> str:
-        """Render what is known of a split's rankings as one HTML page; see ``report.page.render_page``.
+        """Render what is known of a split's rankings as one HTML page; see ``evaluation.report.page``.
 
         Args:
             options: Which model is drawn; where photos lie.
@@ -45,8 +45,8 @@ def make_report_of(split: str, rankers: tuple[str, ...]) -> Callable[..., str]:
             training_logs: Of each ranker.
         """
         # matplotlib takes 0.2 s to import
-        from multimodal_recall.report.content import ReportContent
-        from multimodal_recall.report.page import render_page
+        from multimodal_recall.evaluation.report.content import ReportContent
+        from multimodal_recall.evaluation.report.page import render_page
 
         headline = headline_of(model_scores.head(1).to_pandas(), options)
         content = ReportContent(

@@ -1,6 +1,5 @@
 """Turn queries and labels into vectors. torch and gensim are imported where they are used: they take seconds."""
 
-import hashlib
 import logging
 import time
 from collections import Counter
@@ -13,23 +12,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall.datasets.folders import CheckpointFile
-from multimodal_recall.datasets.official_rows import COLUMNS, BadRow, decode_query
-from multimodal_recall.datasets.official_tsv import OfficialTsv
-from multimodal_recall.layout import Chunk
-from multimodal_recall.options import (
+from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.options import (
     HardwareOptions,
     IngestOptions,
     LanguageModelOptions,
     QueryOptions,
     WordVectorOptions,
 )
-from multimodal_recall.progress import bar, rate, training_progress
+from multimodal_recall.data.official_format import COLUMNS, BadRow, decode_query
+from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.data.schemas import TABLES
+from multimodal_recall.data.text import strip_leading_token, words_of
+from multimodal_recall.datasets.model_folders import CheckpointFile
+from multimodal_recall.models.query_features import featurize_queries
 from multimodal_recall.runs.versions import fingerprint
 from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.processes import run_in_processes
-from multimodal_recall.tables import TABLES, WAY, digest_words, distinct_queries, origin_of, stamp_origin
-from multimodal_recall.text import strip_leading_token, words_of
+from multimodal_recall.runtime.progress import bar, rate, training_progress
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +74,11 @@ def prepare_language_model(
     hardware: HardwareOptions,
     seed: int,
 ) -> tuple[Any, Any]:
-    """Fetch or make the language model; see ``models.language_model.prepare``.
+    """Fetch or make the language model; see ``training.masked_words.prepare``.
 
     A killed training goes on from its checkpoint, to the same weights.
     """
-    from multimodal_recall.models.language_model import prepare
+    from multimodal_recall.training.masked_words import prepare
 
     texts = queries.to_table(columns=["query"])["query"].to_pylist()
     stands_for = fingerprint([asdict(options), seed, texts])
@@ -88,8 +88,8 @@ def prepare_language_model(
 
 
 def make_word_vectors(queries: ds.Dataset, labels: list[str], options: WordVectorOptions, seed: int) -> pa.Table:
-    """Give each word of the training queries and label names a vector; see ``word_vectors.make_word_vectors``."""
-    from multimodal_recall import word_vectors
+    """Give each word of the training queries and label names a vector; see ``data.word_vectors``."""
+    from multimodal_recall.data import word_vectors
 
     texts = queries.to_table(columns=["query"])["query"].to_pylist()
     words, vectors = word_vectors.make_word_vectors([*texts, *labels], options, seed)
@@ -103,49 +103,6 @@ def average_label_words(labels: list[str], word_vectors: ds.Dataset) -> pa.Table
     vectors = np.stack(table["vector"].to_numpy())
     known = [[rows[word] for word in words_of(name) if word in rows] or [0] for name in labels]
     return pa.table([labels, [vectors[row].mean(axis=0) for row in known]], TABLES["label_vectors"])
-
-
-def featurize_queries(
-    pairs: ds.Dataset,
-    language_model: Path,
-    word_vectors: ds.Dataset,
-    options: QueryOptions,
-    hardware: HardwareOptions,
-    title: str = "",
-) -> pa.Table:
-    """Give each distinct query of a chunk its language-model vector and its word ids.
-
-    Args:
-        pairs: The chunk's pairs; ``query_row`` numbers the distinct queries.
-        language_model: A transformers folder.
-        word_vectors: The words, row 0 the unknown one.
-        options: How much of a query is read.
-        hardware: What the language model computes with.
-        title: Of the progress bar.
-
-    Returns:
-        ``query_features``: row i is the query with ``query_row`` i.
-    """
-    from multimodal_recall.models.language_model import QueryVectors
-
-    queries, chosen = distinct_queries(pairs.to_table(columns=["query", "query_row"])), use_hardware(hardware)
-    encode = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, chosen)
-    with bar(f"featurize {title}", len(queries), "queries") as shown:
-        vectors = encode(queries, shown.advance)
-    rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
-    word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
-    table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
-    way = (_digest_files(language_model), digest_words(word_vectors), chosen.precision)
-    return stamp_origin(table, origin_of(pairs) | dict(zip(WAY, (part.encode() for part in way), strict=True)))
-
-
-def _digest_files(folder: Path) -> str:
-    """Stand for the content of all files of a folder."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:16]
 
 
 def featurize_of(chunk: Chunk) -> Callable[..., pa.Table]:

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from multimodal_recall.layout import Chunk, Layout
+from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.pipelines.chunks import for_each_chunk
 from multimodal_recall.pipelines.featurize.nodes import (
     average_label_words,

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall.datasets.official_rows import OfficialRow
-from multimodal_recall.options import ShopOptions
+from multimodal_recall.config.options import ShopOptions
+from multimodal_recall.data.official_format import OfficialRow
+from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.pipelines.make_shop.words import (
     ATTRIBUTES,
     BOX_COUNTS,
@@ -26,8 +27,7 @@ from multimodal_recall.pipelines.make_shop.words import (
     QUERY_WORDS,
     SQUARE_SIDES,
 )
-from multimodal_recall.progress import track
-from multimodal_recall.tables import TABLES
+from multimodal_recall.runtime.progress import track
 
 FEATURE_SIZE = 2048
 NOUN_NAMES = tuple(NOUNS)

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from multimodal_recall.layout import SHOP_SPLITS
+from multimodal_recall.config.layout import SHOP_SPLITS
 from multimodal_recall.pipelines.make_shop.nodes import (
     join_reference_scores_of,
     make_candidate_files_of,

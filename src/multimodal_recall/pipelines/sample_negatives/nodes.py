@@ -13,21 +13,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall.layout import Chunk
-from multimodal_recall.negatives import (
+from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.options import NegativeKind, NegativeOptions
+from multimodal_recall.data.origins import origin_of, stamp_origin
+from multimodal_recall.data.pairs import RightAnswers
+from multimodal_recall.data.schemas import TABLES, distinct_queries
+from multimodal_recall.data.text import last_word_groups
+from multimodal_recall.negatives.drawing import (
     Anywhere,
     LabelSharing,
-    RightAnswers,
     SameGroup,
     SimilarQueries,
     clusters,
     draw_others,
     ignored_rows,
-    last_word_groups,
 )
-from multimodal_recall.options import NegativeKind, NegativeOptions
-from multimodal_recall.progress import rate, track
-from multimodal_recall.tables import TABLES, distinct_queries, origin_of, stamp_origin
+from multimodal_recall.runtime.progress import rate, track
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from multimodal_recall.layout import Chunk, Layout
+from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.pipelines.chunks import for_each_chunk
 from multimodal_recall.pipelines.sample_negatives.nodes import list_examples_of, sample_negatives_of
 

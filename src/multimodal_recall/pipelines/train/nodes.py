@@ -10,23 +10,25 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall.datasets.chunk_list import ChunkTables
-from multimodal_recall.datasets.folders import CheckpointFile
-from multimodal_recall.options import HardwareOptions
-from multimodal_recall.ranker_options import RankerOptions
+from multimodal_recall.config.options import HardwareOptions
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.data.origins import digest_words, way_of
+from multimodal_recall.data.schemas import TABLES, ChunkTables
+from multimodal_recall.datasets.model_folders import CheckpointFile
 from multimodal_recall.runs.versions import fingerprint, git_commit, package_versions
 from multimodal_recall.runtime.allocator import keep_freed_memory
 from multimodal_recall.runtime.device import Hardware, use_hardware
 from multimodal_recall.runtime.processes import rank, run_in_processes
-from multimodal_recall.tables import TABLES, digest_words, way_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
-    from multimodal_recall.models.batch import ChunkArrays
-    from multimodal_recall.models.ranker import InputSizes, Ranker, TrainedRanker
-    from multimodal_recall.models.training import EpochLog, TrainingPairs
+    from multimodal_recall.data.batch import ChunkArrays
+    from multimodal_recall.models.ranker import InputSizes, Ranker
+    from multimodal_recall.models.saved import TrainedRanker
+    from multimodal_recall.training.batching import TrainingPairs
+    from multimodal_recall.training.loop import EpochLog
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +113,7 @@ def _common_way(
     training: dict[str, ChunkTables], valid: dict[str, ChunkTables], word_vectors: ds.Dataset
 ) -> dict[str, str]:
     """The one way in which all queries became numbers, by the words that the ranker gets; see ``check_way``."""
-    from multimodal_recall.examples import check_way
+    from multimodal_recall.data.origins import check_way
 
     way = way_of(next(iter(training.values()))["query_features"])
     check_way(training, way | {"words": digest_words(word_vectors)}, "those of train's first chunk or the word vectors")
@@ -155,10 +157,13 @@ def fit(
     Returns:
         The ranker with its best weights and an empty card, and the log.
     """
-    from multimodal_recall.examples import read_chunk, read_samples
-    from multimodal_recall.models.ranker import TrainedRanker
-    from multimodal_recall.models.training import RankerObjective, Recipe, Trainer, TrainingPairs, stream
-    from multimodal_recall.progress import training_progress
+    from multimodal_recall.data.examples import read_chunk
+    from multimodal_recall.models.saved import TrainedRanker
+    from multimodal_recall.negatives.mixing import read_samples
+    from multimodal_recall.runtime.progress import training_progress
+    from multimodal_recall.training.batching import TrainingPairs, stream
+    from multimodal_recall.training.loop import Recipe, Trainer
+    from multimodal_recall.training.objective import RankerObjective
 
     if not rank():
         import kedro.framework.project  # noqa: F401  (sets up the log where this is a process of its own)
@@ -220,8 +225,8 @@ def _untrained(
 
 
 def _valid_ndcg(module: Any, examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> float:
-    from multimodal_recall.metrics import ndcg_at_5
-    from multimodal_recall.pipelines.evaluate.nodes import score_examples
+    from multimodal_recall.evaluation.metrics import ndcg_at_5
+    from multimodal_recall.evaluation.scoring import score_examples
 
     return float(ndcg_at_5(score_examples(module, examples).to_pandas(), answers)["ndcg_at_5"].mean())
 

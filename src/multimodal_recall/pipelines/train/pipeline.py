@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from multimodal_recall.layout import Layout
+from multimodal_recall.config.layout import Layout
 from multimodal_recall.pipelines.train.nodes import train_ranker
 
 SHARED = ("train_examples", "valid_examples", "valid_answers", "word_vectors", "label_vectors", "language_model")

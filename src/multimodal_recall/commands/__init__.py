@@ -1,0 +1,1 @@
+"""What `kedro check` and `kedro search` do."""

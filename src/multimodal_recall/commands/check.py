@@ -1,0 +1,258 @@
+"""What an environment's raw files hold, and what is wrong with them, row by row and across files.
+
+Rows are read by ingest's own code, so that what is no fault here is kept there.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.io import CatalogProtocol, DatasetError
+
+from multimodal_recall.config.layout import Chunk, Layout
+from multimodal_recall.config.options import IngestOptions, WordVectorOptions
+from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError
+from multimodal_recall.data.decoding import Rows, feature_width
+from multimodal_recall.data.text import words_of
+from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
+
+FAULTS_SHOWN = 20
+REASONS_SHOWN = 5
+PAIR = ["query_id", "product_id"]
+
+
+@dataclass
+class FileCheck:
+    """What was found in a file."""
+
+    name: str
+    facts: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """The first ``FAULTS_SHOWN``, each with its place."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """How many faults there are of each reason."""
+
+    def add(self, reason: str, place: str = "") -> None:
+        """Note a fault."""
+        self.reasons[reason] += 1
+        if len(self.faults) < FAULTS_SHOWN:
+            self.faults.append(f"{place}: {reason}" if place else reason)
+
+    def unshown(self) -> list[str]:
+        """How many faults are not among ``faults``, and the most frequent reasons of all."""
+        if self.reasons.total() == len(self.faults):
+            return []
+        common = [f"{count:,} x {reason}" for reason, count in self.reasons.most_common(REASONS_SHOWN)]
+        return [f"and {self.reasons.total() - len(self.faults):,} more; most frequent of all:", *common]
+
+
+@dataclass
+class SplitContents:
+    """What a split's sound rows hold; no features, so that memory is a few numbers a row and each query text once."""
+
+    labels: np.ndarray
+    """How many kept boxes have each label."""
+    parts: list[pd.DataFrame] = field(default_factory=list)
+    """``query_id``, ``product_id``, ``boxes``, a hash of the query's text and the chunk, of the rows of each block."""
+    queries: set[str] = field(default_factory=set)
+
+    def add(self, rows: Rows, chunk: Chunk) -> None:
+        """Take the sound rows of a block."""
+        columns = {"query_id": rows.query_ids, "product_id": rows.product_ids, "boxes": rows.num_boxes}
+        columns["chunk"] = np.full(len(rows.places), chunk.number)
+        columns["text"] = pd.util.hash_array(np.array(rows.queries, object))
+        self.parts.append(pd.DataFrame(columns))
+        self.queries.update(rows.queries)
+        self.labels += np.bincount(rows.labels, minlength=len(self.labels))
+
+    def pairs(self) -> pd.DataFrame:
+        """All rows."""
+        columns = [*PAIR, "boxes", "text", "chunk"]
+        return pd.concat(self.parts) if self.parts else pd.DataFrame(columns=columns, dtype=np.int64)
+
+
+def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCheck]:
+    """Check the raw files of an environment's splits, one after the other.
+
+    Args:
+        catalog: Of the environment.
+        layout: Of the environment, one with rankers.
+
+    Yields:
+        The label file, each split's TSV and answers, and the GloVe file where one is named.
+    """
+    labels, check = _load(catalog, "labels")
+    if labels is None:  # without them no row can be judged
+        yield check
+        return
+    _check_labels(labels, catalog, check)
+    yield check
+    options, known = catalog.get("params:ingest").load(), set[str]()
+    options, width_check = _with_width_of_file(catalog, options)
+    if width_check is not None:
+        yield width_check
+    for split in layout.chunks:
+        contents, check = _check_split(split, catalog, layout, labels, options)
+        if split == "train":
+            known = {word for query in contents.queries for word in words_of(query)}
+        check.facts += _facts(split, contents, labels, known)
+        yield check
+        if split in layout.answered and contents.parts:
+            yield _check_answers(split, catalog, contents.pairs())
+    glove = catalog.get("params:word_vectors").load()
+    if glove.glove_file is not None:
+        yield _check_glove(glove, known.union(*map(words_of, labels)))
+
+
+def _load(catalog: CatalogProtocol, name: str) -> tuple[Any, FileCheck]:
+    """A raw file's content, ``None`` where it cannot be read, and its check."""
+    dataset = catalog.get(name)
+    check = FileCheck(Path(dataset._filepath).name)
+    try:
+        return dataset.load(), check  # catalog.load would log it
+    except DatasetError as error:
+        check.add(str(error))
+        return None, check
+
+
+def _check_labels(labels: list[str], catalog: CatalogProtocol, check: FileCheck) -> None:
+    check.facts.append(f"{len(labels)} labels")
+    try:
+        ignored_rows(labels, catalog.get("params:sample_negatives").load().ignored_labels)
+    except NegativeError as error:
+        check.add(str(error))
+
+
+def _with_width_of_file(catalog: CatalogProtocol, options: IngestOptions) -> tuple[IngestOptions, FileCheck | None]:
+    """The options with the feature width that most of the first training rows have, and the fault where it differs.
+
+    So one line says that the option is wrong, and the rows are still checked.
+    """
+    tsv, check = _load(catalog, "train_tsv")
+    try:
+        lines = itertools.islice(tsv.lines() if tsv is not None else (), LINES_PER_BLOCK)
+        widths = Counter(width for _, line in lines if (width := feature_width(line)) is not None)
+    except DatasetError:  # a wrong header: the check of the split says so
+        return options, None
+    width = widths.most_common(1)[0][0] if widths else options.feature_size
+    if width == options.feature_size:
+        return options, None
+    check.add(
+        f"its features hold {width} numbers a box, ingest.feature_size is {options.feature_size}. Write into "
+        f"conf/<env>/parameters.yml: ingest: {{feature_size: {width}}}"
+    )
+    return replace(options, feature_size=width), check
+
+
+def _check_split(
+    split: str, catalog: CatalogProtocol, layout: Layout, labels: list[str], options: IngestOptions
+) -> tuple[SplitContents, FileCheck]:
+    """Read all chunks of a split as ingest does, and keep what is needed across files."""
+    contents = SplitContents(np.zeros(len(labels), np.int64))
+    tsv, check = _load(catalog, f"{split}_tsv")
+    if tsv is None:
+        return contents, check
+    rows_before = 0
+    for chunk in layout.chunks_of(split):
+        rows = ChunkRows(tsv, len(labels), options, chunk)
+        try:
+            for sound in rows.read():
+                contents.add(sound, chunk)
+                _note_rejected(rows, rows_before, check)
+        except (DatasetError, IngestError) as error:
+            check.add(str(error))
+            return SplitContents(np.zeros(len(labels), np.int64)), check  # of a part, nothing can be said across files
+        rows_before += rows.lines
+    check.facts.append(f"{rows_before:,} rows, {rows_before - check.reasons.total():,} of them sound")
+    _check_texts(contents, split, check)
+    if split != "train":
+        _check_lists(contents, layout.chunks_of(split), check)
+    return contents, check
+
+
+def _check_texts(contents: SplitContents, split: str, check: FileCheck) -> None:
+    """A query id stands for one text: by it candidates are gathered, and answers are named."""
+    texts = contents.pairs().groupby("query_id")["text"].nunique()
+    for query, count in texts[texts > 1].items():
+        check.add(f"a query_id of {split} has {count} texts; give each text its own", f"query {query}")
+
+
+def _check_lists(contents: SplitContents, chunks: list[Chunk], check: FileCheck) -> None:
+    """A product stands once in a candidate list; inside a chunk ingest sees to that."""
+    pairs = contents.pairs().drop_duplicates([*PAIR, "chunk"])
+    for (query, product), found in pairs[pairs.duplicated(PAIR, keep=False)].groupby(PAIR)["chunk"]:
+        check.add(
+            "a product stands twice in a candidate list; keep one of its rows",
+            f"query {query}, product {product}, {' and '.join(chunks[number].namespace for number in found)}",
+        )
+
+
+def _range(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _note_rejected(rows: ChunkRows, rows_before: int, check: FileCheck) -> None:
+    """Move the malformed rows into the check, and let go of the features."""
+    for _, row, offset, kind, reason, _ in rows.rejected:
+        if kind == "malformed":
+            check.add(reason, f"row {rows_before + row:,}, byte {offset:,}")
+    rows.rejected.clear()
+    rows.products.batches.clear()
+
+
+def _facts(split: str, contents: SplitContents, labels: list[str], known: set[str]) -> list[str]:
+    pairs = contents.pairs()
+    if pairs.empty:
+        return []
+    boxes = pairs.drop_duplicates("product_id")["boxes"]
+    used, most = int((contents.labels > 0).sum()), int(contents.labels.argmax())
+    share = contents.labels[most] / contents.labels.sum()
+    facts = [
+        f"{len(contents.queries):,} query texts, {pairs['query_id'].nunique():,} query ids, {len(boxes):,} products",
+        f"{_range(boxes)} boxes an image, {boxes.mean():.1f} on average",
+        f"{used} of {len(labels)} labels used, {labels[most]!r} by {share:.0%} of the boxes",
+    ]
+    if split != "train":
+        lists = pairs.groupby("query_id").size()
+        words = [word for query in contents.queries for word in words_of(query)]
+        share = np.mean([word in known for word in words]) if words else 0.0
+        facts.append(f"{_range(lists)} candidates a query, {lists.mean():.1f} on average")
+        facts += [f"{share:.1%} of the words stand in training queries"] * bool(known)
+    return facts
+
+
+def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFrame) -> FileCheck:
+    answers, check = _load(catalog, f"{split}_answers")
+    if answers is None:
+        return check
+    right = pd.DataFrame([(query, product) for query, found in answers.items() for product in found], columns=PAIR)
+    merged = right.merge(candidates[PAIR], how="left", indicator=True)
+    for query, product in merged.loc[merged["_merge"] == "left_only", PAIR].itertuples(index=False):
+        check.add(f"an answer is no candidate of {split}, and can never be ranked", f"query {query}, product {product}")
+    for query in sorted(set(candidates["query_id"]) - answers.keys()):
+        check.add(
+            f"a query of {split} has no answer, which evaluate refuses. Add one, or leave its rows out",
+            f"query {query}",
+        )
+    counts = right.groupby("query_id").size()
+    if len(counts):
+        check.facts.append(f"{len(counts):,} queries, {_range(counts)} answers each, {counts.mean():.1f} on average")
+    return check
+
+
+def _check_glove(options: WordVectorOptions, words: set[str]) -> FileCheck:
+    from multimodal_recall.data.word_vectors import WordVectorError, read_glove
+
+    check = FileCheck(Path(str(options.glove_file)).name)
+    try:
+        vectors = read_glove(Path(str(options.glove_file)), words, options.size)
+        check.facts.append(f"vectors for {len(vectors):,} of the {len(words):,} words of training queries and labels")
+    except WordVectorError as error:
+        check.add(str(error))
+    return check

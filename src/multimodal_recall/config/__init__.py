@@ -1,0 +1,1 @@
+"""Options, and the shape that they give to an environment's pipelines."""

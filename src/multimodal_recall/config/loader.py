@@ -1,0 +1,35 @@
+"""The configuration loader that remembers itself.
+
+Kedro 1.7 builds pipelines without telling them the environment. So the configuration loader, which every way of
+starting Kedro makes first (run, sessions, viz, server, ipython), remembers itself here.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kedro.config import OmegaConfigLoader
+from kedro.utils import find_kedro_project
+
+
+class RememberingConfigLoader(OmegaConfigLoader):
+    """Kedro's configuration loader; the newest one made is ``current``."""
+
+    current: ClassVar["RememberingConfigLoader | None"] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        RememberingConfigLoader.current = self
+
+
+def current_configuration() -> tuple[OmegaConfigLoader, Path]:
+    """The configuration in force and the project's folder; made anew where Kedro has made none yet."""
+    loader = RememberingConfigLoader.current
+    if loader is None:  # an empty loader is falsy, hence `is None`
+        from kedro.framework.project import settings
+
+        project = find_kedro_project(Path.cwd()) or Path.cwd()
+        loader = RememberingConfigLoader(
+            str(project / settings.CONF_SOURCE), os.getenv("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
+        )
+    return loader, find_kedro_project(Path(loader.conf_source)) or Path.cwd()

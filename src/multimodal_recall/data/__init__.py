@@ -1,0 +1,1 @@
+"""From a line of bytes to a batch, in reading order."""

@@ -1,0 +1,110 @@
+"""Rows from a parquet table of one's own: what a detector left as arrays, to be written as an official TSV."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from kedro.io import DatasetError
+
+from multimodal_recall.data.official_format import OfficialRow
+from multimodal_recall.runtime.progress import bar
+
+ROWS_PER_BATCH = 256  # 25 MB of 12 boxes each, 2048 wide
+NUMBERS = ("product_id", "image_h", "image_w", "query_id")
+ARRAYS = {"boxes": pa.float32(), "features": pa.float32(), "class_labels": pa.int64()}
+COLUMNS = (*NUMBERS, *ARRAYS, "query")
+
+
+@dataclass(frozen=True)
+class ParquetRows:
+    """The rows of a table with the columns of the official TSV but ``num_boxes``, read while they are walked.
+
+    ``boxes`` (n, 4), ``features`` (n, F) and ``class_labels`` (n) are lists, or lists of lists, of any number type.
+
+    Raises:
+        DatasetError: If the file is no parquet table, or a column is missing; of a row, if one is null, an id or size
+            is no whole number, the arrays do not fit each other, its features are of another width than the first
+            row's, or the query is no text or holds a tab or a line end.
+    """
+
+    path: Path
+
+    def __iter__(self) -> Iterator[OfficialRow]:
+        try:
+            file = pq.ParquetFile(self.path)
+        except pa.ArrowInvalid as error:
+            raise DatasetError(f"{self.path} is no parquet file: {error}") from error
+        if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
+            raise DatasetError(f"{self.path} has no column {missing}, only {file.schema_arrow.names}. Add them")
+        with bar(f"read {self.path.name}", file.metadata.num_rows, "rows") as shown:
+            for row in self._rows(file):
+                yield row
+                shown.advance()
+
+    def _rows(self, file: pq.ParquetFile) -> Iterator[OfficialRow]:
+        place, width = 0, None
+        for batch in file.iter_batches(ROWS_PER_BATCH, columns=list(COLUMNS)):
+            for values in batch.to_struct_array():
+                place += 1
+                try:
+                    row = _row_of(values)
+                    width = width or row.features.shape[1]
+                    if row.features.shape[1] != width:
+                        raise ValueError(f"features are {row.features.shape[1]} wide, those of row 1 {width}")
+                except (ValueError, pa.ArrowException) as error:
+                    raise DatasetError(f"{self.path}: row {place}: {error}. Mend the table") from error
+                yield row
+
+
+def _row_of(row: pa.StructScalar) -> OfficialRow:
+    if null := [name for name in COLUMNS if not row[name].is_valid]:
+        raise ValueError(f"{null} is null")
+    numbers = {name: row[name].cast(pa.int64()).as_py() for name in NUMBERS}
+    labels = _numbers(row["class_labels"], "class_labels", None)
+    count = len(labels)
+    if not count:
+        raise ValueError("class_labels holds no number; wanted one of each box")
+    query = row["query"].as_py()
+    if not isinstance(query, str) or "\t" in query or "\n" in query:
+        raise ValueError(f"the query is {query!r}; wanted a text without tabs and line ends")
+    return OfficialRow(
+        **numbers,
+        num_boxes=count,
+        boxes=_numbers(row["boxes"], "boxes", count, 4),
+        features=_numbers(row["features"], "features", count),
+        labels=labels,
+        query=query,
+    )
+
+
+def _numbers(value: pa.Scalar, name: str, boxes: int | None, width: int | None = None) -> np.ndarray:
+    """A list's numbers (n,), or (boxes, width) from a list of a list for each box or from one list of all.
+
+    Raises:
+        ValueError: If it is no such list, holds a null, or does not fit so many boxes.
+    """
+    if not _is_list(value.type):
+        raise ValueError(f"{name} is a {value.type}; wanted a list of numbers, or a list of such lists")
+    numbers, lengths = value.values, []
+    if _is_list(numbers.type):
+        lengths, outer, numbers = pc.list_value_length(numbers).to_pylist(), numbers, numbers.flatten()
+        if outer.null_count:
+            raise ValueError(f"{name} holds a null")
+    if numbers.null_count:
+        raise ValueError(f"{name} holds a null")
+    array = numbers.cast(ARRAYS[name]).to_numpy()
+    if boxes is None:
+        return array
+    each = width or len(array) // boxes
+    if not each or len(array) != boxes * each or (lengths and lengths != [each] * boxes):
+        held = f"{len(lengths)} lists of {sorted(set(lengths))} numbers" if lengths else f"{len(array)} numbers"
+        raise ValueError(f"class_labels holds {boxes} numbers, {name} {held}; wanted {width or 'as many'} of each box")
+    return array.reshape(boxes, each)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)

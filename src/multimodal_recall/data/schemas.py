@@ -1,0 +1,198 @@
+"""The columns of every table between two stages; the catalog checks them on save and on load."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+TABLES: Mapping[str, pa.Schema] = {
+    # One row a distinct product of the chunk, in order of first appearance.
+    "products": pa.schema(
+        {
+            "product_id": pa.int64(),
+            "image_h": pa.int32(),  # pixels
+            "image_w": pa.int32(),
+            "top": pa.list_(pa.float32()),  # of each kept box, pixels
+            "left": pa.list_(pa.float32()),
+            "bottom": pa.list_(pa.float32()),
+            "right": pa.list_(pa.float32()),
+            "labels": pa.list_(pa.int16()),
+            "features": pa.large_binary(),  # (kept boxes, F) little-endian float16
+        }
+    ),
+    # One row a row of the TSV that was kept, in file order.
+    "pairs": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "query": pa.string(),
+            "query_row": pa.int32(),  # row of the query's text among the chunk's distinct ones
+            "product_id": pa.int64(),
+            "product_row": pa.int32(),  # row in `products`
+        }
+    ),
+    # One row a row of the TSV that was not kept.
+    "rejected": pa.schema(
+        {
+            "file": pa.string(),
+            "row": pa.int64(),  # 1 is the first line after the header
+            "byte": pa.int64(),  # where the row starts in the file
+            "kind": pa.string(),  # malformed, or cleaned away by an option
+            "reason": pa.string(),
+            "text": pa.string(),  # the row's first 200 characters
+        }
+    ),
+    # One row a distinct query text of the training split.
+    "queries": pa.schema({"query": pa.string(), "rows": pa.int64()}),
+    # Row 0 is the unknown word.
+    "word_vectors": pa.schema({"word": pa.string(), "vector": pa.list_(pa.float32())}),
+    # Row i is label i.
+    "label_vectors": pa.schema({"name": pa.string(), "vector": pa.list_(pa.float32())}),
+    # One row a distinct query text of the chunk, in order of first appearance.
+    "query_features": pa.schema(
+        {
+            "query": pa.string(),
+            "vector": pa.list_(pa.float16()),  # of the language model
+            "word_ids": pa.list_(pa.int32()),  # rows of `word_vectors`
+        }
+    ),
+    # For each epoch and kind of negatives, one row a pair, in the order of `pairs`.
+    "samples": pa.schema(
+        {
+            "epoch": pa.int16(),
+            "kind": pa.string(),
+            "query_row": pa.int32(),
+            "product_row": pa.int32(),  # the right product
+            "wrong_rows": pa.list_(pa.int32()),  # the wrong ones, as many in each row
+        }
+    ),
+    "scores": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "score": pa.float32(),
+            "smoothed": pa.float32(),  # with smoothed box features; null where that is switched off
+            "reranked": pa.float32(),  # k-reciprocal; null where that is switched off, or there are no product vectors
+        }
+    ),
+    # One row a candidate, in the order of `scores`.
+    "vectors": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "vector": pa.list_(pa.float16()),  # what the ranker's last layer sees
+        }
+    ),
+    "reference_scores": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "random": pa.float32(),
+            "noun_alone": pa.float32(),
+            "truth": pa.float32(),
+        }
+    ),
+    "all_reference_scores": pa.schema(
+        {
+            "split": pa.string(),
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "random": pa.float32(),
+            "noun_alone": pa.float32(),
+            "truth": pa.float32(),
+        }
+    ),
+    # One row a candidate of each ranking that is made of the models' scores.
+    "rankings": pa.schema(
+        {
+            "ranking": pa.string(),
+            "kind": pa.string(),  # leak-free, fitted or using the leak: see `rankings.KINDS`
+            "query_id": pa.int64(),
+            "product_id": pa.int64(),
+            "score": pa.float64(),
+        }
+    ),
+    "list_counts": pa.schema({"product_id": pa.int64(), "lists_with_product": pa.int64()}),
+    # One row a query of the answers.
+    "query_facts": pa.schema(
+        {
+            "query_id": pa.int64(),
+            "query": pa.string(),
+            "words": pa.int64(),
+            "last_word": pa.string(),
+            "boxes": pa.float64(),  # mean of the right products
+            "label": pa.string(),  # most frequent one of the right products' boxes
+        }
+    ),
+    # One row a query and ranking.
+    "query_metrics": pa.schema(
+        {
+            "ranking": pa.string(),
+            "kind": pa.string(),
+            "query_id": pa.int64(),
+            "leak_poor": pa.bool_(),
+            "candidates": pa.int64(),
+            "answers": pa.int64(),
+            "ndcg_at_5": pa.float64(),
+            "ndcg_at_10": pa.float64(),
+            "reciprocal_rank": pa.float64(),
+            "recall_at_5": pa.float64(),
+            "precision_at_5": pa.float64(),
+            "average_precision": pa.float64(),
+            "top_5": pa.list_(pa.int64()),  # best product first
+        }
+    ),
+    "training_log": pa.schema(
+        {
+            "epoch": pa.int64(),
+            "loss": pa.float64(),
+            "loss_parts": pa.list_(pa.float64()),  # which `loss` is the sum of
+            "valid_ndcg_at_5": pa.float64(),
+            "pairs": pa.int64(),
+            "seconds": pa.float64(),
+        }
+    ),
+}
+
+
+class TableError(ValueError):
+    """A table does not have the columns its name promises."""
+
+
+class TableValidator:
+    """Kedro validator: the table has just the columns and types of ``TABLES[table]``, in that order."""
+
+    def __init__(self, table: str) -> None:
+        self.schema = TABLES[table]
+
+    def validate(self, data: pa.Table | ds.Dataset) -> pa.Table | ds.Dataset:
+        """Return ``data`` unchanged.
+
+        Raises:
+            TableError: With the columns found and the columns wanted.
+        """
+        if not data.schema.equals(self.schema):
+            found, wanted = ({field.name: str(field.type) for field in schema} for schema in (data.schema, self.schema))
+            differing = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+            raise TableError(
+                f"columns {differing or 'in another order'}: found {found}, wanted {wanted}. "
+                "Run the stage that makes this table again"
+            )
+        return data
+
+
+def distinct_queries(pairs: pa.Table) -> list[str]:
+    """The query texts of a chunk's ``pairs`` in order of ``query_row``."""
+    _, first = np.unique(pairs["query_row"].to_numpy(), return_index=True)
+    return pairs["query"].take(pa.array(first)).to_pylist()
+
+
+def from_pandas(name: str, data: pd.DataFrame) -> pa.Table:
+    """Turn a data frame into the table of that name; pandas' own metadata is left out, which it may fail to read."""
+    schema = TABLES[name]
+    return pa.Table.from_pandas(data[schema.names], schema, preserve_index=False).replace_schema_metadata()
+
+
+ChunkTables = dict[str, ds.Dataset]
+"""The tables of one chunk by kind (``products``, ``query_features``, ...), lazy."""

@@ -1,0 +1,27 @@
+"""Confidence intervals over queries."""
+
+import numpy as np
+
+
+def bootstrap_means(values: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:
+    """Means over resampled queries (Efron 1979), the same resampling for every column, so that columns stay paired.
+
+    Args:
+        values: (queries, columns) of measures or models.
+        draws: How often the queries are resampled.
+        random: Stream of the resampling.
+
+    Returns:
+        (draws, columns).
+    """
+    queries = len(values)
+    means = [
+        np.bincount(random.integers(queries, size=queries), minlength=queries) @ values / queries for _ in range(draws)
+    ]
+    return np.stack(means)
+
+
+def interval(means: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Ends (columns,) of the percentile interval that holds ``confidence`` of the resampled means (draws, columns)."""
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return low, high

@@ -1,0 +1,26 @@
+"""How often a stated probability comes true."""
+
+import numpy as np
+import pandas as pd
+
+
+def reliability(candidates: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
+    """Compare predicted probabilities with the share of right candidates, in bins of equally many candidates.
+
+    Args:
+        candidates: ``score``, log-odds; ``right``.
+        bins: How many; fewer come back where scores are equal.
+
+    Returns:
+        One row a bin: ``predicted`` (mean of sigmoid(score)), ``observed`` (share of right ones), ``candidates``.
+    """
+    probability = np.exp(-np.logaddexp(0, -candidates["score"].to_numpy(np.float64)))
+    table = pd.DataFrame({"predicted": probability, "observed": candidates["right"].to_numpy(), "candidates": 1})
+    edges = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
+    binned = table.groupby(np.searchsorted(edges, probability, side="right"))
+    return binned.agg({"predicted": "mean", "observed": "mean", "candidates": "sum"}).reset_index(drop=True)
+
+
+def calibration_error(bins: pd.DataFrame) -> float:
+    """Mean distance of predicted and observed over the candidates, 0 to 1 (expected calibration error)."""
+    return float(np.average((bins["predicted"] - bins["observed"]).abs(), weights=bins["candidates"]))

@@ -1,0 +1,123 @@
+"""The report's plots. On the page their text and lines take the page's colours, light or dark."""
+
+import io
+import re
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+INK, RIGHT, WRONG = "#1b1f24", "#0b6e4f", "#b4481e"
+SERIES = ("#1f5fbf", "#a8325e", "#7a5200", "#5b3fa8", "#00707a", "#555b62")
+PAGE_COLOURS: Mapping[str, str] = {
+    INK: "currentColor",
+    RIGHT: "var(--right)",
+    WRONG: "var(--wrong)",
+    **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES)},
+}
+"""What each colour of a plot becomes on the page."""
+LINES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)))
+LEARNING = {"loss": "training loss", "valid_ndcg_at_5": "nDCG@5 on valid"}
+"""What each plotted column of a training log is."""
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
+    "text.parse_math": False,  # a ranking may be named a$b$
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.15,
+    "grid.linewidth": 1,
+    "legend.frameon": False,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "grid.color", "xtick.color", "ytick.color"), INK
+    ),
+}
+SIZE = (5.0, 3.4)
+"""Inches at 72 units: 360 units are a phone's width, so that 11 points are 11 pixels there."""
+
+
+def to_svg(figure: Figure, name: str, description: str) -> Markup:
+    """Give a plot as SVG for a page: no URL, no date, no colour of its own, ids that start with ``name``."""
+    written = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
+        figure.savefig(written, format="svg", metadata=nothing, transparent=True)
+    svg = written.getvalue().partition("<svg ")[2]
+    width, height = (round(72 * side) for side in figure.get_size_inches())
+    svg = re.sub(r"^[^>]*>", "", svg)  # its size, version and name spaces
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg).replace("xlink:href", "href")
+    svg = re.sub(r'(id="|url\(#|href="#)', rf"\1{name}-", svg)
+    svg = re.sub("|".join(PAGE_COLOURS), lambda found: PAGE_COLOURS[found[0]], svg)
+    opening = Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}">').format(description, width, height)
+    return opening + Markup(svg)
+
+
+@mpl.rc_context(STYLE)
+def plot_learning_curves(logs: Mapping[str, pd.DataFrame], column: str) -> Figure:
+    """A column of the training logs after each epoch of each ranker.
+
+    Args:
+        logs: Of each ranker ``epoch``, from 0, and the columns of ``LEARNING``.
+        column: A key of ``LEARNING``.
+    """
+    figure, axes = _one_plot("epoch", LEARNING[column])
+    for place, (ranker, log) in enumerate(logs.items()):
+        look = {"color": SERIES[place % len(SERIES)], "linestyle": LINES[place % len(LINES)], "linewidth": 2}
+        axes.plot(log["epoch"] + 1, log[column], label=ranker, marker="o", markersize=4, **look)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def plot_score_distributions(candidates: pd.DataFrame) -> Figure:
+    """Scores of right and of wrong candidates, each as shares of their own number.
+
+    Args:
+        candidates: ``score``, ``right``.
+    """
+    figure, axes = _one_plot("score", "share of the candidates")
+    edges = np.histogram_bin_edges(candidates["score"], bins=40)
+    looks = {
+        True: {"facecolor": RIGHT, "alpha": 0.45, "histtype": "stepfilled"},
+        False: {"edgecolor": WRONG, "histtype": "step", "linewidth": 2, "linestyle": "--"},
+    }
+    for right, look in looks.items():
+        scores = candidates.loc[candidates["right"] == right, "score"]
+        weights = np.full(len(scores), 1 / max(len(scores), 1))
+        label = f"{'right' if right else 'wrong'} ({len(scores):,})"
+        axes.hist(scores, bins=edges, weights=weights, label=label, **look)
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def plot_calibration(bins: pd.DataFrame) -> Figure:
+    """Predicted against observed probability.
+
+    Args:
+        bins: ``predicted`` and ``observed``, see ``calibration.reliability``.
+    """
+    figure, axes = _one_plot("predicted probability", "share that is right")
+    limit = min(1.1 * bins[["predicted", "observed"]].max(axis=None), 1)
+    axes.plot([0, limit], [0, limit], color=INK, linestyle="--", linewidth=1, label="perfectly calibrated")
+    axes.plot(bins["predicted"], bins["observed"], color=RIGHT, marker="o", linewidth=2, label="candidates, binned")
+    axes.set_xlim(0, limit)
+    axes.set_ylim(0, limit)
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+def _one_plot(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    figure = Figure(SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes

@@ -1,0 +1,82 @@
+"""Transformer layers in place of the BiLSTMs over words and boxes: the open question of the seed system's author."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.recurrent import packing, unpacked
+from multimodal_recall.models.layers.towers import BoxEncoder, LabelVectors, WordVectors
+
+
+class Transformer(nn.Module):
+    """Pre-norm layers, with ReLU and an inner width of 4 x state, and the mean of the real entries.
+
+    Shapes:
+        data (S, L, state), mask (S, L) -> (S, state).
+    """
+
+    def __init__(self, state: int, layers: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        # Not nn.TransformerEncoder, whose layers all start from the same weights.
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(state, heads, 4 * state, dropout, batch_first=True, norm_first=True)
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(state)
+        self.state = state
+
+    def forward(self, data: Tensor, mask: Tensor) -> Tensor:
+        """Encode sequences."""
+        for layer in self.layers:
+            data = layer(data, src_key_padding_mask=mask)
+        real = ~mask.unsqueeze(2)
+        return (self.norm(data) * real).sum(dim=1) / real.sum(dim=1)
+
+
+def sinusoids(length: int, size: int) -> Tensor:
+    """What tells transformer layers where an entry stands (length, size): Vaswani et al. 2017."""
+    rates = torch.exp(torch.arange(0, size, 2) * (-math.log(10_000) / size))
+    angles = torch.arange(length).unsqueeze(1) * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class SentenceAndWordTransformer(nn.Module):
+    """``SentenceAndWords`` with transformer layers.
+
+    Shapes:
+        query_vectors (Q, D), word_ids (Q, W), word_mask (Q, W) -> (Q, D + state).
+    """
+
+    def __init__(self, vector_size: int, word_vectors: WordVectors, words: Transformer) -> None:
+        super().__init__()
+        self.word_vectors = word_vectors
+        self.sentence_norm = nn.LayerNorm(vector_size)
+        self.word_norm = nn.LayerNorm(word_vectors.size)
+        self.first = nn.Linear(word_vectors.size, words.state)
+        self.words = words
+        self.size = vector_size + words.state
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Encode the batch's queries."""
+        words = self.first(self.word_norm(self.word_vectors(batch.word_ids)))
+        words = self.words(words + sinusoids(*words.shape[1:]).to(words.device), batch.word_mask)
+        return torch.cat([self.sentence_norm(batch.query_vectors.float()), words], dim=1)
+
+
+class BoxTransformer(BoxEncoder):
+    """Transformer layers over the boxes (P, state), which do not read their order."""
+
+    def __init__(self, feature_size: int, label_vectors: LabelVectors, boxes: Transformer) -> None:
+        super().__init__(feature_size, label_vectors, boxes.state)
+        self.first = nn.Linear(self.inputs, boxes.state)
+        self.boxes = boxes
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Encode the batch's products."""
+        places = packing(batch.box_mask).places
+        weight, bias = self.layer_on_boxes(self.first.weight, self.first.bias)
+        boxes = functional.linear(self.boxes_of(batch, places), weight, bias)
+        return self.boxes(unpacked(boxes, places, batch.box_mask), batch.box_mask)

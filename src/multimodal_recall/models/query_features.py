@@ -1,0 +1,60 @@
+"""From a chunk's query texts to vectors and word ids."""
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from multimodal_recall.config.options import (
+    HardwareOptions,
+    QueryOptions,
+)
+from multimodal_recall.data.origins import WAY, digest_words, origin_of, stamp_origin
+from multimodal_recall.data.schemas import TABLES, distinct_queries
+from multimodal_recall.data.text import words_of
+from multimodal_recall.runtime.device import use_hardware
+from multimodal_recall.runtime.progress import bar
+
+
+def featurize_queries(
+    pairs: ds.Dataset,
+    language_model: Path,
+    word_vectors: ds.Dataset,
+    options: QueryOptions,
+    hardware: HardwareOptions,
+    title: str = "",
+) -> pa.Table:
+    """Give each distinct query of a chunk its language-model vector and its word ids.
+
+    Args:
+        pairs: The chunk's pairs; ``query_row`` numbers the distinct queries.
+        language_model: A transformers folder.
+        word_vectors: The words, row 0 the unknown one.
+        options: How much of a query is read.
+        hardware: What the language model computes with.
+        title: Of the progress bar.
+
+    Returns:
+        ``query_features``: row i is the query with ``query_row`` i.
+    """
+    from multimodal_recall.models.language_model import QueryVectors
+
+    queries, chosen = distinct_queries(pairs.to_table(columns=["query", "query_row"])), use_hardware(hardware)
+    encode = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, chosen)
+    with bar(f"featurize {title}", len(queries), "queries") as shown:
+        vectors = encode(queries, shown.advance)
+    rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
+    word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
+    table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
+    way = (_digest_files(language_model), digest_words(word_vectors), chosen.precision)
+    return stamp_origin(table, origin_of(pairs) | dict(zip(WAY, (part.encode() for part in way), strict=True)))
+
+
+def _digest_files(folder: Path) -> str:
+    """Stand for the content of all files of a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:16]

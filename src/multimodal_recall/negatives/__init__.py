@@ -1,0 +1,1 @@
+"""Wrong products: how they are drawn, and how a ranker mixes them."""

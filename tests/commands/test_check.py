@@ -1,0 +1,233 @@
+"""A catalogue of one's own: written as TSVs, checked, clean and with faults, then trained on and evaluated."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pybase64
+import pytest
+from benchmarks.german_catalogue import COMMANDS, PARAMETERS, RAW, main
+from click.testing import CliRunner, Result
+from kedro.framework.cli.cli import KedroCLI
+
+from multimodal_recall.data.official_format import COLUMNS
+from tests.conftest import SMALL, copy_project, run_project
+from tests.test_whole_run import load
+
+BOXES, FEATURES, QUERY = (COLUMNS.index(name) for name in ("boxes", "features", "query"))
+Kedro = Callable[..., Result]
+
+TINY = {name: SMALL[name] for name in ("language_model", "word_vectors", "evaluate")} | {
+    "two_tower": {**SMALL["two_tower"], "epochs": 8, "learning_rate": 0.01},
+    "rerank": {"smooth_boxes": False, "k_reciprocal": False},
+}
+
+
+def kedro_of(project: Path) -> Kedro:
+    """The shell's ``kedro`` in a project, which must be the working directory."""
+    return lambda *words: CliRunner().invoke(KedroCLI(project), list(words))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the catalogue's tables, its TSVs and its environment."""
+    project = copy_project(tmp_path_factory.mktemp("mine"))
+    main([str(project)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.setenv("DO_NOT_TRACK", "1")
+        for command in COMMANDS[:2]:
+            result = kedro_of(project)(*command.split()[1:])
+            assert result.exit_code == 0, result.output
+    return project
+
+
+@pytest.fixture
+def kedro(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kedro:
+    """The shell's ``kedro`` in a copy of it."""
+    project = tmp_path / "project"
+    shutil.copytree(written, project)
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    return kedro_of(project)
+
+
+def check(kedro: Kedro, code: int) -> list[str]:
+    """What ``kedro check`` said; it must have ended with ``code``."""
+    result = kedro("check", "--env=mine")
+    assert result.exit_code == code, result.output
+    return result.output.splitlines()
+
+
+def spoil(split: str, row: int, column: int, value: bytes) -> None:
+    """Replace a field; rows count from 1."""
+    path = RAW / f"{split}.tsv"
+    lines = path.read_bytes().split(b"\n")
+    fields = lines[row].split(b"\t")
+    fields[column] = value
+    lines[row] = b"\t".join(fields)
+    path.write_bytes(b"\n".join(lines))
+
+
+def field(split: str, row: int, column: int) -> bytes:
+    return (RAW / f"{split}.tsv").read_bytes().split(b"\n")[row].split(b"\t")[column]
+
+
+def test_the_example_says_what_to_run_next_and_overwrites_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "project"
+    with pytest.raises(SystemExit):
+        main([str(project)])
+    assert "has no conf/base: name the folder of a project" in capsys.readouterr().err
+    (project / "conf/base").mkdir(parents=True)
+    main([str(project)])
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()[1:]] == list(COMMANDS)
+    tables = {path: path.read_bytes() for path in project.rglob("*.*") if path.is_file()}
+    shutil.rmtree(project / "conf/mine")
+    with pytest.raises(SystemExit):
+        main([str(project)])
+    assert f"already there: {project / RAW}. Nothing is overwritten" in capsys.readouterr().err
+    assert not (project / "conf/mine").exists()
+    assert all(path.read_bytes() == tables[path] for path in (project / RAW).iterdir())
+
+
+def test_a_sound_catalogue_is_described(kedro: Kedro) -> None:
+    assert check(kedro, 0) == [
+        "multimodal_labels.txt",
+        "  7 labels",
+        "train.tsv",
+        "  900 rows, 900 of them sound",
+        "  42 query texts, 900 query ids, 900 products",
+        "  1 to 4 boxes an image, 2.5 on average",
+        "  7 of 7 labels used, 'Möbel' by 16% of the boxes",
+        "valid.tsv",
+        "  400 rows, 400 of them sound",
+        "  24 query texts, 40 query ids, 400 products",
+        "  1 to 4 boxes an image, 2.4 on average",
+        "  7 of 7 labels used, 'Mützen' by 17% of the boxes",
+        "  10 candidates a query, 10.0 on average",
+        "  100.0% of the words stand in training queries",
+        "valid_answer.json",
+        "  40 queries, 1 to 4 answers each, 1.1 on average",
+        "nothing is wrong",
+    ]
+
+
+def test_each_wrong_row_is_named_with_its_reason(kedro: Kedro) -> None:
+    boxes = np.frombuffer(pybase64.b64decode(field("train", 1, BOXES)), "<f4").reshape(-1, 4)
+    spoil("train", 1, BOXES, pybase64.b64encode(boxes[:, [2, 3, 0, 1]].tobytes()))  # bottom, right, top, left
+    spoil("train", 9, FEATURES, field("train", 9, FEATURES)[:-4])
+    spoil("train", 30, QUERY, b"sch\xf6n")  # Latin-1
+    spoil("train", 40, QUERY, b" ")
+    lines = check(kedro, 1)
+    box, features, *queries = [line for line in lines if line.startswith("  ! ")]
+    assert box == (
+        f"  ! row 1, byte {len('	'.join(COLUMNS)) + 1}: a box leaves the image of 300 x 400 pixels "
+        "(top, left, bottom, right)"
+    )
+    assert re.fullmatch(r"  ! row 9, byte [\d,]+: features has \d+ characters, num_boxes \d wants \d+", features)
+    assert [line.partition(": ")[2] for line in queries] == ["query is not UTF-8", "empty query"]
+    assert "  900 rows, 896 of them sound" in lines
+    assert lines[-1] == "faults: 4"
+
+
+def test_a_query_id_stands_for_one_text(kedro: Kedro) -> None:
+    spoil("valid", 15, QUERY, b"andere M\xc3\xbctzen")
+    query = field("valid", 15, QUERY + 1).decode()
+    assert f"  ! query {query}: a query_id of valid has 2 texts; give each text its own" in check(kedro, 1)
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_product_stands_once_in_a_candidate_list(kedro: Kedro, chunks: int) -> None:
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS.replace("{train: 1}", f"{{train: 1, valid: {chunks}}}"))
+    path = RAW / "valid.tsv"
+    path.write_bytes(path.read_bytes().rstrip(b"\n") + b"\n" + path.read_bytes().split(b"\n")[1] + b"\n")
+    place = "query 0, product 10000, valid.chunk_000 and valid.chunk_002"
+    fault = {
+        1: "product 10000 stands twice in the candidate list of query 0",  # ingest's own
+        3: f"  ! {place}: a product stands twice in a candidate list; keep one of its rows",
+    }
+    (line,) = [line for line in check(kedro, 1) if line.startswith("  ! ")]
+    assert line.endswith(fault[chunks])
+
+
+def test_another_width_is_one_fault_with_the_line_to_write_and_the_rest_is_checked(kedro: Kedro) -> None:
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS.replace("ingest: {feature_size: 512}", ""))
+    spoil("valid", 3, QUERY, b"")
+    lines = check(kedro, 1)
+    assert [line for line in lines if "!" in line] == [
+        "  ! its features hold 512 numbers a box, ingest.feature_size is 2048. Write into conf/<env>/parameters.yml: "
+        "ingest: {feature_size: 512}",
+        next(line for line in lines if line.startswith("  ! row 3, ") and line.endswith(": empty query")),
+    ]
+
+
+def test_labels_beyond_the_file_and_ignored_ones_that_are_none(kedro: Kedro) -> None:
+    labels = RAW / "multimodal_labels.txt"
+    labels.write_text("\n".join(labels.read_text().splitlines()[:-1]))
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS.replace("ignored_labels: []", "ignored_labels: [others]"))
+    lines = check(kedro, 1)
+    assert lines[2].startswith("  ! sample_negatives.ignored_labels names ['others'], no label of ['Schuhe', ")
+    assert lines[2].endswith("set it to [] in conf/<env>/parameters.yml")
+    assert sum("unknown label, wanted 0 to 5, found 6 to 6" in line for line in lines) > 20
+    faults = next(place for place, line in enumerate(lines) if " more; most frequent of all" in line)
+    assert lines[faults + 1].endswith(" x unknown label, wanted 0 to 5, found 6 to 6")
+
+
+def test_answers_and_candidates_must_fit(kedro: Kedro) -> None:
+    path = RAW / "valid_answer.json"
+    answers = json.loads(path.read_text())
+    answers.pop("4")
+    path.write_text(json.dumps({**answers, "5": [10_000], "77": [1]}))
+    assert check(kedro, 1)[-5:-1] == [
+        "  40 queries, 1 to 4 answers each, 1.1 on average",
+        "  ! query 5, product 10000: an answer is no candidate of valid, and can never be ranked",
+        "  ! query 77, product 1: an answer is no candidate of valid, and can never be ranked",
+        "  ! query 4: a query of valid has no answer, which evaluate refuses. Add one, or leave its rows out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("train.tsv", None, "does not exist. Put the file there"),
+        ("train.tsv", "a\tb\n", "the first line is b'a\\tb\\n'. Wanted the header product_id"),
+        ("train.tsv", "\t".join(COLUMNS) + "\n", "holds no rows"),
+        ("valid_answer.json", "[]", "Wanted {query_id: [product_id, ...]}"),
+        ("multimodal_labels.txt", "id\tname\n1\tSchuhe", "wanted ids 0, 1, 2"),
+    ],
+)
+def test_files_that_cannot_be_read(kedro: Kedro, name: str, text: str | None, message: str) -> None:
+    (RAW / name).unlink()
+    if text is not None:
+        (RAW / name).write_text(text)
+    lines = check(kedro, 1)
+    assert any(line.startswith("  ! ") and message in line for line in lines), lines
+
+
+def test_what_a_glove_file_knows(kedro: Kedro) -> None:
+    settings = "word_vectors: {glove_file: vectors.txt, size: 3}"
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS + settings)
+    assert any("vectors.txt does not exist" in line for line in check(kedro, 1))
+    Path("vectors.txt").write_text("grüne 1 2 3\nmützen 1 2 3\nkatze 1 2 3\n")
+    assert check(kedro, 0)[-3:-1] == ["vectors.txt", "  vectors for 2 of the 19 words of training queries and labels"]
+
+
+def test_an_environment_without_rankers_has_no_rows_to_check(kedro: Kedro) -> None:
+    (Path("data/01_raw/scores")).mkdir()
+    for name in ("valid_scores.parquet", "valid_answer.json"):
+        (Path("data/01_raw/scores") / name).touch()
+    result = kedro("check", "--env=scores")
+    assert (result.exit_code, "trains no ranker" in result.output) == (2, True)
+
+
+def test_it_trains_and_beats_random_order(written: Path) -> None:
+    run_project(written, env="mine", parameters=TINY)
+    comparison = load(written, "comparison", "mine").set_index("ranking")
+    assert comparison.loc["two_tower", "low"] > comparison.loc["random order", "high"]
+    words = load(written, "word_vectors", "mine").to_table()["word"].to_pylist()
+    assert {"weiße", "grüne", "röcke", "mützen"} < set(words)

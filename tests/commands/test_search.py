@@ -1,0 +1,164 @@
+"""Free-text queries on the small shop: the scores of the candidates, whoever asks and however the split is cut."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+import torch
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from kedro.io import CatalogProtocol
+
+from multimodal_recall.commands.search import SearchError, best_products, search
+from multimodal_recall.datasets.atomic import record_beside
+from multimodal_recall.evaluation.scoring import score_examples
+from multimodal_recall.models.language_model import load_tokenizer
+from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
+from tests.conftest import SMALL
+from tests.tiny_rankers import OPTIONS, SYSTEMS
+
+Run = tuple[Path, Callable[..., None]]
+ALL = 1_000_000
+
+
+def catalog_of(project: Path) -> CatalogProtocol:
+    bootstrap_project(project)
+    with KedroSession.create(project) as session:
+        return session.load_context().catalog
+
+
+@pytest.fixture(scope="module")
+def catalog(finished_project: Path) -> CatalogProtocol:
+    return catalog_of(finished_project)
+
+
+@pytest.fixture(scope="module")
+def examples(catalog: CatalogProtocol) -> dict:
+    return catalog.load("valid_examples")
+
+
+def named(features: ds.Dataset) -> pa.Table:
+    """The query features of a chunk with the column that a search adds."""
+    table = features.to_table()
+    return table.append_column("unknown_words", pa.nulls(len(table), pa.list_(pa.string())))
+
+
+@pytest.fixture(params=SYSTEMS)
+def ranker(request: pytest.FixtureRequest, catalog: CatalogProtocol) -> Ranker:
+    """An untrained ranker of every system that fits the small shop."""
+    model, trained = SYSTEMS[request.param], catalog.load("two_tower.model")
+    tokenizer = load_tokenizer(str(catalog.load("language_model")), 12) if hasattr(model, "max_tokens") else None
+    tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
+    torch.manual_seed(0)
+    sizes = InputSizes(**{**vars(trained.sizes), "tokens": tokens})
+    ranker = build_ranker(replace(OPTIONS, model=model), sizes, tokenizer)
+    vectors = (catalog.load(f"{kind}_vectors").to_table()["vector"].to_numpy() for kind in ("word", "label"))
+    ranker.start(*map(np.stack, vectors))
+    return ranker
+
+
+def with_texts(scores: pd.DataFrame, examples: dict) -> pd.DataFrame:
+    pairs = examples["chunk_000"]["pairs"].to_table(columns=["query_id", "query"]).to_pandas().drop_duplicates()
+    return scores.merge(pairs, on="query_id")
+
+
+def agree(found: pd.DataFrame, scores: pd.DataFrame) -> None:
+    """Every scored candidate is found with its score."""
+    both = scores.merge(found, on=["query", "product_id"], suffixes=("", "_found"))
+    assert len(both) == len(scores) > 200
+    np.testing.assert_allclose(both["score_found"], both["score"], atol=2e-5, rtol=1e-5)
+
+
+def test_the_queries_of_a_split_get_the_scores_of_its_candidates(catalog: CatalogProtocol, examples: dict) -> None:
+    scores = with_texts(catalog.load("two_tower.valid_scores").to_table().to_pandas(), examples)
+    found = search(catalog, scores["query"].unique().tolist(), "valid", "two_tower", ALL)
+    products = examples["chunk_000"]["products"].count_rows()
+    assert (found.groupby("query")["product_id"].nunique() == products).all()
+    agree(found, scores)
+    assert (found.groupby("query")["rank"].agg(list) == pd.Series([list(range(1, products + 1))] * 8).values).all()
+    assert found["unknown_words"].map(len).sum() < len(found)
+
+
+def test_every_system_scores_as_it_does_for_candidates(ranker: Ranker, examples: dict) -> None:
+    scores = with_texts(score_examples(ranker, examples).to_pandas(), examples)
+    agree(best_products(ranker, named(examples["chunk_000"]["query_features"]), examples, ALL), scores)
+
+
+def test_chunks_and_blocks_give_what_the_whole_gives(
+    ranker: Ranker, examples: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given three chunks of which the last has ten products of the first again
+    products = examples["chunk_000"]["products"].to_table()
+    cut = [products[:40], products[40:], products[:10]]
+    parts = {f"chunk_{number}": {"products": ds.dataset(part)} for number, part in enumerate(cut)}
+    queries = named(examples["chunk_000"]["query_features"])
+    whole = best_products(ranker, queries, examples, 60)
+    monkeypatch.setattr("multimodal_recall.commands.search.PAIRS_AT_ONCE", 100)
+    chunked = best_products(ranker, queries, parts, 60)
+    assert not chunked.duplicated(["query", "product_id"]).any()
+    np.testing.assert_allclose(chunked["score"], whole["score"], atol=2e-5, rtol=1e-5)
+    # equal but for products whose scores are equal up to rounding
+    same = (chunked["product_id"] == whole["product_id"]).to_numpy()
+    assert same.mean() > 0.9
+    boxes = ["query", "product_id", "image_h", "image_w", "top", "labels"]
+    first, second = (table.loc[same, boxes].astype(str).reset_index(drop=True) for table in (chunked, whole))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_the_best_products_with_label_names_and_unknown_words(catalog: CatalogProtocol) -> None:
+    found = search(catalog, ["red dress", "schwarzes kleid", "red dress"], top=3)
+    assert found["query"].tolist() == ["red dress"] * 3 + ["schwarzes kleid"] * 3
+    assert found["rank"].tolist() == [1, 2, 3] * 2
+    assert found["unknown_words"].tolist()[-1] == ["schwarzes", "kleid"]
+    assert "red" not in found["unknown_words"].tolist()[0]
+    assert {name for names in found["labels"] for name in names} <= set(catalog.load("labels"))
+    of_testa = catalog.load("testA_examples")["chunk_000"]["products"].to_table(columns=["product_id"])
+    assert set(found["product_id"]) <= set(of_testa["product_id"].to_pylist())  # the last split by default
+    longest = search(catalog, ["red " * 500], "train", top=1)
+    assert len(longest) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"queries": [" "]}, r"query ' ': empty query\. Name the product"),
+        ({"queries": []}, "there is no query"),
+        ({"split": "testB"}, r"no products of 'testB'; this environment's data has the splits \['train', 'valid', 't"),
+        ({"ranker": "mcan"}, r"no model of 'mcan' .* kedro run --params=rankers=mcan"),
+    ],
+)
+def test_what_cannot_be_searched_is_said(catalog: CatalogProtocol, how: dict, message: str) -> None:
+    with pytest.raises(SearchError, match=message):
+        search(catalog, **{"queries": ["red dress"], **how})
+
+
+def test_a_query_goes_the_way_of_the_models_training(run_copy: Run) -> None:
+    project, run = run_copy
+    before = search(catalog_of(project), ["cut red dress"])
+    # Given a later language model, other word vectors, lengths and cleaning, of which the model knows nothing
+    changed = {
+        **SMALL,
+        "seed": 3,
+        "featurize": {"max_query_words": 1},
+        "ingest": {"strip_leading_tokens": True},
+        "word_vectors": {"size": 8, "epochs": 2},
+    }
+    run(namespaces=["language"], parameters=changed)
+    run(namespaces=["valid"], parameters=changed)
+    pd.testing.assert_frame_equal(search(catalog_of(project), ["cut red dress"]), before)
+    # and one that is trained after it goes their way
+    run(namespaces=["train"], parameters=changed)
+    run(node_names=["two_tower.train"], parameters=changed)
+    after = search(catalog_of(project), ["cut red dress", "red dress"])
+    assert after["query"].unique().tolist() == ["red dress"]
+    assert not np.allclose(after["score"], before["score"], atol=1e-3)
+    record = record_beside(next(project.glob("data/04_feature/shop/train/chunk_000/*/*/query_features.parquet")))
+    for path in project.glob(f"data/04_feature/shop/train/chunk_000/*/*/{record.name}"):
+        path.unlink()
+    with pytest.raises(SearchError, match=r"is not recorded: .* kedro run --from-nodes=train\.chunk_000\.ingest"):
+        search(catalog_of(project), ["red dress"])

@@ -1,0 +1,177 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from kedro.framework.project import pipelines, settings
+from kedro.framework.startup import bootstrap_project
+
+from multimodal_recall.config.layout import Chunk, LayoutError, read_layout
+from multimodal_recall.config.loader import RememberingConfigLoader
+from tests.conftest import copy_project
+
+
+def load(project: Path, env: str, **parameters: object) -> None:
+    """Make the configuration loader, as every way of starting Kedro does."""
+    bootstrap_project(project)
+    RememberingConfigLoader(str(project / "conf"), env, parameters, **settings.CONFIG_LOADER_ARGS)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return copy_project(tmp_path)
+
+
+def test_the_shop_is_the_default(project: Path) -> None:
+    load(project, "local")
+    layout = read_layout()
+    assert layout.makes_shop
+    assert layout.chunks == {"train": 4, "valid": 1, "testA": 1}
+    assert layout.answered == ("valid", "testA")
+    assert layout.rankers == ("two_tower",)
+
+
+def test_only_splits_whose_files_exist_are_run(project: Path) -> None:
+    load(project, "kddcup")
+    assert read_layout().chunks == {"train": 30, "valid": 1}
+    for split in ("train", "valid", "testB"):
+        (project / "data" / "01_raw" / split).mkdir(parents=True)
+        (project / "data" / "01_raw" / split / f"{split}.tsv").touch()
+    layout = read_layout()
+    assert not layout.makes_shop
+    assert layout.chunks == {"train": 30, "valid": 1, "testB": 1}
+    assert layout.candidate_splits == ("valid", "testB")
+    assert layout.answered == ("valid",)  # testB has no public answers
+
+
+def test_the_registry_follows_the_environment(project: Path) -> None:
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    load(project, "local")
+    assert "make_shop" in pipelines
+    assert "train.chunk_003.ingest" in {node.name for node in pipelines["ingest"].nodes}
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    load(project, "kddcup")
+    assert "make_shop" not in pipelines
+    assert "train.chunk_029.ingest" in {node.name for node in pipelines["ingest"].nodes}
+    assert len(pipelines["__default__"].nodes) > 90
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"chunks": {"tset": 1}}, "chunks names 'tset'; a split is one of"),
+        ({"chunks": {"train": 0}}, "chunks.train is 0, not a whole number of at least 1"),
+        ({"chunks": {"train": "four"}}, "chunks.train is 'four'"),
+        (
+            {"word_level": {"start_from": "mcans"}},
+            "word_level.start_from names 'mcans', which has no options with a model",
+        ),
+        ({"image_tags": {"start_from": "word_level"}}, "image_tags.start_from leads back to itself"),
+        ({"rankers": ["two_towers"]}, "rankers names 'two_towers', which has no options with a model"),
+        ({"rankers": "mcan two_tower mcan"}, "rankers names 'mcan' twice; name each once"),
+        ({"chunks": {"train": True}}, "chunks.train is True"),
+        ({"evaluate": {"reclassify": "maybe"}}, "evaluate.reclassify is 'maybe', not true or false"),
+        ({"sample_negativs": {"epochs": 9}}, "'sample_negativs' is neither a group of options"),
+        ({"rankers": []}, "There is nothing to run: rankers is empty, and .*valid_scores.parquet does not exist"),
+    ],
+)
+def test_faults_are_named(project: Path, parameters: dict, message: str) -> None:
+    load(project, "local", **parameters)
+    with pytest.raises(LayoutError, match=message):
+        read_layout()
+
+
+def test_scores_of_testa_alone_want_those_of_valid(project: Path) -> None:
+    folder = project / "data/01_raw/scores"
+    folder.mkdir(parents=True)
+    for name in ("testA_scores.parquet", "testA_answer.json"):
+        (folder / name).touch()
+    load(project, "scores")
+    with pytest.raises(
+        LayoutError, match=r"valid_scores.parquet does not exist\. Scores of testA alone .*\. Put scores of valid there"
+    ):
+        read_layout()
+    (folder / "valid_scores.parquet").touch()
+    assert read_layout().answered == ("valid", "testA")
+
+
+def test_rankers_may_be_named_from_the_shell(project: Path) -> None:
+    load(project, "local", rankers="two_tower other", other={"model": {"kind": "two_tower"}})
+    assert read_layout().rankers == ("two_tower", "other")
+
+
+def test_a_ranker_that_others_start_from_is_trained_before_them_and_not_evaluated(project: Path) -> None:
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    load(project, "local", rankers=["two_tower", "word_level", "sentence_level"])
+    layout = read_layout()
+    assert layout.rankers == ("two_tower", "word_level", "sentence_level")
+    starts = {"two_tower": None, "image_tags": None, "word_level": "image_tags", "sentence_level": "image_tags"}
+    assert list(layout.trained.items()) == list(starts.items())
+    names = {node.name for node in pipelines["__default__"].nodes}
+    assert {"image_tags.train", "word_level.train"} < names
+    assert "image_tags.score_valid" not in names
+    # and where nobody asks for it, there is no trace of it
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    load(project, "local", rankers=["word_level"], word_level={"start_from": None})
+    assert read_layout().trained == {"word_level": None}
+    assert not any("image_tags" in name for name in pipelines["__default__"].datasets())
+
+
+def test_negatives_are_drawn_as_the_rankers_want_them(project: Path) -> None:
+    load(project, "kddcup")
+    assert read_layout().draws == {"kinds": ("label_sharing",), "negatives_per_positive": 1}
+    load(project, "kddcup", rankers="mcan word_level siamese")
+    mixed = ("similar_query", "same_last_word", "same_cluster")
+    assert read_layout().draws == {"kinds": mixed, "negatives_per_positive": 10}
+    load(project, "kddcup", rankers="graph_reasoning")  # takes none; training reads the right pairs from the samples
+    assert read_layout().draws == {"kinds": ("random",), "negatives_per_positive": 1}
+    load(project, "local")
+    assert read_layout().draws == {}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"two_tower": {"negatives_per_positive": 2}}, {"sample_negatives": {"kinds": ["random"]}}],
+)
+def test_a_ranker_whose_negatives_are_not_drawn_is_named(project: Path, parameters: dict) -> None:
+    load(project, "local", **parameters)
+    with pytest.raises(
+        LayoutError, match=r"two_tower takes \d negatives of the kinds \['label_sharing'\], but sample_neg"
+    ):
+        read_layout()
+    load(project, "local", **parameters | {"rankers": ["graph_reasoning"]})
+    assert read_layout().draws == {}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"two_tower": {"epoch": 3}}, r"The parameters of two_tower do not fit: .*\n?.*epoch"),
+        ({"sample_negatives": 3}, "The parameters of sample_negatives do not fit"),
+    ],
+)
+def test_options_that_shape_the_draws_are_checked(project: Path, parameters: dict, message: str) -> None:
+    load(project, "local", **parameters)
+    with pytest.raises(LayoutError, match=message):
+        read_layout()
+
+
+def test_chunk_names() -> None:
+    chunk = Chunk("train", 7, 30)
+    assert (chunk.name, chunk.namespace) == ("chunk_007", "train.chunk_007")
+
+
+def test_without_a_loader_the_environment_comes_from_the_shell(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # `kedro registry list` reads the pipelines before Kedro has made a configuration loader
+    bootstrap_project(project)
+    monkeypatch.setattr(RememberingConfigLoader, "current", None)
+    monkeypatch.setenv("KEDRO_ENV", "kddcup")
+    monkeypatch.chdir(project)
+    assert read_layout().chunks["train"] == 30
+
+
+def test_kddcup_keeps_what_it_does_not_change(project: Path) -> None:
+    load(project, "kddcup")
+    options = RememberingConfigLoader.current["parameters"]
+    published = yaml.safe_load((project / "conf" / "kddcup" / "parameters.yml").read_text())
+    assert options["two_tower"]["batch_size"] == published["two_tower"]["batch_size"] == 1000
+    assert options["two_tower"]["model"]["word_state"] == 128

@@ -1,0 +1,98 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.systems import TwoTowerOptions
+from multimodal_recall.data.schemas import TABLES
+from multimodal_recall.negatives.drawing import NegativeError
+from multimodal_recall.negatives.mixing import mixture, read_samples
+
+PAIRS = 400
+
+
+def options(**changes: object) -> RankerOptions:
+    return RankerOptions(TwoTowerOptions(), **changes)
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, ds.Dataset]:
+    """Two epochs of two kinds, three wrong ones a pair, each number telling epoch, kind, pair and place."""
+    parts = [
+        pa.table(
+            [
+                [epoch] * PAIRS,
+                [kind] * PAIRS,
+                list(range(PAIRS)),
+                list(range(PAIRS)),
+                [
+                    [1_000_000 * epoch + 100_000 * code + 10 * pair + place for place in range(3)]
+                    for pair in range(PAIRS)
+                ],
+            ],
+            TABLES["samples"],
+        )
+        for epoch in range(2)
+        for code, kind in enumerate(("random", "label_sharing"), start=1)
+    ]
+    return {"samples": ds.dataset(pa.concat_tables(parts))}
+
+
+def wrong(tables: dict[str, ds.Dataset], epoch: int, how: RankerOptions, seed: int = 0) -> np.ndarray:
+    pairs = read_samples(tables, epoch, how, np.random.default_rng(seed))
+    k = how.negatives_per_positive
+    groups = pairs.product_rows.reshape(PAIRS, k + 1)
+    np.testing.assert_array_equal(groups[:, 0], np.arange(PAIRS))
+    np.testing.assert_array_equal(
+        pairs.query_rows.reshape(PAIRS, k + 1), np.arange(PAIRS)[:, None].repeat(k + 1, axis=1)
+    )
+    np.testing.assert_array_equal(pairs.relevance.reshape(PAIRS, k + 1), [[1] + [0] * k] * PAIRS)
+    return groups[:, 1:]
+
+
+def test_a_pair_is_followed_by_its_own_draws(tables: dict[str, ds.Dataset]) -> None:
+    drawn = wrong(tables, 1, options(negatives_per_positive=2))
+    np.testing.assert_array_equal(drawn, 1_200_000 + 10 * np.arange(PAIRS)[:, None] + np.arange(2))
+
+
+def test_epochs_start_over_or_stay_with_the_first_draw(tables: dict[str, ds.Dataset]) -> None:
+    np.testing.assert_array_equal(wrong(tables, 2, options()), wrong(tables, 0, options()))
+    static = options(fresh_negatives=False)
+    np.testing.assert_array_equal(wrong(tables, 1, static), wrong(tables, 0, options()))
+
+
+def test_without_negatives_there_are_right_pairs_alone(tables: dict[str, ds.Dataset]) -> None:
+    # and no kind needs to have been drawn
+    assert wrong(
+        tables, 0, options(negatives_per_positive=0, negatives={"same_cluster": 1}, loss="in_batch_softmax")
+    ).shape == (PAIRS, 0)
+
+
+def test_kinds_are_mixed_by_weight_pair_by_pair(tables: dict[str, ds.Dataset]) -> None:
+    how = options(negatives={"random": 3, "label_sharing": 1}, negatives_per_positive=3)
+    drawn = wrong(tables, 0, how)
+    kind = drawn // 100_000
+    assert np.bincount(kind.ravel(), minlength=3)[1] / drawn.size == pytest.approx(0.75, abs=0.06)
+    np.testing.assert_array_equal(drawn % 10, np.tile(np.arange(3), (PAIRS, 1)))
+    np.testing.assert_array_equal(drawn, wrong(tables, 0, how))
+    assert (drawn != wrong(tables, 0, how, seed=1)).any()
+
+
+def test_a_mixture_moves_evenly_from_first_to_last_epoch() -> None:
+    how = options(negatives={"random": 2}, negatives_at_end={"random": 1, "same_last_word": 3}, epochs=5)
+    assert mixture(how, 0) == {"random": 1}
+    assert mixture(how, 2) == pytest.approx({"random": 0.625, "same_last_word": 0.375})
+    assert mixture(how, 4) == pytest.approx({"random": 0.25, "same_last_word": 0.75})
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"negatives": {"same_cluster": 1}}, r"negatives name \['same_cluster'\], but the samples hold"),
+        ({"negatives_per_positive": 4}, "takes 4 negatives a right pair, but 3 were drawn. Set sample_negatives"),
+    ],
+)
+def test_what_was_not_drawn_is_not_made_up(tables: dict[str, ds.Dataset], how: dict, message: str) -> None:
+    with pytest.raises(NegativeError, match=message):
+        wrong(tables, 0, options(**how))

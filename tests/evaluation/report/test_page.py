@@ -1,0 +1,126 @@
+import re
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from multimodal_recall.evaluation.report.content import ReportContent
+from multimodal_recall.evaluation.report.page import Scale, render_page
+from tests.evaluation.report.conftest import BREAKDOWN, HEADLINE, make_content
+
+
+def test_the_same_content_gives_the_same_page(content: ReportContent, page: str) -> None:
+    assert render_page(content) == page
+
+
+def test_needs_no_network_and_no_second_file(page: str) -> None:
+    assert "://" not in page
+    assert [
+        found for found in re.findall(r'(?:src|href)="([^"]*)"', page) if not found.startswith(("#", "data:"))
+    ] == []
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_right_candidates_alone_are_framed_and_marked(page: str) -> None:
+    tiles = re.findall(r'<figure class="tile([^"]*)">(.*?)</figure>', page, re.DOTALL)
+    # query 1 shows five, 2 five, 3 five and the right one that it missed; four right ones each
+    assert len(tiles) == 16
+    assert sum(name == " right" for name, _ in tiles) == 12
+    assert all((name == " right") == ("✓ right" in tile) for name, tile in tiles)
+
+
+def test_text_of_a_query_cannot_become_part_of_the_page(changed: Callable, content: ReportContent) -> None:
+    hostile = '"><script>alert(1)</script> {{ 7 * 7 }}'
+    page = render_page(changed(candidates=content.candidates.assign(query=hostile), title=hostile))
+    assert page.count("<script>") == 1
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 8  # title twice; cards and rows with searched text
+    assert "{{ 7 * 7 }}" in page
+
+
+def test_leak_free_rankings_come_first_and_each_kind_is_explained(page: str, changed: Callable) -> None:
+    kinds = ["Leak-free", "Fitted on valid, out of fold", "Uses the candidate-list leak"]
+    assert re.findall(r"<h3>([^<]*)</h3>\n  <p>", page) == kinds
+    assert page.index("two_") < page.index("counting")
+    assert "A shop&#39;s search engine would have no such lists" in page
+    assert "chosen on this very split" in page  # valid's
+    assert "chosen on this very split" not in render_page(changed(split="testA"))
+    assert "chosen on this very split" not in render_page(changed(training_logs={}))
+    honest = changed(headline=HEADLINE[HEADLINE["kind"] == "leak-free"])
+    assert "Uses the candidate-list leak" not in render_page(honest)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"training_logs": {}}, "Left out: no training log was given"),
+        ({"calibration": None}, "Left out: the scores of two_tower are not log-odds"),
+        ({"breakdown": BREAKDOWN.head(0)}, "Left out: no breakdown was given"),
+        ({"products": None}, "Boxes of these products are not known"),
+    ],
+)
+def test_what_is_left_out_says_why(changed: Callable, page: str, fields: dict, reason: str) -> None:
+    assert reason not in page
+    assert reason in render_page(changed(**fields))
+
+
+def test_without_products_candidates_are_ids_and_scores(changed: Callable) -> None:
+    page = render_page(changed(products=None))
+    assert 'class="product"' not in page
+    assert "product 3006" in page
+
+
+def test_queries_without_text_are_named_by_their_id(changed: Callable, content: ReportContent) -> None:
+    page = render_page(changed(candidates=content.candidates.assign(query=None)))
+    assert "<h4>query 3</h4>" in page
+    assert "None" not in page.replace("None of these queries", "")
+
+
+class Outline(HTMLParser):
+    """Levels of the headings, and images that tell nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels: list[int] = []
+        self.mute: list[dict] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if re.fullmatch("h[1-6]", tag):
+            self.levels.append(int(tag[1]))
+        if tag == "svg" and not {"aria-label", "aria-hidden"} & dict(attrs).keys():
+            self.mute.append(dict(attrs))
+
+
+def test_headings_are_in_order_and_every_figure_is_told(page: str) -> None:
+    outline = Outline()
+    outline.feed(page)
+    assert outline.levels[0] == 1
+    assert outline.levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(outline.levels, outline.levels[1:], strict=False))
+    assert outline.mute == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.19, 0.86, (0.1, 0.9, [0.2, 0.4, 0.6, 0.8])),
+        (0.3, 0.5, (0.3, 0.5, [0.3, 0.4, 0.5])),
+        (1.0, 1.0, (0.9, 1.0, [0.9, 1.0])),
+        (0.0, 1.0, (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])),
+    ],
+)
+def test_scale_spans_the_intervals(low: float, high: float, expected: tuple) -> None:
+    scale = Scale.around(pd.DataFrame({"low": [low], "high": [high]}))
+    assert (scale.low, scale.high, scale.ticks) == expected
+    assert scale.place(scale.low) == "0.0%"
+    assert scale.place(scale.high) == "100.0%"
+
+
+def test_as_large_as_the_real_valid_split() -> None:
+    large = make_content(queries=500, candidates=30, right=6, boxes=12)
+    start = time.perf_counter()
+    page = render_page(large)
+    assert time.perf_counter() - start < 10  # seconds
+    assert len(page.encode()) < 3e6  # bytes

@@ -1,0 +1,61 @@
+"""What a run records beside its outputs; what it checks first is tested in test_whole_run.py."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from kedro.pipeline import Pipeline, node
+
+from multimodal_recall.config.options import IngestOptions
+from multimodal_recall.runs.hooks import RememberEnds
+from tests.test_whole_run import versions
+
+
+def read_record(folder: Path, name: str) -> dict:
+    return json.loads((folder / f".{name}.made_by.json").read_text())
+
+
+def state(file: Path) -> dict:
+    return {"size": file.stat().st_size, "mtime_ns": file.stat().st_mtime_ns}
+
+
+def test_a_record_names_node_options_chunk_and_inputs(finished_project: Path) -> None:
+    raw = finished_project / "data/01_raw/shop"
+    folder = next((finished_project / "data/02_intermediate/shop/train/chunk_001/products.parquet").iterdir())
+    assert read_record(folder, "products.parquet") == {
+        "node": "train.chunk_001.ingest",
+        "options": {"params:ingest": asdict(IngestOptions())},
+        "bound": {"chunk": {"split": "train", "number": 1, "count": 2}},
+        "inputs": {"train_tsv": state(raw / "train.tsv"), "labels": state(raw / "multimodal_labels.txt")},
+        "output": state(folder / "products.parquet"),
+    }
+    assert read_record(raw, "train.tsv")["output"] == state(raw / "train.tsv")
+
+
+def test_every_output_has_a_record(finished_project: Path) -> None:
+    folders = [path for path in (finished_project / "data").glob("*/**/20*Z") if path.is_dir()]
+    assert len(folders) > 30
+    for folder in folders:
+        name = folder.parent.name
+        assert (folder / name).exists()
+        assert read_record(folder, name)["node"]
+
+
+def test_a_record_names_the_version_that_was_pinned(run_copy: tuple[Path, Callable[..., None]]) -> None:
+    project, run = run_copy
+    first = versions(project, "query_features")[0]
+    run(node_names=["train.chunk_001.featurize"])
+    run(node_names=["train.list_examples"], load_versions={"train.chunk_001.query_features": first})
+    newest = max((project / "data/05_model_input/shop/train/examples.json").iterdir())
+    assert read_record(newest, "examples.json")["inputs"]["train.chunk_001.query_features"] == first
+    assert versions(project, "query_features")[-1] > first
+
+
+def test_the_ends_of_a_pipeline_are_worked_out_once() -> None:
+    nodes = [node(lambda data: data, f"data_{number}", f"data_{number + 1}") for number in range(3)]
+    pipeline = Pipeline(nodes)
+    RememberEnds().before_pipeline_run(pipeline)
+    assert pipeline.inputs() is pipeline.inputs()
+    assert (pipeline.inputs(), pipeline.outputs()) == ({"data_0"}, {"data_3"})
+    assert Pipeline(nodes[1:]).inputs() == {"data_1"}  # another pipeline of the same nodes has its own

@@ -1,0 +1,80 @@
+"""The rooms of the package: which folder may import which. The floors stand in one list, top floor first."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+PACKAGE = "multimodal_recall"
+SOURCE = PROJECT / "src" / PACKAGE
+FLOORS = [
+    {"pipeline_registry", "__main__"},
+    {"pipelines", "settings", "cli"},
+    {"runs", "datasets", "evaluation", "training", "commands"},
+    {"models", "negatives"},
+    {"data"},
+    {"config", "runtime"},
+]
+"""A room imports from its own floor and from lower ones."""
+ROOT = {"__init__", "__main__", "settings", "pipeline_registry", "cli"}
+"""Modules that Kedro or Python finds by name; everything else has a room."""
+FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+
+
+def name_of(path: Path) -> str:
+    """``evaluation.metrics`` of ``src/multimodal_recall/evaluation/metrics.py``."""
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(SOURCE.rglob("*.py")) if path.parent != SOURCE or path.stem in ROOT}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Modules of this package that a file imports, inside functions and for type hints too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            found = name.removeprefix(f"{PACKAGE}.")
+            while found and found not in MODULES:
+                found = found.rpartition(".")[0]
+            if name.startswith(f"{PACKAGE}.") and found:
+                yield found
+
+
+IMPORTS = {name: {found for found in imports_of(path) if found != name} for name, path in MODULES.items()}
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_no_module_lies_at_the_root_but_those_found_by_name() -> None:
+    assert {path.stem for path in SOURCE.glob("*.py")} == ROOT
+    assert {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"} <= set(FLOOR_OF)
+
+
+def test_no_import_runs_upward() -> None:
+    arrows = [(one, other) for one, found in IMPORTS.items() for other in found if one not in ("", "__init__")]
+    upward = [f"{one} -> {other}" for one, other in arrows if FLOOR_OF[room_of(other)] < FLOOR_OF[room_of(one)]]
+    assert upward == []
+
+
+@pytest.mark.parametrize("level", ["modules", "rooms"])
+def test_there_is_no_circle(level: str) -> None:
+    graph: dict[str, set[str]] = {}
+    for one, found in IMPORTS.items():
+        ends = (one, found) if level == "modules" else (room_of(one), {room_of(other) for other in found})
+        graph.setdefault(ends[0], set()).update(ends[1] - {ends[0]})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
