@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,6 +61,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     os.environ[PRECISION] = config.getoption("--precision")
     SMALL["hardware"] = forced_options()
+
+
+TIERS = ("slow", "external", "docs")
+"""Tests that a plain ``pytest`` leaves out."""
+LEFT_OUT: Counter[str] = Counter()
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    LEFT_OUT.update(tier for tier in TIERS for item in items if item.get_closest_marker(tier))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if LEFT_OUT:
+        counts = ", ".join(f"{count} {tier}" for tier, count in LEFT_OUT.items())
+        terminalreporter.write_line(f"left out: {counts}. Run them with: pytest -m '{' or '.join(LEFT_OUT)}'")
 
 
 def forced_options(**changes: object) -> dict[str, object]:

@@ -13,6 +13,8 @@ from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import SMALL, copy_project
 
+pytestmark = pytest.mark.external
+
 pytest.importorskip("kedro_airflow", reason="kedro-airflow is not installed")
 
 

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_default_run_learns_attributes_and_not_only_nouns(default_run: tuple[Path, str]) -> None:

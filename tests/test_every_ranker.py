@@ -13,6 +13,8 @@ from tests.conftest import PROJECT, SMALL, copy_project, run_project
 from tests.test_whole_run import load
 from tests.tiny_rankers import SYSTEMS
 
+pytestmark = pytest.mark.slow
+
 RECIPES = yaml.safe_load((PROJECT / "conf" / "base" / "parameters_rankers.yml").read_text())
 
 

@@ -9,6 +9,8 @@ import pytest
 from multimodal_recall.config.options import UnknownModelError
 from tests.test_whole_run import load
 
+pytestmark = pytest.mark.slow
+
 PUBLISHED = {
     "imagebert": (0.709813, 0.6155),
     "lxmert_b1": (0.689490, 0.5327),

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 from benchmarks.kill import kill_and_compare, set_options
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 from tests.conftest import SMALL, copy_project
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_killed_run_resumes_to_the_same_bits(finished_project: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from nbclient import NotebookClient
 
 from tests.conftest import PROJECT
 
+pytestmark = pytest.mark.docs
+
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 

@@ -24,6 +24,8 @@ from tests.pages import COMMANDS, PAGES, commands_of
 from tests.test_whole_run import scores_of
 from tests.tiny_rankers import SYSTEMS
 
+pytestmark = pytest.mark.docs
+
 WHOLE_RUN = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/kedro run"
 TESTS = 'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/pytest'
 ON_A_CLUSTER = "tests/runtime/test_dask_runner.py::test_a_run_with_a_killed_worker_ends_as_without"

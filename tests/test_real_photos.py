@@ -10,7 +10,10 @@ from tests.conftest import SHARED, copy_project, run_project
 from tests.test_whole_run import load
 
 PHOTOS = SHARED / "real-photos"
-pytestmark = pytest.mark.skipif(not PHOTOS.exists(), reason=f"{PHOTOS} with the real photos is not here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PHOTOS.exists(), reason=f"{PHOTOS} with the real photos is not here"),
+]
 
 # Narrower towers and few epochs: a minute and a half. Chance is .185, a ranking that ignores the query .292.
 SHORT = {"model": {"image_state": 512}, "epochs": 10}

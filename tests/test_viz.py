@@ -20,6 +20,8 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from benchmarks.pictures import browser, build_lineage, open_lineage, served
 
+pytestmark = pytest.mark.external
+
 NOT_PREVIEWED = {"two_tower.checkpoint", "evaluation.report"}  # a file of an unfinished training; a page of its own
 
 

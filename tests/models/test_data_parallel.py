@@ -13,7 +13,7 @@ from tests.conftest import by_precision
 from tests.tiny_rankers import OPTIONS, SYSTEMS, make_arrays, make_pairs
 from tests.training.test_loop import trainer
 
-pytestmark = pytest.mark.precision
+pytestmark = [pytest.mark.slow, pytest.mark.precision]
 
 IN_BATCH = {"negatives_per_positive": 1, "loss": "in_batch_softmax", "margin": 0.1}
 RECIPES: dict[str, RankerOptions] = {

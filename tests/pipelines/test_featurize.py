@@ -15,7 +15,6 @@ from multimodal_recall.pipelines.featurize.nodes import (
 )
 from tests.conftest import forced_options, make_row
 from tests.pipelines.test_ingest import tsv_of
-from tests.training.test_loop import MemoryCheckpoint
 
 pytestmark = pytest.mark.precision
 
@@ -55,9 +54,10 @@ def test_distinct_queries_follow_query_row() -> None:
 @pytest.fixture(scope="module")
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("language_model")
-    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1)
+    checkpoint = str(path / "checkpoint.safetensors")
+    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1, checkpoint=checkpoint)
     queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
-    for part in prepare_language_model(queries, MemoryCheckpoint(), options, forced(), 0):
+    for part in prepare_language_model(queries, options, forced(), 0):
         part.save_pretrained(path)
     return path
 

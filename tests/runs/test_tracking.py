@@ -17,6 +17,8 @@ from multimodal_recall.runtime.dask_runner import ADDRESS, DaskRunner
 from tests.conftest import SMALL, run_project
 from tests.runs.test_compare import catalog_of
 
+pytestmark = pytest.mark.external
+
 TRACKED = {**SMALL, "tracking": True}
 OTHER = {**TRACKED, "seed": 1, "two_tower": {**SMALL["two_tower"], "epochs": 3}}
 SUBMISSION = {"node_names": ["two_tower.make_testA_submission"]}

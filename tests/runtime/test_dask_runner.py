@@ -29,6 +29,8 @@ from multimodal_recall.runtime.dask_runner import ADDRESS, ClusterError, DaskRun
 from tests.conftest import SMALL, copy_project, run_project
 from tests.test_whole_run import scores_of
 
+pytestmark = pytest.mark.external
+
 # Appended to a project's settings: the first worker that saves these products names itself and goes no further, so
 # that it is killed after the first of its node's three outputs.
 PAUSE = """

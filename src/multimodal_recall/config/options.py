@@ -95,6 +95,8 @@ class LanguageModelOptions:
     """Layers of a new ALBERT; the query vector is read below the last."""
     heads: Positive = 4
     """Attention heads of a new ALBERT."""
+    checkpoint: str = "data/03_primary/language_model_checkpoint.safetensors"
+    """File that keeps the state of a training under way, so that a killed one goes on."""
 
     def __post_init__(self) -> None:
         if self.start_from is None and self.pretrain_epochs == 0:

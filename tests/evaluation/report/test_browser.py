@@ -13,7 +13,10 @@ from multimodal_recall.evaluation.report.page import render_page
 from tests.evaluation.report.conftest import make_content
 
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed: apt-get install chromium")
+pytestmark = [
+    pytest.mark.external,
+    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed: apt-get install chromium"),
+]
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 
 QUERIES = 500

@@ -68,11 +68,7 @@ def _query_of(line: bytes) -> str | None:
 
 
 def prepare_language_model(
-    queries: ds.Dataset,
-    checkpoint: CheckpointFile,
-    options: LanguageModelOptions,
-    hardware: HardwareOptions,
-    seed: int,
+    queries: ds.Dataset, options: LanguageModelOptions, hardware: HardwareOptions, seed: int
 ) -> tuple[Any, Any]:
     """Fetch or make the language model; see ``training.masked_words.prepare``.
 
@@ -81,6 +77,7 @@ def prepare_language_model(
     from multimodal_recall.training.masked_words import prepare
 
     texts = queries.to_table(columns=["query"])["query"].to_pylist()
+    checkpoint = CheckpointFile(Path(options.checkpoint))
     stands_for = fingerprint([asdict(options), seed, texts])
     with training_progress("language model, ", "queries") as progress:
         chosen = use_hardware(hardware)

@@ -28,7 +28,6 @@ def create_pipeline(layout: Layout) -> Pipeline:
                 prepare_language_model,
                 inputs={
                     "queries": "queries",
-                    "checkpoint": "language_model.checkpoint",
                     "options": "params:language_model",
                     "hardware": "params:hardware",
                     "seed": "params:seed",
