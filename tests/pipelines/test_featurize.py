@@ -13,7 +13,7 @@ from multimodal_recall.pipelines.featurize.nodes import (
     collect_queries,
     prepare_language_model,
 )
-from tests.conftest import forced_options, make_row
+from tests.conftest import forced_hardware, forced_options, make_row
 from tests.pipelines.test_ingest import tsv_of
 
 pytestmark = pytest.mark.precision
@@ -70,7 +70,9 @@ def test_each_distinct_query_gets_a_vector_and_word_ids(language_model: Path) ->
         (3, "...", 2, 8, 3),
     ]
     pairs = pa.table([list(column) for column in zip(*rows, strict=True)], TABLES["pairs"])
-    made = featurize_queries(ds.dataset(pairs), language_model, WORDS, QueryOptions(max_query_words=3), forced())
+    made = featurize_queries(
+        ds.dataset(pairs), language_model, WORDS, QueryOptions(max_query_words=3), forced_hardware()
+    )
     assert made.schema.equals(TABLES["query_features"])
     assert made["query"].to_pylist() == ["red shirt", "green shirt red shoes", "..."]
     # unknown words are row 0, words beyond the third are cut, a query without words is one unknown word

@@ -11,12 +11,12 @@ import pyarrow.dataset as ds
 from kedro.io import CatalogProtocol, Version
 
 from multimodal_recall.config.layout import SPLITS, read_layout
-from multimodal_recall.config.options import HardwareOptions, IngestOptions, QueryOptions
+from multimodal_recall.config.options import IngestOptions, QueryOptions
 from multimodal_recall.data.official_format import BadRow, decode_query
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.data.text import strip_leading_token, words_of
 from multimodal_recall.models.query_features import featurize_queries
-from multimodal_recall.runtime.device import use_hardware
+from multimodal_recall.runtime.device import Hardware, choose_hardware
 from multimodal_recall.runtime.progress import bar
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -64,9 +64,10 @@ def search(
     split, ranker = split or next(reversed(layout.chunks)), ranker or next(iter(layout.rankers), "two_tower")
     _check_present(catalog, split, ranker)
     model = catalog.load(f"{ranker}.model")
-    hardware = catalog.load("params:hardware")
+    hardware = choose_hardware(catalog.load("params:hardware"))
+    hardware.set_threads()
     features = _featurize(catalog, queries, ranker, model.card["inputs"], hardware)
-    module = model.build().to(use_hardware(hardware).device)
+    module = model.build().to(hardware.device)
     found = best_products(module, features, catalog.load(f"{split}_examples"), top)
     names = catalog.load("labels")
     return found.assign(labels=[[names[label] for label in labels] for labels in found["labels"]])
@@ -146,7 +147,7 @@ def _featurize(
     queries: Sequence[str],
     ranker: str,
     trained_on: dict[str, dict[str, str]],
-    hardware: HardwareOptions,
+    hardware: Hardware,
 ) -> pa.Table:
     """``query_features`` of the cleaned queries, and a column ``unknown_words``.
 

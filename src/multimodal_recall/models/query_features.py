@@ -6,14 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from multimodal_recall.config.options import (
-    HardwareOptions,
-    QueryOptions,
-)
+from multimodal_recall.config.options import QueryOptions
 from multimodal_recall.data.origins import WAY, digest_words, origin_of, stamp_origin
 from multimodal_recall.data.schemas import TABLES, distinct_queries
 from multimodal_recall.data.text import words_of
-from multimodal_recall.runtime.device import use_hardware
+from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.progress import bar
 
 
@@ -22,7 +19,7 @@ def featurize_queries(
     language_model: Path,
     word_vectors: ds.Dataset,
     options: QueryOptions,
-    hardware: HardwareOptions,
+    hardware: Hardware,
     title: str = "",
 ) -> pa.Table:
     """Give each distinct query of a chunk its language-model vector and its word ids.
@@ -40,14 +37,14 @@ def featurize_queries(
     """
     from multimodal_recall.models.language_model import QueryVectors
 
-    queries, chosen = distinct_queries(pairs.to_table(columns=["query", "query_row"])), use_hardware(hardware)
-    encode = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, chosen)
+    queries = distinct_queries(pairs.to_table(columns=["query", "query_row"]))
+    encode = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, hardware)
     with bar(f"featurize {title}", len(queries), "queries") as shown:
         vectors = encode(queries, shown.advance)
     rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
     word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
     table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
-    way = (_digest_files(language_model), digest_words(word_vectors), chosen.precision)
+    way = (_digest_files(language_model), digest_words(word_vectors), hardware.precision)
     return stamp_origin(table, origin_of(pairs) | dict(zip(WAY, (part.encode() for part in way), strict=True)))
 
 

@@ -114,7 +114,7 @@ def featurize_of(chunk: Chunk) -> Callable[..., pa.Table]:
     ) -> pa.Table:
         """Give each distinct query of a chunk its vector and word ids; see ``featurize_queries``."""
         start = time.perf_counter()
-        table = featurize_queries(pairs, language_model, word_vectors, options, hardware, chunk.title)
+        table = featurize_queries(pairs, language_model, word_vectors, options, use_hardware(hardware), chunk.title)
         word_ids = table["word_ids"].combine_chunks().flatten().to_numpy()
         logger.info(
             "featurize %s: %s distinct queries, %s; %s of %s words have no vector of their own",
