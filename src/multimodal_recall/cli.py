@@ -24,7 +24,7 @@ from kedro.validation import ParameterValidationError
 from multimodal_recall.config.layout import LayoutError
 from multimodal_recall.config.options import UnknownModelError
 from multimodal_recall.runs.hooks import MissingInputsError
-from multimodal_recall.runtime.device import HardwareError
+from multimodal_recall.runtime.cores import HardwareError
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd

@@ -13,8 +13,8 @@ from multimodal_recall.config.options import HardwareOptions
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.runs.hooks import check_gpus
 from multimodal_recall.runtime import cores
-from multimodal_recall.runtime.cores import share_cores, usable_cores
-from multimodal_recall.runtime.device import Hardware, HardwareError, choose_hardware, use_hardware
+from multimodal_recall.runtime.cores import HardwareError, share_cores, usable_cores
+from multimodal_recall.runtime.device import Hardware, choose_hardware, use_hardware
 from tests.conftest import SMALL, copy_project, run_project
 
 
@@ -78,6 +78,9 @@ def test_threads_are_divided_or_named(machine: pytest.MonkeyPatch) -> None:
     assert choose_hardware(HardwareOptions()).threads == 2
     machine.setenv("OMP_NUM_THREADS", "3")
     assert choose_hardware(HardwareOptions()).threads == 3
+    machine.setenv("OMP_NUM_THREADS", "many")
+    with pytest.raises(HardwareError, match=r"OMP_NUM_THREADS is 'many'. Set it to a whole number"):
+        choose_hardware(HardwareOptions())
     assert Hardware(threads=8).divided(3).threads == 2
     assert Hardware(threads=2).divided(3).threads == 1
 

@@ -38,7 +38,7 @@ def check_way(examples: dict[str, ChunkTables], way: dict[str, str], whose: str)
                 "all query features, and what follows from them, alike: kedro run "
                 "--pipelines=featurize,sample_negatives,train,evaluate"
             )
-        if found["precision"] != way["precision"]:
+        if found["precision"] != way.get("precision", found["precision"]):  # older cards name no precision
             logger.warning(
                 "%s holds query vectors made in %s, beside %s in %s: figures may move in the third digit. To make all "
                 "alike, set hardware.precision and run --pipelines=featurize,sample_negatives,train,evaluate",

@@ -13,8 +13,8 @@ from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.datasets.atomic import whole_datasets
 from multimodal_recall.runs.staleness import describe_making
-from multimodal_recall.runtime.cores import share_cores, usable_cores
-from multimodal_recall.runtime.device import HardwareError, count_gpus, use_hardware
+from multimodal_recall.runtime.cores import HardwareError, share_cores, usable_cores
+from multimodal_recall.runtime.device import count_gpus, use_hardware
 
 
 class MissingInputsError(DatasetError):

@@ -7,6 +7,10 @@ from joblib import cpu_count
 _nodes_at_once = 1
 
 
+class HardwareError(Exception):
+    """This machine does not have the hardware that options or environment name."""
+
+
 def usable_cores() -> int:
     """Cores that this process may use: its affinity and the CPU limit of its cgroup (container), at least 1."""
     return cpu_count()
@@ -22,8 +26,13 @@ def threads_of_a_node() -> tuple[int, str]:
     """Threads that a node computes with, and the reason.
 
     ``OMP_NUM_THREADS`` wins: Dask sets the variable for each of its workers, and users set it by hand.
+
+    Raises:
+        HardwareError: If the variable is no whole number of at least 1.
     """
     if named := os.environ.get("OMP_NUM_THREADS"):
+        if not (named.isdecimal() and int(named)):
+            raise HardwareError(f"OMP_NUM_THREADS is {named!r}. Set it to a whole number, or unset it")
         return int(named), f"OMP_NUM_THREADS is {named}"
     cores = usable_cores()
     if _nodes_at_once == 1:

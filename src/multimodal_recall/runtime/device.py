@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from multimodal_recall.config.options import HardwareOptions
-from multimodal_recall.runtime.cores import threads_of_a_node
+from multimodal_recall.runtime.cores import HardwareError, threads_of_a_node
 
 if TYPE_CHECKING:  # torch takes seconds to import
     import torch
@@ -16,10 +16,6 @@ logger = logging.getLogger(__name__)
 
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 """Of x86 CPUs. Without them a CPU emulates bfloat16: 0.3 GFLOP/s against 100 in float32 on a 2-core AVX2 machine."""
-
-
-class HardwareError(Exception):
-    """This machine does not have the hardware that the options name."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def choose_hardware(options: HardwareOptions) -> Hardware:
     """Turn ``auto`` into what this machine has.
 
     Raises:
-        HardwareError: If the options name CUDA and torch sees no GPU.
+        HardwareError: If the options name CUDA and torch sees no GPU, or ``OMP_NUM_THREADS`` is no number.
     """
     device, why_device = _device(options.device)
     precision, why_precision = _precision(options.precision, device)
