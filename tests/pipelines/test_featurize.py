@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,20 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in prepare_language_model(queries, options, forced(), 0):
         part.save_pretrained(path)
     return path
+
+
+def test_a_start_that_has_changed_is_trained_anew(
+    language_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = shutil.copytree(language_model, tmp_path / "start")
+    checkpoint = str(tmp_path / "checkpoint.safetensors")
+    options = LanguageModelOptions(start_from=str(start), pretrain_epochs=1, checkpoint=checkpoint)
+    queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
+    model, _ = prepare_language_model(queries, options, forced(), 0)
+    model.albert.embeddings.LayerNorm.bias.data += 1
+    model.save_pretrained(start)
+    prepare_language_model(queries, options, forced(), 0)
+    assert "belongs to other data, options, seed or code: training starts anew" in caplog.text
 
 
 def test_each_distinct_query_gets_a_vector_and_word_ids(language_model: Path) -> None:

@@ -44,14 +44,14 @@ def featurize_queries(
     rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
     word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
     table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
-    way = (_digest_files(language_model), digest_words(word_vectors), hardware.precision)
+    way = (digest_files(language_model), digest_words(word_vectors), hardware.precision)
     return stamp_origin(table, origin_of(pairs) | dict(zip(WAY, (part.encode() for part in way), strict=True)))
 
 
-def _digest_files(folder: Path) -> str:
+def digest_files(folder: Path) -> str:
     """Stand for the content of all files of a folder."""
     digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()[:16]

@@ -25,7 +25,7 @@ from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.data.text import strip_leading_token, words_of
 from multimodal_recall.datasets.model_folders import CheckpointFile
-from multimodal_recall.models.query_features import featurize_queries
+from multimodal_recall.models.query_features import digest_files, featurize_queries
 from multimodal_recall.runs.versions import fingerprint
 from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.processes import run_in_processes
@@ -78,7 +78,9 @@ def prepare_language_model(
 
     texts = queries.to_table(columns=["query"])["query"].to_pylist()
     checkpoint = CheckpointFile(Path(options.checkpoint))
-    stands_for = fingerprint([asdict(options), seed, texts])
+    start = Path(options.start_from or "")
+    content = digest_files(start) if options.start_from and start.is_dir() else None  # its name stays when it changes
+    stands_for = fingerprint([asdict(options), content, seed, texts])
     with training_progress("language model, ", "queries") as progress:
         chosen = use_hardware(hardware)
         return run_in_processes(1, prepare, texts, options, seed, chosen, checkpoint, progress, stands_for)
