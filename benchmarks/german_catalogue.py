@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from multimodal_recall.datasets.atomic_write import written_whole
+from multimodal_recall.datasets.atomic_write import write_atomically
 
 PROJECT = Path(__file__).parents[1]
 RAW, CONF = Path("data/01_raw/mine"), Path("conf/mine")
@@ -99,7 +99,7 @@ def main(words: list[str] | None = None) -> None:
     if there := [str(project / folder) for folder in (RAW, CONF) if (project / folder).exists()]:
         arguments.error(f"already there: {', '.join(there)}. Nothing is overwritten: move or remove it first")
     for folder, write in ((RAW, write_tables), (CONF, write_environment)):
-        with written_whole(project / folder) as unfinished:
+        with write_atomically(project / folder) as unfinished:
             write(unfinished)
     print(f"written: {project / RAW}, {project / CONF}. Next, in {project}:", *COMMANDS, sep="\n  ")
 

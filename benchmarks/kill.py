@@ -26,7 +26,7 @@ from kedro.io.core import is_parameter
 from safetensors.numpy import load_file
 from tests.conftest import SMALL, copy_project
 
-from multimodal_recall.datasets.atomic import WholeDataset
+from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.chunk_list import ChunkList
 from multimodal_recall.datasets.model_folders import CheckpointFile
 from multimodal_recall.models.saved import CARD
@@ -132,10 +132,10 @@ def read_all(project: Path) -> dict[str, Any]:
         catalog = session.load_context().catalog
         names = [name for name in sorted(pipelines["__default__"].datasets()) if not is_parameter(name)]
         datasets = {name: catalog.get(name) for name in names if catalog.exists(name)}
-        return {name: read_dataset(dataset) for name, dataset in datasets.items() if isinstance(dataset, WholeDataset)}
+        return {name: read_dataset(dataset) for name, dataset in datasets.items() if isinstance(dataset, AtomicDataset)}
 
 
-def read_dataset(dataset: WholeDataset) -> Any:
+def read_dataset(dataset: AtomicDataset) -> Any:
     """Load a dataset, then read each of its files."""
     loaded, path = dataset.load(), Path(dataset._get_load_path())
     unfinished = [version for version in dataset.list_versions() if "unfinished" in version]

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from multimodal_recall.config.options import ShopOptions
-from multimodal_recall.data.official_format import COLUMNS, encode_row
+from multimodal_recall.data.official_format import TSV_COLUMNS, encode_row
 from multimodal_recall.pipelines.make_shop.nodes import make_training_file
 
 # 2,000 images are 85 MB of text: more than any compressor's window, so that files compress as if all were different.
@@ -55,7 +55,7 @@ def made_up_lines(rows: int, seed: int = 0) -> Iterator[bytes]:
     images = [encode_row(row).split(b"\t")[1:7] for row in make_training_file(options)]
     images = [b"\t".join(fields) for fields in images]
     queries = [query.encode() for query in made_up_queries(max(1, round(rows / ROWS_PER_QUERY)), random)]
-    yield "\t".join(COLUMNS).encode() + b"\n"
+    yield "\t".join(TSV_COLUMNS).encode() + b"\n"
     picks = zip(random.integers(IMAGES, size=rows), random.integers(len(queries), size=rows), strict=True)
     for row, (image, query) in enumerate(picks):
         yield b"%d\t%b\t%b\t%d\n" % (1_000_000 + row, images[image], queries[query], query)

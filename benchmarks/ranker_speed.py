@@ -18,13 +18,12 @@ import yaml
 from benchmarks.rankers import PROJECT
 from benchmarks.stages import made_up_arrays
 from multimodal_recall.config.options import HardwareOptions
-from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.rankers import IN_BATCH_LOSSES, RankerOptions
 from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs, RightAnswers
 from multimodal_recall.models.ranker import SCORED_PAIRS, InputSizes, build_ranker
 from multimodal_recall.runtime.allocator import keep_freed_memory
 from multimodal_recall.runtime.device import choose_hardware
-from multimodal_recall.training.losses import IN_BATCH_LOSSES
 from multimodal_recall.training.objective import RankerObjective
 
 SIZES = InputSizes(768, 2048, 5000, 300, 33, tokens=8000)

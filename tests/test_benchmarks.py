@@ -33,7 +33,7 @@ from benchmarks.stages import made_up_arrays, made_up_pairs, padded
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions, LanguageModelOptions
-from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.rankers import IN_BATCH_LOSSES, RankerOptions
 from multimodal_recall.config.systems import TwoTowerOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.data.official_tsv import OfficialTsv
@@ -44,7 +44,6 @@ from multimodal_recall.models.language_model import QueryVectors, new_albert, tr
 from multimodal_recall.models.ranker import build_ranker
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runtime.device import Hardware
-from multimodal_recall.training.losses import IN_BATCH_LOSSES
 from multimodal_recall.training.objective import RankerObjective
 from tests.conftest import PROJECT
 

@@ -170,7 +170,7 @@ def test_another_cut_of_the_file_is_seen(kedro: Kedro) -> None:
 
 
 def test_an_option_younger_than_the_record_had_its_default(kedro: Kedro) -> None:
-    record = next(Path(CHUNK).glob("products.parquet/*/.products.parquet.made_by.json"))
+    record = next(Path(CHUNK).glob("products.parquet/*/.products.parquet.record.json"))
     change_record(record, lambda content: content["options"]["params:ingest"].pop("box_order"))
     assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
     change_record(record, lambda content: content["options"]["params:ingest"].update(crop=True))
@@ -192,7 +192,7 @@ def test_a_raw_file_replaced_by_hand_stays_and_what_read_it_is_stale(kedro: Kedr
 
 def test_missing_and_unrecorded_outputs(kedro: Kedro) -> None:
     shutil.rmtree(f"{EVALUATED}/valid_breakdown.csv")
-    next(Path(EVALUATED).glob("testA_breakdown.csv/*/.testA_breakdown.csv.made_by.json")).unlink()
+    next(Path(EVALUATED).glob("testA_breakdown.csv/*/.testA_breakdown.csv.record.json")).unlink()
     assert lines_of(kedro("kedro stale --pipelines=evaluate"), 1) == [
         "stale:",
         "  no record of how it was made: testA_breakdown of evaluation",
@@ -271,7 +271,7 @@ def test_pruning_drops_versions_that_nothing_names(run_copy: tuple[Path, Callabl
 def test_pruning_drops_what_killed_runs_left_an_hour_ago(kedro: Kedro) -> None:
     left = {
         f"{CHUNK}/products.parquet/2030-01-01T00.00.00.000Z/.products.parquet.7.unfinished": True,
-        f"{CHUNK}/pairs.parquet/2030-01-01T00.00.00.000Z/.pairs.parquet.made_by.json": True,
+        f"{CHUNK}/pairs.parquet/2030-01-01T00.00.00.000Z/.pairs.parquet.record.json": True,
         f"{CHUNK}/pairs.parquet/.2020-01-01T00.00.00.000Z.7.unfinished/pairs.parquet": True,
         "data/01_raw/shop/.train.tsv.7.unfinished": True,
         "data/06_models/shop/two_tower/.checkpoint.safetensors.7.unfinished": True,

@@ -22,7 +22,7 @@ from kedro.runner import ThreadRunner
 
 from multimodal_recall.config.options import NegativeKind
 from multimodal_recall.data.examples import read_candidates, read_chunk
-from multimodal_recall.data.origins import WayError
+from multimodal_recall.data.origins import EncodingMismatch
 from multimodal_recall.evaluation.submission import check_submission
 from multimodal_recall.models.saved import read_ranker
 from tests.conftest import PROJECT, SMALL, by_precision, copy_project, run_project
@@ -222,9 +222,13 @@ def test_query_features_of_another_way_are_neither_trained_on_nor_scored(run_cop
     other = {**SMALL, "language_model": {**SMALL["language_model"], "pretrain_epochs": 2}}
     remade = ["language.prepare_language_model", "train.chunk_001.featurize", "valid.chunk_000.featurize"]
     run(node_names=[*remade, "train.list_examples", "valid.list_examples"], parameters=other)
-    with pytest.raises(WayError, match=r"chunk_001.* was made with another language model than those of train's first"):
+    with pytest.raises(
+        EncodingMismatch, match=r"chunk_001.* was made with another language model than those of train's first"
+    ):
         run(node_names=["two_tower.train"], parameters=other)
-    with pytest.raises(WayError, match=r"valid.* was made with another language model than those .* trained on"):
+    with pytest.raises(
+        EncodingMismatch, match=r"valid.* was made with another language model than those .* trained on"
+    ):
         run(node_names=["two_tower.score_valid"], parameters=other)
     run(node_names=["two_tower.score_testA"], parameters=other)
 

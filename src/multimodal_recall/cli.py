@@ -41,25 +41,25 @@ BEFORE_NODES = (
     UnknownModelError,
 )
 """What is wrong with the configuration or the raw files, found before the first node."""
-REMEDIES = {
+ERROR_REMEDIES = {
     MissingConfigException: "Name a folder of conf/ as --env",
     ParameterValidationError: "All options and their meaning: src/multimodal_recall/config (options, rankers, systems)",
 }
 
 
-def _told(function: Callable[..., Any]) -> Callable[..., Any]:
+def as_click_error(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make of an error in ``BEFORE_NODES`` a message without the lines of code that found it."""
 
     @functools.wraps(function)
-    def told(*args: Any, **kwargs: Any) -> Any:
+    def run_and_report(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except BEFORE_NODES as error:
             text = re.sub(r"\n +For further information visit .*", "", str(error))  # of pydantic's own pages
-            remedies = [remedy for kind, remedy in REMEDIES.items() if isinstance(error, kind)]
+            remedies = [remedy for kind, remedy in ERROR_REMEDIES.items() if isinstance(error, kind)]
             raise click.ClickException("\n".join([text, *remedies])) from error
 
-    return told
+    return run_and_report
 
 
 @click.group(name="multimodal_recall")
@@ -68,7 +68,7 @@ def cli() -> None:
 
 
 run = copy.copy(kedro_run)  # Kedro looks for it beside `cli`, and in it
-run.callback = _told(kedro_run.callback)
+run.callback = as_click_error(kedro_run.callback)
 cli.add_command(run)
 
 
@@ -76,7 +76,7 @@ def _text_and_values(context: click.Context, option: click.Parameter, text: str)
     return text, _split_params(context, option, text)
 
 
-@_told
+@as_click_error
 def _load(
     metadata: ProjectMetadata, env: str | None, names: list[str], params: dict[str, Any]
 ) -> tuple[Pipeline, CatalogProtocol]:
@@ -246,10 +246,10 @@ def search(
 
 
 def _draw_found(found: "pd.DataFrame", html: Path, photos: Path) -> None:
-    from multimodal_recall.datasets.atomic_write import written_whole
+    from multimodal_recall.datasets.atomic_write import write_atomically
     from multimodal_recall.evaluation.report.page import render_found
 
-    with written_whole(html) as unfinished:
+    with write_atomically(html) as unfinished:
         unfinished.write_text(render_found(found, "Found", photos), encoding="utf-8")
     click.echo(f"\ndrawn in {html}")
 
@@ -264,11 +264,11 @@ def _list_found(products: "pd.DataFrame") -> str:
     if len(unknown) == len(words_of(query)):
         told_unknown += " (all of it: such a ranking means little)"
     counts = [Counter(map(short_label, labels)).most_common() for labels in products["labels"]]
-    told = [", ".join(f"{count} x {label}" for label, count in labels) for labels in counts]
+    run_and_report = [", ".join(f"{count} x {label}" for label, count in labels) for labels in counts]
     lines = [f"{'rank':>4} {'product_id':>12} {'score':>8}  labels"]
     lines += [
         f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {labels}"
-        for row, labels in zip(products.itertuples(), told, strict=True)
+        for row, labels in zip(products.itertuples(), run_and_report, strict=True)
     ]
     return "\n".join([*[told_unknown] * bool(unknown), *lines])
 

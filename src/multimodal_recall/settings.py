@@ -3,10 +3,10 @@
 import warnings
 
 from multimodal_recall.config.loader import RememberingConfigLoader
-from multimodal_recall.runs.hooks import CheckInputs, CheckModels, ChooseHardware, RecordMaking, RememberEnds
+from multimodal_recall.runs.hooks import CachePipelineInputs, CheckInputs, CheckModels, ChooseHardware, WriteRecords
 from multimodal_recall.runs.tracking import TrackRuns
 
-HOOKS = (CheckInputs(), CheckModels(), ChooseHardware(), RecordMaking(), RememberEnds(), TrackRuns())
+HOOKS = (CheckInputs(), CheckModels(), ChooseHardware(), WriteRecords(), CachePipelineInputs(), TrackRuns())
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

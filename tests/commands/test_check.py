@@ -13,11 +13,11 @@ from benchmarks.german_catalogue import COMMANDS, PARAMETERS, RAW, main
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 
-from multimodal_recall.data.official_format import COLUMNS
+from multimodal_recall.data.official_format import TSV_COLUMNS
 from tests.conftest import SMALL, copy_project, run_project
 from tests.test_whole_run import load
 
-BOXES, FEATURES, QUERY = (COLUMNS.index(name) for name in ("boxes", "features", "query"))
+BOXES, FEATURES, QUERY = (TSV_COLUMNS.index(name) for name in ("boxes", "features", "query"))
 Kedro = Callable[..., Result]
 
 TINY = {name: SMALL[name] for name in ("language_model", "word_vectors", "evaluate")} | {
@@ -126,7 +126,7 @@ def test_each_wrong_row_is_named_with_its_reason(kedro: Kedro) -> None:
     lines = check(kedro, 1)
     box, features, *queries = [line for line in lines if line.startswith("  ! ")]
     assert box == (
-        f"  ! row 1, byte {len('	'.join(COLUMNS)) + 1}: a box leaves the image of 300 x 400 pixels "
+        f"  ! row 1, byte {len('	'.join(TSV_COLUMNS)) + 1}: a box leaves the image of 300 x 400 pixels "
         "(top, left, bottom, right)"
     )
     assert re.fullmatch(r"  ! row 9, byte [\d,]+: features has \d+ characters, num_boxes \d wants \d+", features)
@@ -196,7 +196,7 @@ def test_answers_and_candidates_must_fit(kedro: Kedro) -> None:
     [
         ("train.tsv", None, "does not exist. Put the file there"),
         ("train.tsv", "a\tb\n", "the first line is b'a\\tb\\n'. Wanted the header product_id"),
-        ("train.tsv", "\t".join(COLUMNS) + "\n", "holds no rows"),
+        ("train.tsv", "\t".join(TSV_COLUMNS) + "\n", "holds no rows"),
         ("valid_answer.json", "[]", "Wanted {query_id: [product_id, ...]}"),
         ("multimodal_labels.txt", "id\tname\n1\tSchuhe", "wanted ids 0, 1, 2"),
     ],

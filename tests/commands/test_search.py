@@ -15,7 +15,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
 from multimodal_recall.commands.search import SearchError, best_products, search
-from multimodal_recall.datasets.atomic import record_beside
+from multimodal_recall.datasets.atomic import record_path
 from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.models.language_model import load_tokenizer
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
@@ -157,7 +157,7 @@ def test_a_query_goes_the_way_of_the_models_training(run_copy: Run) -> None:
     after = search(catalog_of(project), ["cut red dress", "red dress"])
     assert after["query"].unique().tolist() == ["red dress"]
     assert not np.allclose(after["score"], before["score"], atol=1e-3)
-    record = record_beside(next(project.glob("data/04_feature/shop/train/chunk_000/*/*/query_features.parquet")))
+    record = record_path(next(project.glob("data/04_feature/shop/train/chunk_000/*/*/query_features.parquet")))
     for path in project.glob(f"data/04_feature/shop/train/chunk_000/*/*/{record.name}"):
         path.unlink()
     with pytest.raises(SearchError, match=r"is not recorded: .* kedro run --from-nodes=train\.chunk_000\.ingest"):

@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 from kedro.io import DatasetError
 
-from multimodal_recall.data.official_format import COLUMNS, encode_row
+from multimodal_recall.data.official_format import TSV_COLUMNS, encode_row
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from tests.conftest import make_row
 
 
 def write_tsv(path: Path, lines: list[bytes], line_end: bytes = b"\n") -> OfficialTsv:
-    header = "\t".join(COLUMNS).encode()
+    header = "\t".join(TSV_COLUMNS).encode()
     path.write_bytes(line_end.join([header, *lines]) + line_end)
     return OfficialTsv(path)
 

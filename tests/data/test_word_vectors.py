@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from multimodal_recall.config.options import WordVectorOptions
-from multimodal_recall.data.word_vectors import UNKNOWN, WordVectorError, make_word_vectors
+from multimodal_recall.data.word_vectors import UNKNOWN_WORD, WordVectorError, make_word_vectors
 
 TEXTS = ["red shirt", "blue shirt", "women's t-shirt"]
 
@@ -17,7 +17,7 @@ def glove(path: Path, *lines: str) -> WordVectorOptions:
 def test_a_glove_file_is_cut_to_the_words_of_the_texts(tmp_path: Path) -> None:
     options = glove(tmp_path / "glove.txt", "the 9 9 9", "red 1 2 3", "'s 4 4 4", "red car 7 7 7", "shirt 3 4 5")
     words, vectors = make_word_vectors(TEXTS, options, seed=0)
-    assert words == [UNKNOWN, "red", "'s", "shirt"]
+    assert words == [UNKNOWN_WORD, "red", "'s", "shirt"]
     np.testing.assert_allclose(vectors[1:], [[1, 2, 3], [4, 4, 4], [3, 4, 5]])
     np.testing.assert_allclose(vectors[0], np.mean([[1, 2, 3], [4, 4, 4], [3, 4, 5]], axis=0), rtol=1e-6)
 
@@ -25,7 +25,7 @@ def test_a_glove_file_is_cut_to_the_words_of_the_texts(tmp_path: Path) -> None:
 def test_a_fasttext_file_is_read_too(tmp_path: Path) -> None:
     options = glove(tmp_path / "cc.de.vec", "2000000 3", "schuhe 1 2 3 ", "grüne 3 4 5 ")
     words, vectors = make_word_vectors(["grüne Schuhe"], options, seed=0)
-    assert words == [UNKNOWN, "schuhe", "grüne"]
+    assert words == [UNKNOWN_WORD, "schuhe", "grüne"]
     np.testing.assert_array_equal(vectors[1:], [[1, 2, 3], [3, 4, 5]])
 
 
@@ -53,6 +53,6 @@ def test_trained_vectors_are_the_same_for_the_same_seed() -> None:
     options = WordVectorOptions(size=8, epochs=2)
     (words, one), (again, other), (_, third) = (make_word_vectors(TEXTS, options, seed) for seed in (0, 0, 1))
     assert words == again
-    assert set(words) == {UNKNOWN, "red", "blue", "shirt", "women", "'s", "t-shirt"}
+    assert set(words) == {UNKNOWN_WORD, "red", "blue", "shirt", "women", "'s", "t-shirt"}
     np.testing.assert_array_equal(one, other)
     assert not np.array_equal(one, third)

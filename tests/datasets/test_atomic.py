@@ -99,9 +99,9 @@ def test_the_record_is_there_before_the_data(tmp_path: Path, monkeypatch: pytest
     renamed, replace = [], os.replace
     monkeypatch.setattr("os.replace", lambda old, new: (renamed.append(Path(new).name), replace(old, new)))
     dataset = JsonFile(str(tmp_path / "value.json"), Version(None, "2026-01-01T00.00.00.000Z"))
-    dataset.made_by = {"node": "maker"}
+    dataset.new_record = {"node": "maker"}
     dataset.save(1)
-    assert renamed == [".value.json.made_by.json", "value.json"]
+    assert renamed == [".value.json.record.json", "value.json"]
     assert dataset.record()["node"] == "maker"
     assert dataset.state() == "2026-01-01T00.00.00.000Z"
 
@@ -109,7 +109,7 @@ def test_the_record_is_there_before_the_data(tmp_path: Path, monkeypatch: pytest
 def test_a_record_does_not_speak_for_a_file_that_replaced_its_own(tmp_path: Path) -> None:
     dataset = JsonFile(str(tmp_path / "value.json"))
     assert dataset.state() is None
-    dataset.made_by = {"node": "maker"}
+    dataset.new_record = {"node": "maker"}
     dataset.save(1)
     assert dataset.record() == {"node": "maker", "output": dataset.state()}
     (tmp_path / "value.json").write_text("23")
@@ -228,11 +228,11 @@ def test_a_file_without_versions_never_has_the_record_of_another_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = JsonFile(str(tmp_path / "value.json"))
-    file.made_by = {"node": "first"}
+    file.new_record = {"node": "first"}
     file.save(1)
     assert (file.record()["node"], file.record()["output"]) == ("first", file.state())
     # Given a kill just before the new content gets its name
-    file.made_by = {"node": "second"}
+    file.new_record = {"node": "second"}
     monkeypatch.setattr(atomic_write, "take_place", stop)
     with pytest.raises(KeyboardInterrupt):
         file.save(2)

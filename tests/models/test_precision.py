@@ -17,7 +17,7 @@ from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.ranker import Ranker
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.training.batching import TrainingPairs
-from multimodal_recall.training.losses import IN_BATCH_LOSSES, PAIR_LOSSES
+from multimodal_recall.training.losses import MATRIX_LOSSES, PAIR_LOSSES
 from multimodal_recall.training.objective import RankerObjective
 from tests.tiny_rankers import OPTIONS, SYSTEMS, make_arrays, make_pairs, make_ranker
 from tests.training.test_loop import trainer
@@ -30,7 +30,7 @@ def fitting() -> list[RankerOptions]:
     """Each system with each loss that its options accept."""
     found = []
     for model in SYSTEMS.values():
-        for loss in (*PAIR_LOSSES, *IN_BATCH_LOSSES, "tags_and_caption"):
+        for loss in (*PAIR_LOSSES, *MATRIX_LOSSES, "tags_and_caption"):
             try:
                 found.append(replace(OPTIONS, model=model, loss=loss))
             except ValidationError:
@@ -70,7 +70,7 @@ def all_candidates() -> Pairs:
 
 def test_every_system_is_tried_with_every_loss_that_fits() -> None:
     assert len({options.model.kind for options in FITTING}) == 11
-    assert {options.loss for options in FITTING} == {*PAIR_LOSSES, *IN_BATCH_LOSSES, "tags_and_caption"}
+    assert {options.loss for options in FITTING} == {*PAIR_LOSSES, *MATRIX_LOSSES, "tags_and_caption"}
 
 
 def in_both(ranker: Ranker, compute: Callable[[], Tensor]) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.layers.heads import ConcatMlp
-from multimodal_recall.models.layers.largest_box import WholeProduct
+from multimodal_recall.models.layers.largest_box import LargestBox
 from multimodal_recall.models.layers.recurrent import BiLstm, packing
 from multimodal_recall.models.ranker import Ranker, TowerRanker, build_ranker
 from multimodal_recall.models.saved import TrainedRanker
@@ -96,7 +96,7 @@ def test_every_box_moves_the_scores_of_its_product_alone(ranker: Ranker, arrays:
     batch = arrays.batch(pairs)
     ranker.eval()
     before = ranker(batch)
-    one_box = any(isinstance(module, WholeProduct) for module in ranker.modules())
+    one_box = any(isinstance(module, LargestBox) for module in ranker.modules())
     largest = batch.box_positions[:, :, 4].masked_fill(batch.box_mask, -1).argmax(dim=1)
     for product, box in (~batch.box_mask).nonzero().tolist():
         features = batch.box_features.clone()
@@ -108,7 +108,7 @@ def test_every_box_moves_the_scores_of_its_product_alone(ranker: Ranker, arrays:
 
 def test_the_largest_box_is_described_with_the_signs_of_its_feature(arrays: ChunkArrays, pairs: Pairs) -> None:
     batch = arrays.batch(pairs)
-    whole = WholeProduct(batch.box_features.shape[-1]).eval()
+    whole = LargestBox(batch.box_features.shape[-1]).eval()
     described = whole(batch)
     torch.testing.assert_close(whole(replace(batch, box_features=-batch.box_features)), -described)
     assert described.any(dim=1).all()

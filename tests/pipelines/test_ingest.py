@@ -10,7 +10,7 @@ import pytest
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.chunk_reader import IngestError
-from multimodal_recall.data.official_format import COLUMNS, OfficialRow, encode_row
+from multimodal_recall.data.official_format import TSV_COLUMNS, OfficialRow, encode_row
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.schemas import TABLES, TableValidator
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk, merge_rejected
@@ -23,7 +23,7 @@ WHOLE = Chunk("train", 0, 1)
 
 def tsv_of(path: Path, *lines: OfficialRow | bytes) -> OfficialTsv:
     encoded = [line if isinstance(line, bytes) else encode_row(line) for line in lines]
-    path.write_bytes(b"\n".join(["\t".join(COLUMNS).encode(), *encoded, b""]))
+    path.write_bytes(b"\n".join(["\t".join(TSV_COLUMNS).encode(), *encoded, b""]))
     return OfficialTsv(path)
 
 

@@ -9,14 +9,14 @@ from kedro.io import DatasetError
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
-from multimodal_recall.data.official_format import COLUMNS, encode_row
+from multimodal_recall.data.official_format import TSV_COLUMNS, encode_row
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import LABELS, OPTIONS, WHOLE, tsv_of
 
 
-@pytest.mark.parametrize("header", [COLUMNS[:-1], [name for name in COLUMNS if name != "num_boxes"], ()])
+@pytest.mark.parametrize("header", [TSV_COLUMNS[:-1], [name for name in TSV_COLUMNS if name != "num_boxes"], ()])
 def test_a_missing_column_or_an_empty_file_is_told_by_the_header(tmp_path: Path, header: tuple[str, ...]) -> None:
     path = tmp_path / "t.tsv"
     path.write_bytes("\t".join(header).encode() + b"\n" + encode_row(make_row()) + b"\n" if header else b"")

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.chunk_reader import IngestError
-from multimodal_recall.data.official_format import COLUMNS, OfficialRow, encode_row
+from multimodal_recall.data.official_format import TSV_COLUMNS, OfficialRow, encode_row
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import LABELS, WHOLE
 
-HEADER = "\t".join(COLUMNS).encode() + b"\n"
+HEADER = "\t".join(TSV_COLUMNS).encode() + b"\n"
 SOUND_IDS = 10**16  # so far from the ids of faulty rows that no fault makes one of them
 PRODUCT_ID, IMAGE_H, IMAGE_W, NUM_BOXES, BOXES, FEATURES, CLASS_LABELS, QUERY, QUERY_ID = range(9)
 

@@ -17,7 +17,7 @@ from multimodal_recall.pipelines.make_shop.nodes import (
     plan_candidates,
     plan_training,
 )
-from multimodal_recall.pipelines.make_shop.words import OTHERS
+from multimodal_recall.pipelines.make_shop.words import OTHERS_LABEL
 from tests.conftest import SHARED
 
 OPTIONS = ShopOptions(train_rows=1500, valid_queries=100, test_queries=20)
@@ -45,8 +45,8 @@ def test_boxes_and_sizes(rows: list) -> None:
 
 def test_labels(rows: list) -> None:
     labels = np.concatenate([row.labels for row in rows])
-    assert (labels == OTHERS).mean() == pytest.approx(0.67, abs=0.04)
-    assert np.mean([(row.labels == OTHERS).all() for row in rows]) == pytest.approx(0.59, abs=0.04)
+    assert (labels == OTHERS_LABEL).mean() == pytest.approx(0.67, abs=0.04)
+    assert np.mean([(row.labels == OTHERS_LABEL).all() for row in rows]) == pytest.approx(0.59, abs=0.04)
 
 
 def test_features(rows: list) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from kedro.pipeline import Pipeline, node
 
 from multimodal_recall.config.options import IngestOptions
-from multimodal_recall.runs.hooks import RememberEnds
+from multimodal_recall.runs.hooks import CachePipelineInputs
 from tests.test_whole_run import versions
 
 
 def read_record(folder: Path, name: str) -> dict:
-    return json.loads((folder / f".{name}.made_by.json").read_text())
+    return json.loads((folder / f".{name}.record.json").read_text())
 
 
 def state(file: Path) -> dict:
@@ -55,7 +55,7 @@ def test_a_record_names_the_version_that_was_pinned(run_copy: tuple[Path, Callab
 def test_the_ends_of_a_pipeline_are_worked_out_once() -> None:
     nodes = [node(lambda data: data, f"data_{number}", f"data_{number + 1}") for number in range(3)]
     pipeline = Pipeline(nodes)
-    RememberEnds().before_pipeline_run(pipeline)
+    CachePipelineInputs().before_pipeline_run(pipeline)
     assert pipeline.inputs() is pipeline.inputs()
     assert (pipeline.inputs(), pipeline.outputs()) == ({"data_0"}, {"data_3"})
     assert Pipeline(nodes[1:]).inputs() == {"data_1"}  # another pipeline of the same nodes has its own

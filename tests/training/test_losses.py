@@ -81,22 +81,22 @@ def test_in_batch_hinge_takes_the_hardest_both_ways() -> None:
     torch.testing.assert_close(own, torch.tensor([0.1 + 0.15, 0.0 + 0.0, 0.15 + 0.0]))
 
 
-@pytest.mark.parametrize("name", losses.IN_BATCH_LOSSES)
+@pytest.mark.parametrize("name", losses.MATRIX_LOSSES)
 def test_another_right_answer_in_the_batch_is_never_pushed_away(name: str) -> None:
     # Given query 0 with products 0 and 1, product 2 of query 1 known from elsewhere to be right for query 0 too
     batch = in_batch([0, 0, 1], [0, 1, 2], also_right=((0, 2),))
     matrix = torch.zeros(2, 3, requires_grad=True)
-    losses.IN_BATCH_LOSSES[name](matrix, batch, 0.1).sum().backward()
+    losses.MATRIX_LOSSES[name](matrix, batch, 0.1).sum().backward()
     pushed_away = matrix.grad > 0
     assert not pushed_away[batch.right].any()
     assert pushed_away[1, :2].all()
 
 
-@pytest.mark.parametrize("name", losses.IN_BATCH_LOSSES)
+@pytest.mark.parametrize("name", losses.MATRIX_LOSSES)
 def test_a_batch_without_a_wrong_pair_teaches_nothing_wrong(name: str) -> None:
     batch = in_batch([0, 0], [0, 1])
     matrix = torch.zeros(1, 2, requires_grad=True)
-    loss = losses.IN_BATCH_LOSSES[name](matrix, batch, 0.1).sum()
+    loss = losses.MATRIX_LOSSES[name](matrix, batch, 0.1).sum()
     loss.backward()
     assert loss.isfinite()
     assert (matrix.grad <= 0).all()
@@ -105,7 +105,7 @@ def test_a_batch_without_a_wrong_pair_teaches_nothing_wrong(name: str) -> None:
 def test_repeated_pairs_count_each_time(arrays: ChunkArrays) -> None:
     once, twice = in_batch([0, 1], [0, 1]), in_batch([0, 1, 1], [0, 1, 1])
     matrix = torch.tensor([[1.0, 0.5], [0.2, 0.1]])
-    for name, loss in losses.IN_BATCH_LOSSES.items():
+    for name, loss in losses.MATRIX_LOSSES.items():
         values = loss(matrix, twice, 0.1)
         assert values.shape == (3,), name
         assert values[1] == values[2], name

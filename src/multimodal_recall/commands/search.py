@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 PAIRS_AT_ONCE = 1 << 20
 """Scores in memory, whatever the number of queries."""
-SHOWN = ["product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
+PRODUCT_COLUMNS = ["product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
 
 
 class SearchError(ValueError):
@@ -95,7 +95,7 @@ def best_products(
     with bar("search", sum(rows.values()), "products") as shown:
         for chunk, tables in examples.items():
             arrays = read_chunk({**tables, "query_features": ds.dataset(query_features)}, ranker.reading)
-            products = tables["products"].to_table(columns=SHOWN)
+            products = tables["products"].to_table(columns=PRODUCT_COLUMNS)
             for block in np.array_split(np.arange(rows[chunk]), -(-rows[chunk] * len(texts) // PAIRS_AT_ONCE)):
                 best = _best_of(best, _best_of_block(ranker, arrays, products, block, len(texts), top), top)
                 shown.advance(len(block))
@@ -103,7 +103,7 @@ def best_products(
     best["rank"] = best.groupby("query_row").cumcount() + 1
     for name, values in {"query": texts, "unknown_words": unknown}.items():
         best[name] = [values[row] for row in best["query_row"]]
-    return best[["query", "unknown_words", "rank", "product_id", "score", *SHOWN[1:]]].reset_index(drop=True)
+    return best[["query", "unknown_words", "rank", "product_id", "score", *PRODUCT_COLUMNS[1:]]].reset_index(drop=True)
 
 
 def _best_of_block(
@@ -155,7 +155,7 @@ def _featurize(
         catalog: The project's.
         queries: Free texts.
         ranker: Its name.
-        trained_on: The versions of the model's training chunks; all of them went one way.
+        trained_on: The versions of the model's training chunks; all of them encoded alike.
         hardware: What the language model computes with.
     """
     made = _made_alike(catalog, ranker, trained_on)
@@ -163,14 +163,12 @@ def _featurize(
     texts = list(dict.fromkeys(_clean(query, cleaning) for query in queries))
     if not texts:
         raise SearchError("there is no query: name one or more")
-    way, inputs = (
-        QueryOptions(**made["query_features"]["options"]["params:featurize"]),
-        made["query_features"]["inputs"],
-    )
+    inputs = made["query_features"]["inputs"]
+    options = QueryOptions(**made["query_features"]["options"]["params:featurize"])
     language_model: Path = catalog.load("language_model", version=inputs["language_model"])
     word_vectors: ds.Dataset = catalog.load("word_vectors", version=inputs["word_vectors"])
     pairs = pa.table({"query": texts, "query_row": pa.array(range(len(texts)), pa.int32())})
-    features = featurize_queries(ds.dataset(pairs), language_model, word_vectors, way, hardware)
+    features = featurize_queries(ds.dataset(pairs), language_model, word_vectors, options, hardware)
     known = set(word_vectors.to_table(columns=["word"])["word"].to_pylist())
     unknown = [[word for word in words_of(text) if word not in known] for text in texts]
     return features.append_column("unknown_words", pa.array(unknown, pa.list_(pa.string())))
@@ -186,22 +184,22 @@ def _made_alike(catalog: CatalogProtocol, ranker: str, trained_on: dict[str, dic
             made[kind] = catalog.get(name, version=Version(versions[kind], None)).record()
             if made[kind] is None:
                 raise SearchError(
-                    f"how {name} of {versions[kind]} was made, on which {ranker} was trained, is not recorded: its "
-                    f"queries' way is not known. Make both again: kedro run --from-nodes=train.{chunk}.ingest with the "
-                    "same --env"
+                    f"how {name} of {versions[kind]} was made, on which {ranker} was trained, is not recorded, so "
+                    f"the encoding of its queries is not known. Make both again: "
+                    f"kedro run --from-nodes=train.{chunk}.ingest with the same --env"
                 )
         found.append(made)
-        if _way(made) != _way(found[0]):
+        if _encoding_of(made) != _encoding_of(found[0]):
             raise SearchError(
-                f"{ranker} was trained on queries that went two ways: {chunk} was made with other options, another "
+                f"{ranker} was trained on queries of two encodings: {chunk} was made with other options, another "
                 f"language model or other word vectors than {next(iter(trained_on))}. Make all chunks alike and train "
                 "again: kedro run --pipelines=featurize,sample_negatives,train,evaluate with the same --env"
             )
     return found[0]
 
 
-def _way(made: dict[str, Any]) -> tuple[Any, ...]:
-    """What decides how a chunk's queries became numbers."""
+def _encoding_of(made: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides how a chunk's queries were encoded."""
     features = made["query_features"]
     language = {name: features["inputs"][name] for name in ("language_model", "word_vectors")}
     return made["products"]["options"]["params:ingest"], features["options"], language

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pybase64
 
-from multimodal_recall.data.official_format import COLUMNS, BadRow, decode_query
+from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query
 
-TABS_BEFORE_FEATURES = COLUMNS.index("features")
+TABS_BEFORE_FEATURES = TSV_COLUMNS.index("features")
 LARGEST_FLOAT16 = np.float16(65_504)
 LONGEST_NUMBER = 18  # digits that int64 holds for certain
 LARGEST_SIDE = 1_000_000  # pixels
@@ -150,7 +150,7 @@ def _fields_of(place: int, line: bytes, feature_size: int) -> Fields:
         if not start:
             raise _misshapen(line)
     product_id, image_h, image_w, num_boxes, boxes, _ = line[:start].split(b"\t")
-    numbers = _whole_numbers(COLUMNS, (product_id, image_h, image_w, num_boxes))
+    numbers = _whole_numbers(TSV_COLUMNS, (product_id, image_h, image_w, num_boxes))
     _, height, width, count = numbers
     if count < 1 or not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
         raise BadRow(f"num_boxes {count}, image_h {height}, image_w {width}: wanted 1 or more, sensible sides")
@@ -161,7 +161,7 @@ def _fields_of(place: int, line: bytes, feature_size: int) -> Fields:
         raise _misshapen(line, count, feature_size)
     _, labels, query, query_id = rest
     label_bytes = _decode("class_labels", labels, count, 8)
-    query_number = _whole_numbers(COLUMNS[-1:], (query_id,))
+    query_number = _whole_numbers(TSV_COLUMNS[-1:], (query_id,))
     features = memoryview(line)[start:end]
     return Fields(place, *numbers, *query_number, decode_query(query), box_bytes, label_bytes, features)
 
@@ -169,8 +169,8 @@ def _fields_of(place: int, line: bytes, feature_size: int) -> Fields:
 def _misshapen(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> BadRow:
     """Say why a line cannot be split at the places where its tabs should be."""
     fields = line.split(b"\t")
-    if len(fields) != len(COLUMNS):
-        return BadRow(f"{len(fields)} fields, wanted {len(COLUMNS)}")
+    if len(fields) != len(TSV_COLUMNS):
+        return BadRow(f"{len(fields)} fields, wanted {len(TSV_COLUMNS)}")
     if width := feature_width(line):
         return BadRow(f"features hold {width} numbers a box, ingest.feature_size is {feature_size}")
     return _wrong_length("features", len(fields[TABS_BEFORE_FEATURES]), num_boxes, num_boxes * feature_size * 4)
@@ -179,7 +179,7 @@ def _misshapen(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> BadRow
 def feature_width(line: bytes) -> int | None:
     """How many numbers a box's feature holds by a line's ``num_boxes``; ``None`` where its length fits no number."""
     fields = line.split(b"\t")
-    if len(fields) != len(COLUMNS) or not fields[TABS_BEFORE_FEATURES - 2].isdigit():
+    if len(fields) != len(TSV_COLUMNS) or not fields[TABS_BEFORE_FEATURES - 2].isdigit():
         return None
     num_boxes, length = int(fields[TABS_BEFORE_FEATURES - 2]), len(fields[TABS_BEFORE_FEATURES])
     width = length // 4 * 3 // (4 * num_boxes) if num_boxes else 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pybase64
 
-COLUMNS = (
+TSV_COLUMNS = (
     "product_id",
     "image_h",
     "image_w",

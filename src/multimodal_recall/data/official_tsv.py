@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kedro.io import DatasetError
 
-from multimodal_recall.data.official_format import COLUMNS
+from multimodal_recall.data.official_format import TSV_COLUMNS
 
 READ_BYTES = 1 << 20
 BASE64 = ("boxes", "features", "class_labels")
@@ -34,9 +34,9 @@ class OfficialTsv:
         start, end = number * size // count, (number + 1) * size // count
         with self.path.open("rb", buffering=READ_BYTES) as file:
             header = file.readline()
-            if tuple(header.decode("utf-8", "replace").rstrip("\r\n").split("\t")) != COLUMNS:
+            if tuple(header.decode("utf-8", "replace").rstrip("\r\n").split("\t")) != TSV_COLUMNS:
                 raise DatasetError(
-                    f"{self.path}: the first line is {header[:120]!r}. Wanted the header {'<TAB>'.join(COLUMNS)}"
+                    f"{self.path}: the first line is {header[:120]!r}. Wanted the header {'<TAB>'.join(TSV_COLUMNS)}"
                 )
             if start > file.tell():
                 file.seek(start - 1)

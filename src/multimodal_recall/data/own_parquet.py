@@ -16,7 +16,7 @@ from multimodal_recall.runtime.progress import bar
 ROWS_PER_BATCH = 256  # 25 MB of 12 boxes each, 2048 wide
 NUMBERS = ("product_id", "image_h", "image_w", "query_id")
 ARRAYS = {"boxes": pa.float32(), "features": pa.float32(), "class_labels": pa.int64()}
-COLUMNS = (*NUMBERS, *ARRAYS, "query")
+PARQUET_COLUMNS = (*NUMBERS, *ARRAYS, "query")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ParquetRows:
             file = pq.ParquetFile(self.path)
         except pa.ArrowInvalid as error:
             raise DatasetError(f"{self.path} is no parquet file: {error}") from error
-        if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
+        if missing := [name for name in PARQUET_COLUMNS if name not in file.schema_arrow.names]:
             raise DatasetError(f"{self.path} has no column {missing}, only {file.schema_arrow.names}. Add them")
         with bar(f"read {self.path.name}", file.metadata.num_rows, "rows") as shown:
             for row in self._rows(file):
@@ -47,7 +47,7 @@ class ParquetRows:
 
     def _rows(self, file: pq.ParquetFile) -> Iterator[OfficialRow]:
         place, width = 0, None
-        for batch in file.iter_batches(ROWS_PER_BATCH, columns=list(COLUMNS)):
+        for batch in file.iter_batches(ROWS_PER_BATCH, columns=list(PARQUET_COLUMNS)):
             for values in batch.to_struct_array():
                 place += 1
                 try:
@@ -61,7 +61,7 @@ class ParquetRows:
 
 
 def _row_of(row: pa.StructScalar) -> OfficialRow:
-    if null := [name for name in COLUMNS if not row[name].is_valid]:
+    if null := [name for name in PARQUET_COLUMNS if not row[name].is_valid]:
         raise ValueError(f"{null} is null")
     numbers = {name: row[name].cast(pa.int64()).as_py() for name in NUMBERS}
     labels = _numbers(row["class_labels"], "class_labels", None)

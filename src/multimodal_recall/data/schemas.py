@@ -107,7 +107,7 @@ TABLES: Mapping[str, pa.Schema] = {
     "rankings": pa.schema(
         {
             "ranking": pa.string(),
-            "kind": pa.string(),  # leak-free, fitted or using the leak: see `rankings.KINDS`
+            "kind": pa.string(),  # leak-free, fitted or using the leak: see `rankings.RANKING_KINDS`
             "query_id": pa.int64(),
             "product_id": pa.int64(),
             "score": pa.float64(),

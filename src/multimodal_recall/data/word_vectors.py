@@ -14,7 +14,7 @@ from multimodal_recall.runtime.progress import Bar, bar
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = "<unknown>"
+UNKNOWN_WORD = "<unknown>"
 
 
 class WordVectorError(Exception):
@@ -41,8 +41,8 @@ def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -
         seed: Seed of the training; with one worker, gensim gives the same vectors again.
 
     Returns:
-        The words, ``UNKNOWN`` first, and their vectors (words, size) float32. The unknown word's vector is the mean of
-        all others, as GloVe's authors advise.
+        The words, ``UNKNOWN_WORD`` first, and their vectors (words, size) float32. The unknown word's vector is the
+        mean of all others, as GloVe's authors advise.
 
     Raises:
         WordVectorError: If the GloVe file is missing, holds other widths, or knows none of the words.
@@ -63,7 +63,7 @@ def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -
                 callbacks=[_Epochs(shown)],
             ).wv
     table = vectors.vectors.astype(np.float32)
-    return [UNKNOWN, *vectors.index_to_key], np.vstack([table.mean(axis=0), table])
+    return [UNKNOWN_WORD, *vectors.index_to_key], np.vstack([table.mean(axis=0), table])
 
 
 def read_glove(path: Path, vocabulary: set[str], size: int) -> KeyedVectors:

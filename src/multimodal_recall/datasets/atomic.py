@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from kedro.io import AbstractVersionedDataset, CatalogProtocol, DatasetError, Version
 
-from multimodal_recall.datasets.atomic_write import written_whole
+from multimodal_recall.datasets.atomic_write import write_atomically
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
@@ -19,13 +19,13 @@ State = str | dict[str, int]
 
 def unfinished_beside(path: Path) -> list[Path]:
     """What killed runs left of a file, and of its record, under temporary names."""
-    names = (path.name, record_beside(path).name)
+    names = (path.name, record_path(path).name)
     return [left for name in names for left in sorted(path.parent.glob(f".{name}.*.unfinished"))]
 
 
-def record_beside(path: Path) -> Path:
+def record_path(path: Path) -> Path:
     """Name of the small JSON that says how a file or folder was made."""
-    return path.with_name(f".{path.name}.made_by.json")
+    return path.with_name(f".{path.name}.record.json")
 
 
 def file_state(path: Path) -> dict[str, int]:
@@ -34,7 +34,7 @@ def file_state(path: Path) -> dict[str, int]:
     return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
 
 
-class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
+class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
     """A file or folder that gets its final name last, so that existence means completeness.
 
     A subclass says how to ``_write`` to a path and ``_read`` from it. The path that ``_write`` gets is a temporary
@@ -51,7 +51,7 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
         """
         super().__init__(PurePosixPath(filepath), version)
         self.metadata = metadata
-        self.made_by: dict[str, Any] | None = None
+        self.new_record: dict[str, Any] | None = None
         """What ``save`` records beside the data: node, options and inputs; ``None`` outside a node."""
 
     def load(self) -> Loaded:
@@ -68,19 +68,19 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
         that before it is replaced and gets the new one after: without a record, it counts as stale.
         """
         path = Path(self._get_save_path())
-        with written_whole(path) as unfinished:
+        with write_atomically(path) as unfinished:
             self._write(unfinished, data)
             output = file_state(unfinished) if unfinished.is_file() else None
-            if self.made_by is not None and self._version is None:
-                record_beside(path).unlink(missing_ok=True)
-            elif self.made_by is not None:
+            if self.new_record is not None and self._version is None:
+                record_path(path).unlink(missing_ok=True)
+            elif self.new_record is not None:
                 self._write_record(path, output)
-        if self.made_by is not None and self._version is None:
+        if self.new_record is not None and self._version is None:
             self._write_record(path, output)
 
     def _write_record(self, path: Path, output: dict[str, int] | None) -> None:
-        with written_whole(record_beside(path)) as record:
-            record.write_text(json.dumps({**self.made_by, "output": output}, indent=2), encoding="utf-8")
+        with write_atomically(record_path(path)) as record:
+            record.write_text(json.dumps({**self.new_record, "output": output}, indent=2), encoding="utf-8")
 
     @abstractmethod
     def _write(self, path: Path, data: Saved) -> None:
@@ -111,7 +111,7 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
         The record of a file without versions counts only where ``record["output"]`` is the file's state: the file may
         have been replaced by hand.
         """
-        record = record_beside(Path(self._get_load_path()))
+        record = record_path(Path(self._get_load_path()))
         return json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
 
     def version_folder(self, version: str) -> Path:
@@ -150,7 +150,7 @@ class WholeDataset(AbstractVersionedDataset[Saved, Loaded]):
         return {"filepath": str(self._filepath), "version": self._version}
 
 
-def whole_datasets(names: Iterable[str], catalog: CatalogProtocol) -> dict[str, WholeDataset]:
+def atomic_datasets(names: Iterable[str], catalog: CatalogProtocol) -> dict[str, AtomicDataset]:
     """Those of the named datasets that are whole ones: neither options nor checkpoints."""
     datasets = {name: catalog.get(name) for name in names}
-    return {name: dataset for name, dataset in datasets.items() if isinstance(dataset, WholeDataset)}
+    return {name: dataset for name, dataset in datasets.items() if isinstance(dataset, AtomicDataset)}

@@ -12,12 +12,12 @@ from uuid import uuid4
 from kedro.io import DatasetError
 
 FREE, ALLOW = "Free space there", "Make the folder writable"
-REMEDIES = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: ALLOW, errno.EACCES: ALLOW, errno.EPERM: ALLOW}
+DISK_REMEDIES = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: ALLOW, errno.EACCES: ALLOW, errno.EPERM: ALLOW}
 RESUME = "go on with: kedro run --only-missing-outputs (a first run; any other: the same command again)"
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path) -> Iterator[Path]:
     """Give a temporary name beside ``path``: it becomes ``path`` if the block ends, and is removed if it breaks off.
 
     Raises:
@@ -34,7 +34,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         number, reason = _refusal(error)
         if reason is None:
             raise
-        remedy = REMEDIES.get(number, "Mend the cause")
+        remedy = DISK_REMEDIES.get(number, "Mend the cause")
         raise DatasetError(f"{path} could not be written: {reason}. {remedy}, then {RESUME}") from error
     finally:
         _remove(unfinished)

@@ -10,10 +10,10 @@ from kedro.io import DatasetError
 from kedro_datasets._typing import TablePreview
 
 from multimodal_recall.data.schemas import ChunkTables
-from multimodal_recall.datasets.atomic import WholeDataset
+from multimodal_recall.datasets.atomic import AtomicDataset
 
 
-class ChunkList(WholeDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
+class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
     """Small JSON that names the files of every chunk of a split, by chunk and kind.
 
     Paths are relative to the JSON, so that a moved ``data/`` stays whole. Loads as lazy tables again.

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import JSONPreview
 
-from multimodal_recall.datasets.atomic import WholeDataset
-from multimodal_recall.datasets.atomic_write import written_whole
+from multimodal_recall.datasets.atomic import AtomicDataset
+from multimodal_recall.datasets.atomic_write import write_atomically
 from multimodal_recall.models.saved import CARD, TOKENIZER, WEIGHTS, TrainedRanker, read_card, read_ranker
 
 if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs none of it
     from torch import Tensor
 
 
-class LanguageModelFolder(WholeDataset[tuple[Any, Any], Path]):
+class LanguageModelFolder(AtomicDataset[tuple[Any, Any], Path]):
     """An ordinary transformers folder: ``save`` takes (model, tokenizer), ``load`` gives the path."""
 
     def _write(self, path: Path, data: tuple[Any, Any]) -> None:
@@ -30,7 +30,7 @@ class LanguageModelFolder(WholeDataset[tuple[Any, Any], Path]):
         return JSONPreview((self.load() / "config.json").read_text(encoding="utf-8"))
 
 
-class RankerFolder(WholeDataset[TrainedRanker, TrainedRanker]):
+class RankerFolder(AtomicDataset[TrainedRanker, TrainedRanker]):
     """A trained ranker: ``model.safetensors``, ``card.json`` with its options, sizes and history, maybe a tokenizer."""
 
     def _write(self, path: Path, data: TrainedRanker) -> None:
@@ -70,10 +70,10 @@ class CheckpointFile:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
 
     def write(self, tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> None:
-        """Write beside the file, then rename; see ``written_whole``."""
+        """Write beside the file, then rename; see ``write_atomically``."""
         from safetensors.torch import save_file
 
-        with written_whole(self.path) as unfinished:
+        with write_atomically(self.path) as unfinished:
             save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
 
 

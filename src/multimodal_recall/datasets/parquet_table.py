@@ -8,7 +8,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from kedro_datasets._typing import TablePreview
 
-from multimodal_recall.datasets.atomic import WholeDataset
+from multimodal_recall.datasets.atomic import AtomicDataset
 
 # Small enough that `head` and a filter on `epoch` read little.
 ROWS_PER_GROUP = 16_384
@@ -17,7 +17,7 @@ BYTES_PER_GROUP = 1 << 24
 LONGEST_CELL = 16  # numbers of a list that a preview shows whole
 
 
-class ChunkParquet(WholeDataset[pa.Table, ds.Dataset]):
+class ChunkParquet(AtomicDataset[pa.Table, ds.Dataset]):
     """One parquet file: ``save`` takes a table, ``load`` gives a lazy ``pyarrow.dataset.Dataset``.
 
     Nothing is read before ``to_table()``, ``head()`` or ``to_batches()`` asks, so a node can take the handles of

@@ -9,14 +9,14 @@ from kedro.io import DatasetError
 from kedro_datasets._typing import JSONPreview, TablePreview
 
 from multimodal_recall.data.official_format import SUBMISSION_COLUMNS
-from multimodal_recall.datasets.atomic import WholeDataset
+from multimodal_recall.datasets.atomic import AtomicDataset
 
 RAW_ADVICE = " Put the file there, official or your own, or point `raw` in conf/<env>/globals.yml to its folder."
 MOST_LABELS = 1 << 15
 """Chunks hold labels as int16."""
 
 
-class JsonFile(WholeDataset[Any, Any]):
+class JsonFile(AtomicDataset[Any, Any]):
     """Any JSON value."""
 
     def _write(self, path: Path, data: Any) -> None:
@@ -58,7 +58,7 @@ class AnswersFile(JsonFile):
         return RAW_ADVICE
 
 
-class LabelsFile(WholeDataset[list[str], list[str]]):
+class LabelsFile(AtomicDataset[list[str], list[str]]):
     """``multimodal_labels.txt``: a header, then ``category_id<TAB>category_name``; loads the names in order of id.
 
     Raises:
@@ -90,7 +90,7 @@ class LabelsFile(WholeDataset[list[str], list[str]]):
         return RAW_ADVICE
 
 
-class CsvFile(WholeDataset[pd.DataFrame, pd.DataFrame]):
+class CsvFile(AtomicDataset[pd.DataFrame, pd.DataFrame]):
     """A pandas table as CSV without index; an empty cell is a missing value, and any text is itself."""
 
     def _write(self, path: Path, data: pd.DataFrame) -> None:
@@ -131,7 +131,7 @@ class SubmissionFile(CsvFile):
         return pd.read_csv(path, dtype="Int64")  # of empty cells and whole numbers pandas would make floats
 
 
-class HtmlFile(WholeDataset[str, str]):
+class HtmlFile(AtomicDataset[str, str]):
     """A page of HTML."""
 
     def _write(self, path: Path, data: str) -> None:

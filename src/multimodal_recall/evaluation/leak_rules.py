@@ -1,4 +1,4 @@
-"""Rules that read the candidate lists instead of the images: the leak, see ``report.content.KINDS``.
+"""Rules that read the candidate lists instead of the images: the leak, see ``report.content.KIND_MEANINGS``.
 
 Each takes ``scores`` (``query_id``, ``product_id``, ``score``; one row a candidate) and gives the rows that it keeps.
 """

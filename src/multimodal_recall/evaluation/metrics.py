@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 K = 5
 DISCOUNTS = 1 / np.log2(np.arange(2, K + 2))
 """(5,) weights of the ranks in DCG: 1, 1/log2(3), ... (Järvelin and Kekäläinen 2002, base 2)."""
-OTHERS: Mapping[str, ir_measures.measures.Measure] = {
+IR_MEASURES: Mapping[str, ir_measures.measures.Measure] = {
     "ndcg_at_10": ir_measures.nDCG @ 10,
     "reciprocal_rank": ir_measures.RR,
     "recall_at_5": ir_measures.R @ 5,
     "precision_at_5": ir_measures.P @ 5,
     "average_precision": ir_measures.AP,
 }
-MEASURES = ("ndcg_at_5", *OTHERS)
+MEASURES = ("ndcg_at_5", *IR_MEASURES)
 
 
 class MetricError(ValueError):
@@ -158,9 +158,9 @@ def _by_trec(ranked: pd.DataFrame, answers: dict[int, list[int]]) -> dict[str, n
     }
     right = {str(query): dict.fromkeys(map(str, products), 1) for query, products in answers.items()}
     rows = {query: row for row, query in enumerate(right)}
-    found = {name: np.zeros(len(right)) for name in OTHERS}
-    names = {measure: name for name, measure in OTHERS.items()}
-    for metric in ir_measures.iter_calc(list(OTHERS.values()), right, run):
+    found = {name: np.zeros(len(right)) for name in IR_MEASURES}
+    names = {measure: name for name, measure in IR_MEASURES.items()}
+    for metric in ir_measures.iter_calc(list(IR_MEASURES.values()), right, run):
         found[names[metric.measure]][rows[metric.query_id]] = metric.value
     return found
 

@@ -6,9 +6,9 @@ import pandas as pd
 from multimodal_recall.config.options import EvaluateOptions
 from multimodal_recall.evaluation.bootstrap import bootstrap_means, interval
 from multimodal_recall.evaluation.metrics import MEASURES
-from multimodal_recall.evaluation.rankings import KINDS
+from multimodal_recall.evaluation.rankings import RANKING_KINDS
 
-SHOWN = {
+METRIC_TITLES = {
     "ndcg_at_5": "nDCG@5",
     "ndcg_at_10": "nDCG@10",
     "reciprocal_rank": "MRR",
@@ -31,11 +31,13 @@ def summarise(query_metrics: pd.DataFrame, headline: str, options: EvaluateOptio
     draws = bootstrap_means(ndcg.to_numpy(), options.bootstrap_draws, np.random.default_rng(seed))
     low, high = interval(draws, options.confidence)
     ends = pd.DataFrame({"low": low, "high": high}, index=ndcg.columns)
-    table = groups[list(MEASURES)].mean().assign(poor=poor).rename(columns={**SHOWN, "poor": "leak-poor nDCG@5"})
+    table = (
+        groups[list(MEASURES)].mean().assign(poor=poor).rename(columns={**METRIC_TITLES, "poor": "leak-poor nDCG@5"})
+    )
     table = table.reset_index().join(ends, on="ranking").assign(queries=len(ndcg))
     pairs = paired_differences(ndcg, headline, draws, options.confidence)
     table = table.merge(pairs, how="left", on="ranking")
-    order = [table["kind"].map(KINDS.index), table["nDCG@5"]]
+    order = [table["kind"].map(RANKING_KINDS.index), table["nDCG@5"]]
     table = table.iloc[np.lexsort(order[::-1])]
     first = ["ranking", "kind", "nDCG@5", "low", "high", "leak-poor nDCG@5"]
     return table[[*first, *table.columns.drop(first)]]

@@ -31,5 +31,5 @@ class ScoreLayer(nn.Linear):
             return super().forward(data.float())
 
 
-NOTHING = torch.finfo(torch.bfloat16).min / 2
+MASKED_SCORE = torch.finfo(torch.bfloat16).min / 2
 """Stands for a score that does not count; finite, since a row of infinities has no gradient."""

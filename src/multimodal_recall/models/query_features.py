@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.options import QueryOptions
-from multimodal_recall.data.origins import WAY, digest_words, origin_of, stamp_origin
+from multimodal_recall.data.origins import QueryEncoding, digest_words, origin_of, stamp_origin
 from multimodal_recall.data.schemas import TABLES, distinct_queries
 from multimodal_recall.data.text import words_of
 from multimodal_recall.runtime.device import Hardware
@@ -44,8 +44,8 @@ def featurize_queries(
     rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
     word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
     table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
-    way = (digest_files(language_model), digest_words(word_vectors), hardware.precision)
-    return stamp_origin(table, origin_of(pairs) | dict(zip(WAY, (part.encode() for part in way), strict=True)))
+    encoding = QueryEncoding(digest_files(language_model), digest_words(word_vectors), hardware.precision)
+    return stamp_origin(table, origin_of(pairs) | encoding.metadata())
 
 
 def digest_files(folder: Path) -> str:

@@ -8,7 +8,7 @@ from multimodal_recall.config.systems import ImageHeadsOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.data_parallel import encode_shares
 from multimodal_recall.models.layers.image_heads import HeadWords, ImageHeads
-from multimodal_recall.models.precision import NOTHING, in_float32
+from multimodal_recall.models.precision import MASKED_SCORE, in_float32
 from multimodal_recall.models.ranker import InputSizes, Ranker
 
 
@@ -37,7 +37,7 @@ class WordMatching(Ranker):
         words, which, similar = self._similar(batch, heads)
         queries, products = batch.pair_queries, batch.pair_products
         which = which.index_select(0, queries)  # (N, W)
-        weights = self.pair_logits(batch, heads).masked_fill(batch.word_mask.index_select(0, queries), NOTHING)
+        weights = self.pair_logits(batch, heads).masked_fill(batch.word_mask.index_select(0, queries), MASKED_SCORE)
         best = functional.one_hot(similar.argmax(dim=2)[which, products.unsqueeze(1)], similar.shape[2])
         shares = weights.softmax(dim=1).unsqueeze(2) * best  # (N, W, H)
         words = words.index_select(0, which.flatten()).unflatten(0, which.shape)  # (N, W, D)
@@ -53,7 +53,7 @@ class WordMatching(Ranker):
         heads = self._all_heads(batch)
         _, which, similar = self._similar(batch, heads)
         scores = similar.amax(dim=2).index_select(0, which.flatten()).unflatten(0, which.shape)  # (Q, W, P)
-        weights = self.all_logits(batch, heads).masked_fill(batch.word_mask.unsqueeze(2), NOTHING).softmax(dim=1)
+        weights = self.all_logits(batch, heads).masked_fill(batch.word_mask.unsqueeze(2), MASKED_SCORE).softmax(dim=1)
         return (weights * scores).sum(dim=1)
 
     def _all_heads(self, batch: Batch) -> Tensor:

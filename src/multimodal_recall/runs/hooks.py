@@ -11,8 +11,8 @@ from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import RankerOptions
-from multimodal_recall.datasets.atomic import whole_datasets
-from multimodal_recall.runs.staleness import describe_making
+from multimodal_recall.datasets.atomic import atomic_datasets
+from multimodal_recall.runs.staleness import make_record
 from multimodal_recall.runtime.cores import HardwareError, share_cores, usable_cores
 from multimodal_recall.runtime.device import count_gpus, use_hardware
 
@@ -31,7 +31,7 @@ class CheckInputs:
         Raises:
             MissingInputsError: With each missing dataset and what to do about it.
         """
-        inputs = whole_datasets(sorted(pipeline.inputs()), catalog)
+        inputs = atomic_datasets(sorted(pipeline.inputs()), catalog)
         missing = [f"{name}: {dataset.absence()}" for name, dataset in inputs.items() if not dataset.exists()]
         if missing:
             raise MissingInputsError(f"{len(missing)} inputs of this run are missing.\n" + "\n".join(missing))
@@ -95,18 +95,18 @@ def check_gpus(rankers: dict[str, RankerOptions]) -> None:
             )
 
 
-class RecordMaking:
+class WriteRecords:
     """Gives each output the record of its making, which ``kedro stale`` compares with the present."""
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
         """Hand the node's description to its outputs; needs nothing of the run, so that it works in any process."""
-        made_by = describe_making(node, catalog)
-        for dataset in whole_datasets(node.outputs, catalog).values():
-            dataset.made_by = made_by
+        record = make_record(node, catalog)
+        for dataset in atomic_datasets(node.outputs, catalog).values():
+            dataset.new_record = record
 
 
-class RememberEnds:
+class CachePipelineInputs:
     """Works out once what a pipeline reads and what it leaves.
 
     After each node Kedro asks the pipeline for both once a dataset of the node, and each time all nodes are walked: a

@@ -7,7 +7,7 @@ from typing import Any
 
 from kedro.io import CatalogProtocol, Version
 
-from multimodal_recall.datasets.atomic import State, WholeDataset
+from multimodal_recall.datasets.atomic import AtomicDataset, State
 from multimodal_recall.datasets.model_folders import RankerFolder
 from multimodal_recall.runs.staleness import by_field
 
@@ -26,13 +26,13 @@ class Lineage:
     lost: set[str] = field(default_factory=set)
     """Versions without a record: dropped by ``kedro prune``, say. What they were made from is not known."""
 
-    def add(self, making: Mapping[str, Any]) -> None:
+    def add(self, record: Mapping[str, Any]) -> None:
         """Add a node's options, as ``staleness.describe_options`` gives them."""
-        for name, value in by_field(making["options"]).items():
-            self.add_fact(name, value, making["node"])
-        chunk = making["bound"].get("chunk")
+        for name, value in by_field(record["options"]).items():
+            self.add_fact(name, value, record["node"])
+        chunk = record["bound"].get("chunk")
         if isinstance(chunk, dict):
-            self.add_fact(f"chunks.{chunk['split']}", chunk["count"], making["node"])
+            self.add_fact(f"chunks.{chunk['split']}", chunk["count"], record["node"])
 
     def add_fact(self, name: str, value: Any, node: str) -> None:
         """Add what a node had under a name."""
@@ -43,10 +43,10 @@ class Lineage:
 
     def texts(self) -> dict[str, str]:
         """One text a fact; where nodes had different values, each with its nodes."""
-        return {name: _told(values) for name, values in sorted(self.facts.items())}
+        return {name: format_values(values) for name, values in sorted(self.facts.items())}
 
 
-def _told(values: dict[str, list[str]]) -> str:
+def format_values(values: dict[str, list[str]]) -> str:
     if len(values) == 1:
         return next(iter(values))
     more = {value: f" and {len(nodes) - 1} more" if len(nodes) > 1 else "" for value, nodes in values.items()}
@@ -100,6 +100,6 @@ def _add_card(ranker: str, version: str, card: dict[str, Any], node: str, lineag
         lineage.add_fact(f"packages.{package}", number, node)
 
 
-def pinned(name: str, version: str, catalog: CatalogProtocol) -> WholeDataset:
+def pinned(name: str, version: str, catalog: CatalogProtocol) -> AtomicDataset:
     """A dataset that loads this version."""
     return catalog.get(name, version=Version(version, None))

@@ -10,7 +10,7 @@ from pathlib import Path
 from kedro.io import CatalogProtocol, Version
 from kedro.pipeline import Pipeline
 
-from multimodal_recall.datasets.atomic import WholeDataset, unfinished_beside, whole_datasets
+from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets, unfinished_beside
 from multimodal_recall.datasets.chunk_list import ChunkList, listed_files
 from multimodal_recall.datasets.model_folders import CheckpointDataset, RankerFolder
 from multimodal_recall.models.saved import read_card
@@ -42,7 +42,7 @@ def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> li
         keep: Newest versions of each dataset that stay. So do those that one of these, if it is a chunk list or a
             trained ranker, names, and for a ranker those that ``search`` needs.
     """
-    outputs = whole_datasets((name for node in reversed(pipeline.nodes) for name in node.outputs), catalog)
+    outputs = atomic_datasets((name for node in reversed(pipeline.nodes) for name in node.outputs), catalog)
     named = {folder for dataset in outputs.values() for folder in _named_by(dataset, catalog, keep)}
     named |= {folder for model in _other_models(outputs.values()) for folder in _named_by_card(model, catalog)}
     old = [
@@ -64,12 +64,12 @@ def prune_one(prunable: Prunable) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _folders(dataset: WholeDataset) -> list[Path]:
+def _folders(dataset: AtomicDataset) -> list[Path]:
     """Folders of the dataset's versions, newest first; none where it has no versions."""
     return [Path(file).parent for file in dataset.list_versions()]
 
 
-def _named_by(dataset: WholeDataset, catalog: CatalogProtocol, keep: int) -> Iterator[Path]:
+def _named_by(dataset: AtomicDataset, catalog: CatalogProtocol, keep: int) -> Iterator[Path]:
     """Folders of the versions that the kept chunk lists or model cards name."""
     for file in map(Path, dataset.list_versions()[:keep]):
         if isinstance(dataset, ChunkList):
@@ -88,7 +88,7 @@ def _named_by_card(model: Path, catalog: CatalogProtocol) -> Iterator[Path]:
                 yield catalog.get(name).version_folder(read[name]).resolve()
 
 
-def _other_models(outputs: Iterable[WholeDataset]) -> set[Path]:
+def _other_models(outputs: Iterable[AtomicDataset]) -> set[Path]:
     """Models beside ours, of rankers that are not configured at present: nothing drops them."""
     ours = {Path(dataset._filepath) for dataset in outputs if isinstance(dataset, RankerFolder)}
     found = {model for place in ours for model in place.parents[1].glob(f"*/{place.name}/*/{place.name}")}
@@ -98,7 +98,7 @@ def _other_models(outputs: Iterable[WholeDataset]) -> set[Path]:
 def _leftovers(dataset: object) -> list[Path]:
     if isinstance(dataset, CheckpointDataset):
         return unfinished_beside(dataset.load().path)
-    return dataset.leftovers() if isinstance(dataset, WholeDataset) else []
+    return dataset.leftovers() if isinstance(dataset, AtomicDataset) else []
 
 
 def _is_untouched(path: Path) -> bool:

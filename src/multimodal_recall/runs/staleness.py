@@ -13,7 +13,7 @@ from kedro.io.core import is_parameter
 from kedro.pipeline import Node, Pipeline
 from pydantic_core import to_jsonable_python
 
-from multimodal_recall.datasets.atomic import State, whole_datasets
+from multimodal_recall.datasets.atomic import State, atomic_datasets
 
 SHOWN_CHARACTERS = 60
 
@@ -34,19 +34,19 @@ class Staleness:
     """What cannot be judged, or was decided by hand."""
 
 
-def describe_making(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
+def make_record(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
     """Describe how a node makes its outputs, as JSON can hold it.
 
     Returns:
         ``node``, its name; ``options``, its ``params:`` inputs by name; ``bound``, what its function was bound to when
         the pipelines were built (such as the chunk); ``inputs``, the state of every other input by name.
     """
-    inputs = {name: dataset.state() for name, dataset in whole_datasets(node.inputs, catalog).items()}
+    inputs = {name: dataset.state() for name, dataset in atomic_datasets(node.inputs, catalog).items()}
     return {**describe_options(node, catalog), "inputs": inputs}
 
 
 def describe_options(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
-    """``describe_making`` without the inputs, which a run may still have to make."""
+    """``make_record`` without the inputs, which a run may still have to make."""
     return {
         "node": node.name,
         "options": _as_json(_options(node, catalog)),
@@ -104,8 +104,8 @@ def by_field(values: dict[str, Any]) -> dict[str, Any]:
 
 def _reasons(node: Node, catalog: CatalogProtocol) -> Iterator[tuple[str, str]]:
     """Why outputs of the node are stale, each reason with the output or the node that it concerns."""
-    present, defaults = describe_making(node, catalog), _defaults(node, catalog)
-    for name, dataset in whole_datasets(node.outputs, catalog).items():
+    present, defaults = make_record(node, catalog), _defaults(node, catalog)
+    for name, dataset in atomic_datasets(node.outputs, catalog).items():
         state = dataset.state()
         if state is None:
             yield "missing", name
@@ -155,13 +155,13 @@ def _defaults(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
 
 
 def _absent_inputs(pipeline: Pipeline, catalog: CatalogProtocol) -> Iterator[str]:
-    for name, dataset in whole_datasets(sorted(pipeline.inputs()), catalog).items():
+    for name, dataset in atomic_datasets(sorted(pipeline.inputs()), catalog).items():
         if dataset.state() is None:
             yield f"{name}: {dataset.absence()}"
 
 
 def _replaced_files(pipeline: Pipeline, catalog: CatalogProtocol) -> Iterator[str]:
-    for name, dataset in whole_datasets(sorted(pipeline.all_outputs()), catalog).items():
+    for name, dataset in atomic_datasets(sorted(pipeline.all_outputs()), catalog).items():
         state = dataset.state()
         if state is not None and (record := dataset.record()) is not None and _is_replaced(state, record):
             yield f"{name} is not the file that {record['node']} wrote; it stays, and what reads it is judged by it"

@@ -18,7 +18,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from multimodal_recall.datasets.atomic import WholeDataset, whole_datasets
+from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets
 from multimodal_recall.models.saved import CARD
 from multimodal_recall.runs.lineage import pinned, trace
 from multimodal_recall.runs.staleness import describe_options
@@ -73,12 +73,12 @@ class TrackedRun:
 
     def log_outputs(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Record curves, scores, cards and report, of those that the run has made."""
-        for name in whole_datasets(sorted(pipeline.all_outputs()), catalog):
+        for name in atomic_datasets(sorted(pipeline.all_outputs()), catalog):
             owner, _, kind = name.rpartition(".")
             if kind in RECORDED and (dataset := pinned(name, self.version, catalog)).exists():
                 self._log_output(owner, kind, dataset)
 
-    def _log_output(self, owner: str, kind: str, dataset: WholeDataset) -> None:
+    def _log_output(self, owner: str, kind: str, dataset: AtomicDataset) -> None:
         path = dataset.version_folder(self.version) / Path(dataset._filepath).name
         if kind == "training_log":
             self.client.log_batch(self.id, metrics=_curves(owner, dataset.load().to_table().to_pylist()))
@@ -188,7 +188,7 @@ def start_run(run_params: dict[str, Any]) -> TrackedRun:
 
 def _options(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
     """The options of the run's nodes, and those with which its inputs, such as a model, were made."""
-    inputs = whole_datasets(sorted(pipeline.inputs()), catalog)
+    inputs = atomic_datasets(sorted(pipeline.inputs()), catalog)
     lineage = trace([(name, dataset.state()) for name, dataset in inputs.items()], catalog)
     for node in pipeline.nodes:
         lineage.add(describe_options(node, catalog))
@@ -197,7 +197,7 @@ def _options(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
 
 def _made_with(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
     """The options with which the present outputs were made, by this run or an older one."""
-    outputs = whole_datasets(sorted(pipeline.all_outputs()), catalog)
+    outputs = atomic_datasets(sorted(pipeline.all_outputs()), catalog)
     return trace([(name, dataset.state()) for name, dataset in outputs.items()], catalog).texts()
 
 

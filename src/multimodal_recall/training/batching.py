@@ -7,10 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.rankers import IN_BATCH_LOSSES, RankerOptions
 from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs, RightAnswers
-from multimodal_recall.training.losses import IN_BATCH_LOSSES
 
 
 class Chunk(Protocol):

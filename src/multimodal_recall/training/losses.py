@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from multimodal_recall.data.batch import Batch
-from multimodal_recall.models.precision import NOTHING
+from multimodal_recall.models.precision import MASKED_SCORE
 
 
 def cross_entropy(scores: Tensor, relevance: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ def in_batch_softmax(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
     Returns:
         (right pairs,).
     """
-    own, wrong = _own_scores(matrix, batch) - margin, matrix.masked_fill(batch.right, NOTHING)
+    own, wrong = _own_scores(matrix, batch) - margin, matrix.masked_fill(batch.right, MASKED_SCORE)
     queries, products = _right_pairs(batch)
     against = (wrong.logsumexp(dim=1).index_select(0, queries), wrong.logsumexp(dim=0).index_select(0, products))
     return sum(functional.softplus(others - own) for others in against) / 2
@@ -78,7 +78,7 @@ def in_batch_hinge(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
     Returns:
         (right pairs,).
     """
-    own, wrong = _own_scores(matrix, batch), matrix.masked_fill(batch.right, NOTHING)
+    own, wrong = _own_scores(matrix, batch), matrix.masked_fill(batch.right, MASKED_SCORE)
     queries, products = _right_pairs(batch)
     hardest = (wrong.amax(dim=1).index_select(0, queries), wrong.amax(dim=0).index_select(0, products))
     return sum(functional.relu(margin + other - own) for other in hardest)
@@ -95,14 +95,14 @@ def multi_similarity(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
     """
     alpha, beta, base = 2.0, 50.0, 0.5
     right = batch.right
-    highest_wrong = matrix.masked_fill(right, NOTHING).amax(dim=1, keepdim=True)
-    lowest_right = matrix.masked_fill(~right, -NOTHING).amin(dim=1, keepdim=True)
+    highest_wrong = matrix.masked_fill(right, MASKED_SCORE).amax(dim=1, keepdim=True)
+    lowest_right = matrix.masked_fill(~right, -MASKED_SCORE).amin(dim=1, keepdim=True)
     hard_right = right & (matrix - margin < highest_wrong)
     hard_wrong = ~right & (matrix + margin > lowest_right)
 
     def soft_sum(exponents: Tensor, of: Tensor, sharpness: float) -> Tensor:
         zero = torch.zeros(len(matrix), 1).to(matrix)
-        return torch.cat([zero, exponents.masked_fill(~of, NOTHING)], dim=1).logsumexp(dim=1) / sharpness
+        return torch.cat([zero, exponents.masked_fill(~of, MASKED_SCORE)], dim=1).logsumexp(dim=1) / sharpness
 
     of_query = soft_sum(-alpha * (matrix - base), hard_right, alpha) + soft_sum(
         beta * (matrix - base), hard_wrong, beta
@@ -128,7 +128,7 @@ PAIR_LOSSES: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "hinge": hinge,
     "likelihood": lambda scores, relevance, _: -scores[relevance == 1],
 }
-IN_BATCH_LOSSES: Mapping[str, Callable[[Tensor, Batch, float], Tensor]] = {
+MATRIX_LOSSES: Mapping[str, Callable[[Tensor, Batch, float], Tensor]] = {
     "in_batch_softmax": in_batch_softmax,
     "in_batch_cross_entropy": lambda matrix, batch, _: in_batch_cross_entropy(matrix, batch),
     "in_batch_hinge": in_batch_hinge,

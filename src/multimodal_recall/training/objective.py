@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.ranker import Ranker, TowerRanker
-from multimodal_recall.training.losses import IN_BATCH_LOSSES, PAIR_LOSSES
+from multimodal_recall.training.losses import MATRIX_LOSSES, PAIR_LOSSES
 
 
 class Objective(nn.Module):
@@ -33,7 +33,7 @@ class RankerObjective(Objective):
     def __init__(self, ranker: Ranker, options: RankerOptions) -> None:
         super().__init__()
         self.ranker, self.options = ranker, options
-        self.in_batch = options.loss in IN_BATCH_LOSSES
+        self.in_batch = options.loss in MATRIX_LOSSES
         self.whole_batches = self.in_batch or isinstance(ranker, TowerRanker)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -46,7 +46,7 @@ class RankerObjective(Objective):
             scores = self.ranker.score_all(batch)
             if self.options.loss == "multi_similarity":  # its constants are for cosines
                 scores = scores / self.ranker.scale
-            losses = IN_BATCH_LOSSES[self.options.loss](scores, batch, self.options.margin)
+            losses = MATRIX_LOSSES[self.options.loss](scores, batch, self.options.margin)
         else:
             losses = PAIR_LOSSES[self.options.loss](self.ranker(batch), batch.relevance, self.options.margin)
         extra = self.ranker.extra_loss(batch)

@@ -12,7 +12,7 @@ from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.layers.image_heads import HeadWords, ImageHeads
 from multimodal_recall.models.ranker import build_ranker
 from multimodal_recall.models.systems import word_level
-from multimodal_recall.models.systems.image_tags import UNKNOWN, ImageTags, tag_losses
+from multimodal_recall.models.systems.image_tags import UNKNOWN_ROW, ImageTags, tag_losses
 from multimodal_recall.models.systems.sentence_level import SentenceLevel
 from multimodal_recall.models.systems.word_level import WordLevel
 from multimodal_recall.training.batching import TrainingPairs
@@ -114,7 +114,7 @@ def test_sentence_level_reads_each_query_with_its_image_in_mind(arrays: ChunkArr
 def test_a_word_is_a_tag_by_its_best_head_against_the_hardest_other_words() -> None:
     # Given 6 words, of which the first is the unknown one, and 2 hard negatives
     logits = torch.tensor([[9.0, 1.0, -2.0, 3.0, 0.5, -1.0], [9.0, 0.0, 1.0, 2.0, 3.0, 4.0]])
-    tags = torch.tensor([[3, 2, 3], [4, UNKNOWN, UNKNOWN]])
+    tags = torch.tensor([[3, 2, 3], [4, UNKNOWN_ROW, UNKNOWN_ROW]])
     chance = logits.sigmoid()
     first = chance[0, 3].log() + chance[0, 2].log() + (1 - chance[0, 1]).log() + (1 - chance[0, 4]).log()
     second = chance[1, 4].log() + (1 - chance[1, 5]).log() + (1 - chance[1, 3]).log()
@@ -140,7 +140,7 @@ def test_pre_training_scores_all_words_as_tags_and_writes_the_query(arrays: Chun
         for word in [*word_ids.tolist(), len(table)]:
             _, state = captioner.gru(said[None], state)
             chances = (captioner.dense(state) @ classes.T).log_softmax(dim=1)[0]
-            caption += [] if word == UNKNOWN else [-chances[word]]
+            caption += [] if word == UNKNOWN_ROW else [-chances[word]]
             said = classes[word]
         torch.testing.assert_close(losses[1], torch.stack(caption).sum(), rtol=1e-4, atol=1e-4)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from multimodal_recall.evaluation.metrics import K
 from multimodal_recall.evaluation.rankings import FITTED, LEAK, LEAK_FREE, OWN_LIST
 
-KINDS: Mapping[str, str] = {
+KIND_MEANINGS: Mapping[str, str] = {
     LEAK_FREE: "From photos and words alone, as a shop's search engine would have them: the figures to quote.",
     OWN_LIST: (
         "A candidate's score also depends on the other candidates of its query: on boxes that look like its own, or on "
@@ -34,7 +34,7 @@ CHOSEN_ON_VALID = (
     " But the rankers' best epochs were chosen on this very split, which flatters them: bring a testA with answers for "
     "a figure to quote."
 )
-COLUMNS = {
+CONTENT_COLUMNS = {
     "headline": ("ranking", "kind", "ndcg_at_5", "low", "high", "queries"),
     "candidates": ("query_id", "query", "product_id", "score", "rank", "right"),
     "queries": ("query_id", "ndcg_at_5"),
@@ -53,7 +53,7 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Everything on the page; the columns of the tables are in ``COLUMNS``.
+    """Everything on the page; the columns of the tables are in ``CONTENT_COLUMNS``.
 
     Raises:
         ReportError: If a table lacks a column, a kind is unknown, headline, queries or candidates are empty, a
@@ -65,7 +65,7 @@ class ReportContent:
     confidence: float
     """Share of the resampled means within every interval, 0 to 1."""
     headline: pd.DataFrame
-    """One row a ranking; ``kind`` is a key of ``KINDS``."""
+    """One row a ranking; ``kind`` is a key of ``KIND_MEANINGS``."""
     ranking: str
     """The ranking that candidates, queries and breakdown are of."""
     calibration: pd.DataFrame | None
@@ -86,11 +86,11 @@ class ReportContent:
     """Folder of ``<product_id>.jpg``; a product without one is drawn as its boxes alone."""
 
     def __post_init__(self) -> None:
-        for name, wanted in COLUMNS.items():
+        for name, wanted in CONTENT_COLUMNS.items():
             _check_columns(name, getattr(self, name), wanted)
         for ranker, log in self.training_logs.items():
             _check_columns(f"the training log of {ranker}", log, LOG_COLUMNS)
-        _check_known("kinds of ranking", self.headline["kind"], KINDS, "a kind of KINDS")
+        _check_known("kinds of ranking", self.headline["kind"], KIND_MEANINGS, "a kind of KIND_MEANINGS")
         for name in ("headline", "queries", "candidates"):
             if getattr(self, name).empty:
                 raise ReportError(f"{name} of {self.ranking} on {self.split}: no rows, nothing to report")

@@ -16,7 +16,7 @@ from multimodal_recall.evaluation.rankings import LEAK_FREE
 from multimodal_recall.evaluation.report import figures
 from multimodal_recall.evaluation.report.content import (
     CHOSEN_ON_VALID,
-    KINDS,
+    KIND_MEANINGS,
     ReportContent,
     extremes,
     order_queries,
@@ -112,7 +112,7 @@ class Scale:
 
 def _headline_groups(content: ReportContent) -> list[tuple[str, str, list[dict[str, Any]]]]:
     """Name, meaning and rankings, best first, of each kind there is."""
-    meanings = dict(KINDS)
+    meanings = dict(KIND_MEANINGS)
     if content.split == "valid" and content.training_logs:
         meanings[LEAK_FREE] += CHOSEN_ON_VALID
     ordered = content.headline.sort_values(["ndcg_at_5", "ranking"], ascending=[False, True])

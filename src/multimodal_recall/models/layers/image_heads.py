@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from multimodal_recall.config.systems import ImageHeadsOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.towers import POSITION, WordVectors
-from multimodal_recall.models.precision import NOTHING
+from multimodal_recall.models.precision import MASKED_SCORE
 
 
 class ImageHeads(nn.Module):
@@ -47,7 +47,7 @@ class ImageHeads(nn.Module):
         boxes = self.dropout(self.norm(boxes))
         attended, _ = self.attention(boxes, boxes, boxes, key_padding_mask=batch.box_mask, need_weights=False)
         boxes = self.feed_forward(self.activation(boxes + attended))
-        weights = self.weights(boxes).squeeze(2).float().masked_fill(batch.box_mask, NOTHING).softmax(dim=1)
+        weights = self.weights(boxes).squeeze(2).float().masked_fill(batch.box_mask, MASKED_SCORE).softmax(dim=1)
         # The weights add up to 1, so the last layer of the mean is the mean of the last layer: once instead of B times.
         mean = torch.bmm(weights.unsqueeze(1).to(boxes), self.values(boxes)).squeeze(1)
         return self.heads(mean).float().unflatten(1, (-1, self.head_size))

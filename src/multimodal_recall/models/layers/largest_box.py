@@ -9,7 +9,7 @@ from multimodal_recall.data.batch import Batch
 AREA = 4  # of box_positions
 
 
-class WholeProduct(nn.Module):
+class LargestBox(nn.Module):
     """The feature of a product's largest box, scaled to length 1, less the mean over the training products.
 
     Of each of its numbers the square root is taken first, and the sign kept.

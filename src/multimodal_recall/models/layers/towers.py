@@ -9,7 +9,7 @@ from multimodal_recall.models.layers.recurrent import BiLstm, packing
 
 POSITION = 5
 """Numbers of a box's position that are read: four sides and the area."""
-WHOLE_POSITION = 6
+FULL_POSITION = 6
 """The same with height / width."""
 
 

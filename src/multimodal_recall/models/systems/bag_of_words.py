@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from multimodal_recall.config.systems import BagOfWordsOptions
 from multimodal_recall.data.batch import Batch
-from multimodal_recall.models.layers.largest_box import WholeProduct
+from multimodal_recall.models.layers.largest_box import LargestBox
 from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.ranker import DotRanker, InputSizes
 
@@ -23,7 +23,7 @@ class BagOfWords(DotRanker):
         self.words = nn.Embedding(sizes.words, options.size)
         nn.init.normal_(self.words.weight, std=0.05)
         self.tag_bias = nn.Parameter(torch.zeros(sizes.words))
-        self.product = WholeProduct(sizes.box_feature)
+        self.product = LargestBox(sizes.box_feature)
         self.layers = nn.Sequential(
             nn.Dropout(options.feature_dropout),
             nn.Linear(sizes.box_feature, options.hidden),

@@ -11,7 +11,7 @@ from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.ranker import InputSizes
 from multimodal_recall.models.word_matching import WordMatching
 
-UNKNOWN = 0
+UNKNOWN_ROW = 0
 """Row of the unknown word, which is no tag and is not written."""
 
 
@@ -46,7 +46,9 @@ class ImageTags(WordMatching):
             similar = (heads[:, 1:].flatten(0, 1) @ words.T).unflatten(0, (len(heads), -1))  # (P, H, words)
         logits = similar.amax(dim=1).index_select(0, products)
         captions = self.captioner(heads[:, 0].index_select(0, products), words, word_ids, mask)
-        return torch.stack([tag_losses(logits, word_ids.masked_fill(mask, UNKNOWN), self.hard_negatives), captions], 1)
+        return torch.stack(
+            [tag_losses(logits, word_ids.masked_fill(mask, UNKNOWN_ROW), self.hard_negatives), captions], 1
+        )
 
 
 def tag_losses(logits: Tensor, tags: Tensor, hard_negatives: int) -> Tensor:
@@ -54,14 +56,14 @@ def tag_losses(logits: Tensor, tags: Tensor, hard_negatives: int) -> Tensor:
 
     Args:
         logits: (R, words) of every word being a tag.
-        tags: (R, W) word ids, ``UNKNOWN`` where there is none.
+        tags: (R, W) word ids, ``UNKNOWN_ROW`` where there is none.
         hard_negatives: How many others.
 
     Returns:
         (R,).
     """
-    is_tag = torch.zeros_like(logits, dtype=torch.bool).scatter(1, tags, True)[:, UNKNOWN + 1 :]
-    logits = logits[:, UNKNOWN + 1 :]
+    is_tag = torch.zeros_like(logits, dtype=torch.bool).scatter(1, tags, True)[:, UNKNOWN_ROW + 1 :]
+    logits = logits[:, UNKNOWN_ROW + 1 :]
     of_tags = functional.softplus(-logits).masked_fill(~is_tag, 0).sum(dim=1)
     of_others = functional.softplus(logits).masked_fill(is_tag, 0)
     return of_tags + of_others.topk(min(hard_negatives, logits.shape[1]), dim=1).values.sum(dim=1)
@@ -99,7 +101,7 @@ class Captioner(nn.Module):
         with in_float32(spoken):
             logits = spoken @ words.T
         losses = functional.cross_entropy(
-            logits, self._packed(targets, counts).data, reduction="none", ignore_index=UNKNOWN
+            logits, self._packed(targets, counts).data, reduction="none", ignore_index=UNKNOWN_ROW
         )
         return pad_packed_sequence(inputs._replace(data=losses), batch_first=True)[0].sum(dim=1)
 

@@ -14,7 +14,7 @@ from multimodal_recall.models.layers.attention import (
     SelfAttentionLayer,
 )
 from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_kind
-from multimodal_recall.models.layers.towers import WHOLE_POSITION
+from multimodal_recall.models.layers.towers import FULL_POSITION
 from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
 
@@ -36,7 +36,7 @@ class Mcan(Ranker):
         self.dropout = nn.Dropout(dropout)
         self.token_layer = nn.Linear(width, width)
         self.labels = nn.Embedding(sizes.labels, options.label_state)
-        inputs = sizes.box_feature + WHOLE_POSITION + options.label_state
+        inputs = sizes.box_feature + FULL_POSITION + options.label_state
         self.box_layer = _mlp(inputs, options.box_state, width, dropout)
 
         layer = (width, options.heads, options.feed_forward, dropout, nn.Sequential(nn.ReLU(), nn.Dropout(dropout)))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from multimodal_recall.config.systems import QueryLikelihoodOptions
 from multimodal_recall.data.batch import Batch
-from multimodal_recall.models.layers.largest_box import WholeProduct
+from multimodal_recall.models.layers.largest_box import LargestBox
 from multimodal_recall.models.precision import ScoreLayer, in_float32
 from multimodal_recall.models.ranker import InputSizes, TowerRanker
 
@@ -22,7 +22,7 @@ class QueryLikelihood(TowerRanker):
         super().__init__()
         self.power, self.words = options.frequency_power, sizes.words
         self.register_buffer("counts", torch.zeros(sizes.words))
-        self.product = WholeProduct(sizes.box_feature)
+        self.product = LargestBox(sizes.box_feature)
         hidden = options.hidden or sizes.box_feature
         self.layers = nn.Sequential(nn.Dropout(options.feature_dropout))
         if options.hidden is not None:

@@ -9,7 +9,7 @@ from multimodal_recall.config.systems import VisualBertOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.attention import Padding, SelfAttentionLayer
 from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_kind, take_weights
-from multimodal_recall.models.layers.towers import WHOLE_POSITION
+from multimodal_recall.models.layers.towers import FULL_POSITION
 from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
 
@@ -41,7 +41,7 @@ class VisualBert(Ranker):
         super().__init__()
         width, dropout = options.width, options.dropout
         self.tokens = TokenEmbeddings(sizes.tokens, options.max_tokens, width, EPS)
-        self.box_layer = nn.Linear(sizes.box_feature + WHOLE_POSITION, width)
+        self.box_layer = nn.Linear(sizes.box_feature + FULL_POSITION, width)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             SelfAttentionLayer(width, options.heads, options.feed_forward, dropout, nn.GELU(), EPS)

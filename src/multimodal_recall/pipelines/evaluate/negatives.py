@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from multimodal_recall.config.options import HardwareOptions
+from multimodal_recall.data.origins import QueryEncoding
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.evaluation.negatives import draws_of, false_share, hardness
 from multimodal_recall.runtime.device import use_hardware
@@ -33,10 +34,9 @@ def judge_negatives(
         ``beaten`` and ``ndcg_at_5``; see ``hardness``.
     """
     from multimodal_recall.data.examples import read_chunk
-    from multimodal_recall.data.origins import check_way
     from multimodal_recall.data.pairs import Pairs
 
-    check_way(train_examples, model.card["query_features"], "those that the ranker was trained on")
+    QueryEncoding(**model.card["query_features"]).check(train_examples, "those that the ranker was trained on")
     tables, ranker = next(iter(train_examples.values())), model.build().to(use_hardware(hardware).device)
     arrays, judged = read_chunk(tables, ranker.reading), []
     for kind in pc.unique(tables["samples"].to_table(columns=["kind"])["kind"]).to_pylist():

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.options import EvaluateOptions, HardwareOptions, RerankOptions
+from multimodal_recall.data.origins import QueryEncoding
 from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
 from multimodal_recall.evaluation import rankings, submission
 from multimodal_recall.evaluation.blending import is_right, normalise
@@ -44,9 +45,8 @@ def score_candidates(
     Returns:
         ``scores``: one row a candidate, in file order, higher is better.
     """
-    from multimodal_recall.data.origins import check_way
 
-    check_way(examples, model.card["query_features"], "those that the ranker was trained on")
+    QueryEncoding(**model.card["query_features"]).check(examples, "those that the ranker was trained on")
     ranker, start = model.build().to(use_hardware(hardware).device), time.perf_counter()
     scores = score_examples(ranker, examples)
     logger.info("%s: %s candidates, %s", model.options.model.kind, f"{len(scores):,}", rate(len(scores), start))
@@ -90,9 +90,8 @@ def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: Ha
         ``vectors``, in the order of ``score_candidates``.
     """
     from multimodal_recall.data.examples import read_candidates, read_chunk
-    from multimodal_recall.data.origins import check_way
 
-    check_way(examples, model.card["query_features"], "those that the ranker was trained on")
+    QueryEncoding(**model.card["query_features"]).check(examples, "those that the ranker was trained on")
     ranker = model.build().to(use_hardware(hardware).device)
     encoded = []
     for tables in examples.values():

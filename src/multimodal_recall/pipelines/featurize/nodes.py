@@ -20,7 +20,7 @@ from multimodal_recall.config.options import (
     QueryOptions,
     WordVectorOptions,
 )
-from multimodal_recall.data.official_format import COLUMNS, BadRow, decode_query
+from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.data.text import strip_leading_token, words_of
@@ -59,7 +59,7 @@ def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
 
 def _query_of(line: bytes) -> str | None:
     """The query of a TSV line; ``None`` where there is none, of which ingest makes a rejected row."""
-    if line.count(b"\t") != len(COLUMNS) - 1:
+    if line.count(b"\t") != len(TSV_COLUMNS) - 1:
         return None
     try:
         return decode_query(line.rsplit(b"\t", 2)[1])

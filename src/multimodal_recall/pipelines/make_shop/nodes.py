@@ -23,7 +23,7 @@ from multimodal_recall.pipelines.make_shop.words import (
     FILLERS,
     LABELS,
     NOUNS,
-    OTHERS,
+    OTHERS_LABEL,
     QUERY_WORDS,
     SQUARE_SIDES,
 )
@@ -32,7 +32,7 @@ from multimodal_recall.runtime.progress import track
 FEATURE_SIZE = 2048
 NOUN_NAMES = tuple(NOUNS)
 VALUE_COUNTS = tuple(len(values) for values in ATTRIBUTES.values())
-KINDS = 1 + len(ATTRIBUTES)
+WORD_KINDS = 1 + len(ATTRIBUTES)
 # A candidate list: 6 answers; of the other 24, 15 from a pool that the noun's lists share and 9 of their own. With 3.75
 # products in the pool for each list, the official shares come out: 20 % of products, 51 % of rows repeated.
 ANSWERS, SHARED_WRONG, OWN_WRONG, POOLED_PER_LIST = 6, 15, 9, 3.75
@@ -197,14 +197,14 @@ def _boxes(random: np.random.Generator, image_h: int, image_w: int) -> np.ndarra
 
 def _shown(random: np.random.Generator, boxes: int) -> np.ndarray:
     """Which box shows the noun and each attribute (n, kinds): each one or more of them."""
-    shown = random.random((boxes, KINDS)) < 0.3
-    shown[random.integers(boxes, size=KINDS), np.arange(KINDS)] = True
+    shown = random.random((boxes, WORD_KINDS)) < 0.3
+    shown[random.integers(boxes, size=WORD_KINDS), np.arange(WORD_KINDS)] = True
     return shown
 
 
 def _labels(random: np.random.Generator, shows_noun: np.ndarray, label: int) -> np.ndarray:
     """Labels (n,): 59 % of the images all "others"; else the noun's label where it shows, some faces, some others."""
-    labels = np.full(len(shows_noun), OTHERS)
+    labels = np.full(len(shows_noun), OTHERS_LABEL)
     if random.random() > 0.59:
         named = shows_noun | (random.random(len(labels)) < 0.45)
         labels[named] = label

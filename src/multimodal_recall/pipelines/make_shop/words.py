@@ -35,7 +35,7 @@ LABELS = (
     "hair",
     "hand",
 )
-OTHERS, FACE = 28, 29
+OTHERS_LABEL, FACE = 28, 29
 
 NOUNS = {
     "shirt": 0,

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.config.options import HardwareOptions
 from multimodal_recall.config.rankers import RankerOptions
-from multimodal_recall.data.origins import digest_words, way_of
+from multimodal_recall.data.origins import QueryEncoding, digest_words
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.datasets.model_folders import CheckpointFile
 from multimodal_recall.runs.versions import fingerprint, git_commit, package_versions
@@ -69,7 +69,7 @@ def train_ranker(
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
     """
     chosen = use_hardware(hardware).divided(options.processes)
-    way = _common_way(train_examples, valid_examples, word_vectors)
+    encoding = _common_encoding(train_examples, valid_examples, word_vectors)
     seed = seed if options.seed is None else options.seed
     words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
     versions, text = _versions(train_examples), _text_of(options, language_model)
@@ -98,7 +98,7 @@ def train_ranker(
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
         "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
         "inputs": versions,
-        "query_features": way,
+        "query_features": asdict(encoding),
         "hardware": chosen.facts(),
         "packages": package_versions(),
         "git_commit": git_commit(),
@@ -109,16 +109,15 @@ def train_ranker(
     return {"model": replace(ranker, card=card), "training_log": table}
 
 
-def _common_way(
+def _common_encoding(
     training: dict[str, ChunkTables], valid: dict[str, ChunkTables], word_vectors: ds.Dataset
-) -> dict[str, str]:
-    """The one way in which all queries became numbers, by the words that the ranker gets; see ``check_way``."""
-    from multimodal_recall.data.origins import check_way
-
-    way = way_of(next(iter(training.values()))["query_features"])
-    check_way(training, way | {"words": digest_words(word_vectors)}, "those of train's first chunk or the word vectors")
-    check_way(valid, way, "those of train")
-    return way
+) -> QueryEncoding:
+    """The encoding of all queries, which must be one, with the words that the ranker gets."""
+    encoding = QueryEncoding.of(next(iter(training.values()))["query_features"])
+    of_ranker = replace(encoding, words=digest_words(word_vectors))
+    of_ranker.check(training, "those of train's first chunk or the word vectors")
+    encoding.check(valid, "those of train")
+    return encoding
 
 
 def _text_of(options: RankerOptions, language_model: Path) -> str | None:
