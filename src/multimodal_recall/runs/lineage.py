@@ -47,6 +47,7 @@ class Lineage:
 
 
 def format_values(values: dict[str, list[str]]) -> str:
+    """Give the values of a fact as one text, each with its nodes where there are several."""
     if len(values) == 1:
         return next(iter(values))
     more = {value: f" and {len(nodes) - 1} more" if len(nodes) > 1 else "" for value, nodes in values.items()}
