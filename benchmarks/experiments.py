@@ -30,6 +30,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from benchmarks.rankers import PROJECT, SPLITS, columns_of
+from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import HardwareOptions, NegativeKind, NegativeOptions
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.schemas import ChunkTables
@@ -140,7 +141,8 @@ def draw(examples: Examples, negatives: int, epochs: int) -> dict[str, ChunkTabl
     drawn = {}
     for chunk, tables in examples.training.items():
         inputs = tables["products"], examples.pairs[chunk], tables["query_features"], examples.labels
-        drawn[chunk] = tables | {"samples": ds.dataset(sample_chunk(*inputs, options, 0, f"train.{chunk}"))}
+        drawn_chunk = Chunk("train", int(chunk.removeprefix("chunk_")), len(examples.training))
+        drawn[chunk] = tables | {"samples": ds.dataset(sample_chunk(*inputs, options, 0, drawn_chunk))}
     return drawn
 
 
@@ -161,7 +163,7 @@ def train(
     """Train once: nDCG@5 of each query of the splits, by the last weights or the best on valid, and the log."""
     checkpoint = LastWeights()
     chosen = (training.examples, examples.candidates["valid"]), examples.answers["valid"], examples.vectors
-    trained, log = fit(*chosen, None, checkpoint, training.options, ONE_THREAD, seed, "", {})
+    trained, log = fit(*chosen, None, checkpoint, replace(training.options, seed=seed), ONE_THREAD, "", {})
     ranker = replace(trained, weights=checkpoint.weights).build() if last else trained.build()
     scored = {split: score_examples(ranker, examples.candidates[split]).to_pandas() for split in SPLITS}
     return {split: ndcg_at_5(scored[split], examples.answers[split])["ndcg_at_5"].to_numpy() for split in SPLITS}, log

@@ -177,6 +177,18 @@ def test_an_option_younger_than_the_record_had_its_default(kedro: Kedro) -> None
     assert lines_of(kedro("kedro stale"), 1)[1] == "  ingest.crop was true, is now absent: ingest of train.chunk_001"
 
 
+def test_changed_code_is_named(kedro: Kedro) -> None:
+    record = next(Path(CHUNK).glob("products.parquet/*/.products.parquet.record.json"))
+    change_record(record, lambda content: content["code"].update({"data.decoding.decode_rows": "other"}))
+    assert lines_of(kedro("kedro stale"), 1)[1] == (
+        "  the code of data.decoding.decode_rows has changed: ingest of train.chunk_001"
+    )
+    assert lines_of(kedro("kedro stale --no-code"), 0) == ["nothing is stale"]
+    change_record(record, lambda content: content.update(code={name: "other" for name in content["code"]}))
+    assert " has changed: ingest of train.chunk_001" in lines_of(kedro("kedro stale"), 1)[1]
+    assert " more has changed" in lines_of(kedro("kedro stale"), 1)[1]
+
+
 def test_a_raw_file_replaced_by_hand_stays_and_what_read_it_is_stale(kedro: Kedro) -> None:
     answers = Path("data/01_raw/shop/valid_answer.json")
     content = answers.read_text() + " "

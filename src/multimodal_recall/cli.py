@@ -93,21 +93,24 @@ def _load(
 @env_option
 @click.option("--params", default="", callback=_text_and_values, help=PARAMS_ARG_HELP)
 @click.option("--pipelines", default="", callback=split_string, help="Look at these only, comma-separated.")
+@click.option("--code/--no-code", default=True, show_default=True, help="Whether changed code makes outputs stale.")
 @click.pass_obj
-def stale(metadata: ProjectMetadata, env: str | None, params: tuple[str, dict[str, Any]], pipelines: list[str]) -> None:
-    """List what no longer follows from the present data and options, and the command that makes it anew.
+def stale(
+    metadata: ProjectMetadata, env: str | None, params: tuple[str, dict[str, Any]], pipelines: list[str], code: bool
+) -> None:
+    """List the outputs that no longer follow from the data, options and code, and the command that makes them anew.
 
-    An output is stale if it is missing, if an input has a newer version, if a raw file or an option is another than
-    when it was made, or if how it was made is not recorded. Give the --params that you run with. Changes of the code,
-    of a model folder or of a GloVe file are not seen; an input that was pinned to an old version counts as wanted.
+    An output is stale if it is missing or has no record, if an input has a newer version, or if a raw file, an option
+    or the code is not as it was. The code is that of the node and of all that it calls in this package; comments and
+    docstrings do not count. Give the --params that you run with. Changes of a model folder or a GloVe file are not
+    seen. An input that was pinned to an old version counts as wanted.
 
-    The exit code is 0 where nothing is stale and 1 where something is, so that a script can ask:
-    kedro stale || kedro run
+    The exit code is 0 if nothing is stale and 1 if something is, so that a script can ask: kedro stale || kedro run
     """
     from multimodal_recall.runs.staleness import find_stale, name_briefly
 
     text, values = params
-    found = find_stale(*_load(metadata, env, pipelines, values))
+    found = find_stale(*_load(metadata, env, pipelines, values), code)
     for note in found.notes:
         click.echo(f"note: {note}")
     if not found.reasons:

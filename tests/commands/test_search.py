@@ -137,7 +137,7 @@ def test_what_cannot_be_searched_is_said(catalog: CatalogProtocol, how: dict, me
         search(catalog, **{"queries": ["red dress"], **how})
 
 
-def test_a_query_goes_the_way_of_the_models_training(run_copy: Run) -> None:
+def test_a_query_is_encoded_as_those_of_the_models_training(run_copy: Run) -> None:
     project, run = run_copy
     before = search(catalog_of(project), ["cut red dress"])
     # Given a later language model, other word vectors, lengths and cleaning, of which the model knows nothing
@@ -160,5 +160,5 @@ def test_a_query_goes_the_way_of_the_models_training(run_copy: Run) -> None:
     record = record_path(next(project.glob("data/04_feature/shop/train/chunk_000/*/*/query_features.parquet")))
     for path in project.glob(f"data/04_feature/shop/train/chunk_000/*/*/{record.name}"):
         path.unlink()
-    with pytest.raises(SearchError, match=r"is not recorded: .* kedro run --from-nodes=train\.chunk_000\.ingest"):
+    with pytest.raises(SearchError, match=r"is not recorded, .* kedro run --from-nodes=train\.chunk_000\.ingest"):
         search(catalog_of(project), ["red dress"])

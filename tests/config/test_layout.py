@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -7,6 +8,7 @@ from kedro.framework.startup import bootstrap_project
 
 from multimodal_recall.config.layout import Chunk, LayoutError, read_layout
 from multimodal_recall.config.loader import RememberingConfigLoader
+from multimodal_recall.config.options import NegativeKind
 from tests.conftest import copy_project
 
 
@@ -117,15 +119,23 @@ def test_a_ranker_that_others_start_from_is_trained_before_them_and_not_evaluate
 
 
 def test_negatives_are_drawn_as_the_rankers_want_them(project: Path) -> None:
-    load(project, "kddcup")
-    assert read_layout().draws == {"kinds": ("label_sharing",), "negatives_per_positive": 1}
-    load(project, "kddcup", rankers="mcan word_level siamese")
-    mixed = ("similar_query", "same_last_word", "same_cluster")
-    assert read_layout().draws == {"kinds": mixed, "negatives_per_positive": 10}
-    load(project, "kddcup", rankers="graph_reasoning")  # takes none; training reads the right pairs from the samples
-    assert read_layout().draws == {"kinds": ("random",), "negatives_per_positive": 1}
-    load(project, "local")
-    assert read_layout().draws == {}
+    def draws(env: str, **parameters: object) -> tuple[list[str], int]:
+        load(project, env, **parameters)
+        options = RememberingConfigLoader.current["parameters"]["sample_negatives"]
+        return list(options["kinds"]), options["negatives_per_positive"]
+
+    assert draws("kddcup") == (["label_sharing"], 1)
+    mixed = ["similar_query", "same_last_word", "same_cluster"]
+    assert draws("kddcup", rankers="mcan word_level siamese") == (mixed, 10)
+    # graph_reasoning takes none; training reads the right pairs from the samples
+    assert draws("kddcup", rankers="graph_reasoning") == (["random"], 1)
+    assert draws("local") == (list(get_args(NegativeKind)), 1)
+
+
+def test_a_ranker_without_a_seed_has_that_of_the_run(project: Path) -> None:
+    load(project, "local", seed=7, mcan={"seed": 3})
+    parameters = RememberingConfigLoader.current["parameters"]
+    assert (parameters["two_tower"]["seed"], parameters["mcan"]["seed"]) == (7, 3)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +149,7 @@ def test_a_ranker_whose_negatives_are_not_drawn_is_named(project: Path, paramete
     ):
         read_layout()
     load(project, "local", **parameters | {"rankers": ["graph_reasoning"]})
-    assert read_layout().draws == {}
+    assert read_layout().rankers == ("graph_reasoning",)
 
 
 @pytest.mark.parametrize(

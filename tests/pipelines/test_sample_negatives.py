@@ -12,7 +12,7 @@ from multimodal_recall.config.options import IngestOptions, NegativeKind, Negati
 from multimodal_recall.data.schemas import TABLES, distinct_queries
 from multimodal_recall.negatives.drawing import NegativeError
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
-from multimodal_recall.pipelines.sample_negatives.nodes import ExamplesError, list_examples_of, sample_chunk
+from multimodal_recall.pipelines.sample_negatives.nodes import ExamplesError, list_examples, sample_chunk
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import tsv_of
 
@@ -38,12 +38,12 @@ def features_of(pairs: pa.Table) -> dict[str, ds.Dataset]:
 def sample(
     chunk: dict[str, ds.Dataset],
     seed: int = 0,
-    name: str = "train.chunk_000",
+    number: int = 0,
     kind: str = "label_sharing",
     **how: object,
 ) -> pa.Table:
     tables = (chunk[table] for table in ("products", "pairs", "query_features"))
-    return sample_chunk(*tables, LABELS, NegativeOptions(kinds=(kind,), **how), seed, name)
+    return sample_chunk(*tables, LABELS, NegativeOptions(kinds=(kind,), **how), seed, Chunk("train", number, 4))
 
 
 def drawn_pairs(samples: pa.Table) -> pd.DataFrame:
@@ -53,7 +53,7 @@ def drawn_pairs(samples: pa.Table) -> pd.DataFrame:
 def test_every_epoch_and_kind_has_a_row_a_pair(chunk: dict[str, ds.Dataset]) -> None:
     tables = (chunk[table] for table in ("products", "pairs", "query_features"))
     options = NegativeOptions(kinds=("random", "same_cluster"), negatives_per_positive=3, epochs=2)
-    table = sample_chunk(*tables, LABELS, options, 0, "train.chunk_000")
+    table = sample_chunk(*tables, LABELS, options, 0, Chunk("train", 0, 4))
     assert table.schema.equals(TABLES["samples"])
     samples = table.to_pandas()
     pairs = chunk["pairs"].to_table().to_pandas()
@@ -75,7 +75,7 @@ def test_no_right_answer_is_ever_drawn_as_a_wrong_one(chunk: dict[str, ds.Datase
 def test_a_kind_is_drawn_the_same_beside_others(chunk: dict[str, ds.Dataset]) -> None:
     tables = [chunk[table] for table in ("products", "pairs", "query_features")]
     both = NegativeOptions(kinds=("random", "label_sharing"), epochs=1)
-    both = sample_chunk(*tables, LABELS, both, 0, "train.chunk_000")
+    both = sample_chunk(*tables, LABELS, both, 0, Chunk("train", 0, 4))
     alone = sample(chunk, epochs=1)
     assert both.filter(pa.compute.equal(both["kind"], "label_sharing")).equals(alone)
 
@@ -86,7 +86,7 @@ def test_every_epoch_seed_and_chunk_draws_anew_and_the_same_again(chunk: dict[st
     first, second = (one.filter(pa.compute.equal(one["epoch"], epoch))["wrong_rows"] for epoch in (0, 1))
     assert not first.equals(second)
     assert not one.equals(sample(chunk, epochs=2, seed=1))
-    assert not one.equals(sample(chunk, epochs=2, name="train.chunk_001"))
+    assert not one.equals(sample(chunk, epochs=2, number=1))
     # an epoch's draw does not depend on how many others are made
     assert sample(chunk, epochs=1)["wrong_rows"].to_pylist() == first.to_pylist()
 
@@ -99,7 +99,7 @@ def test_a_misspelt_label_is_refused_and_hard_negatives_are_never_quietly_off(ch
 def test_what_is_replaced_by_chance_is_counted(chunk: dict[str, ds.Dataset], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "multimodal_recall")
     sample(chunk, epochs=1, ignored_labels=tuple(LABELS))
-    assert "sample_negatives train.chunk_000: 90 of each kind" in caplog.text
+    assert "sample_negatives train.chunk_000 (1 of 4): 90 of each kind" in caplog.text
     assert "90 label_sharing are random, for want of one (100%)" in caplog.text
 
 
@@ -130,7 +130,7 @@ def chunks_of(path: Path, count: int, products: range) -> dict[str, dict[str, ds
         tables = {name: ds.dataset(tables[name]) for name in ("products", "pairs")}
         made[part.name] = {
             **tables,
-            "samples": ds.dataset(sample({**tables, **features}, name=part.namespace, epochs=1)),
+            "samples": ds.dataset(sample({**tables, **features}, number=part.number, epochs=1)),
         }
     return made
 
@@ -141,7 +141,8 @@ KINDS = ("products", "pairs", "samples")
 def list_them(tables: dict[str, dict[str, ds.Dataset]]) -> dict[str, dict[str, ds.Dataset]]:
     chunks = [Chunk("train", number, len(tables)) for number in range(len(tables))]
     rejected = ds.dataset(pa.table({}))
-    return list_examples_of(chunks, KINDS)(rejected, *(tables[chunk.name][kind] for chunk in chunks for kind in KINDS))
+    listed = (tables[chunk.name][kind] for chunk in chunks for kind in KINDS)
+    return list_examples(rejected, *listed, chunks=chunks, kinds=KINDS)
 
 
 def test_a_list_groups_the_tables_of_each_chunk(tmp_path: Path) -> None:
@@ -176,4 +177,4 @@ def test_a_candidate_that_stands_in_two_chunks_is_refused(tmp_path: Path) -> Non
         match=r"1 candidates of valid stand in two chunks, first query 0, product 3 in valid\.chunk_000 and "
         r"valid\.chunk_002\. Keep one row of each",
     ):
-        list_examples_of(chunks, ("products", "pairs"))(ds.dataset(pa.table({})), *tables)
+        list_examples(ds.dataset(pa.table({})), *tables, chunks=chunks, kinds=("products", "pairs"))

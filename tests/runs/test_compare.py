@@ -54,7 +54,7 @@ def test_another_training(catalog: CatalogProtocol) -> None:
     assert seeds[first] == "0"
     assert seeds[second].startswith("0 in ")  # of the chunks that were not made again
     assert "; 1 in " in seeds[second]
-    assert set(found.differences.index) == {"two_tower.epochs", "two_tower.model", "seed"}
+    assert set(found.differences.index) == {"two_tower.epochs", "two_tower.model", "seed", "two_tower.seed"}
     row = found.scores.loc[("testA", "leak-free", "two_tower")]
     tables = {run: catalog.load("comparison", run).set_index(["split", "ranking"]) for run in (first, second)}
     for run, table in tables.items():

@@ -8,6 +8,8 @@ from pathlib import Path
 from kedro.pipeline import Pipeline, node
 
 from multimodal_recall.config.options import IngestOptions
+from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
+from multimodal_recall.runs.code import code_of
 from multimodal_recall.runs.hooks import CachePipelineInputs
 from tests.test_whole_run import versions
 
@@ -23,7 +25,9 @@ def state(file: Path) -> dict:
 def test_a_record_names_node_options_chunk_and_inputs(finished_project: Path) -> None:
     raw = finished_project / "data/01_raw/shop"
     folder = next((finished_project / "data/02_intermediate/shop/train/chunk_001/products.parquet").iterdir())
-    assert read_record(folder, "products.parquet") == {
+    record = read_record(folder, "products.parquet")
+    assert record.pop("code") == code_of(ingest_chunk)
+    assert record == {
         "node": "train.chunk_001.ingest",
         "options": {"params:ingest": asdict(IngestOptions())},
         "bound": {"chunk": {"split": "train", "number": 1, "count": 2}},

@@ -1,4 +1,4 @@
-"""The configuration loader that remembers itself.
+"""The configuration loader that remembers itself and resolves the parameters.
 
 Kedro 1.7 builds pipelines without telling them the environment. So the configuration loader, which every way of
 starting Kedro makes first (run, sessions, viz, server, ipython), remembers itself here.
@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from kedro.config import OmegaConfigLoader
 from kedro.utils import find_kedro_project
 
+from multimodal_recall.config.resolve import resolve
+
 
 class RememberingConfigLoader(OmegaConfigLoader):
     """Kedro's configuration loader; the newest one made is ``current``."""
@@ -20,6 +22,11 @@ class RememberingConfigLoader(OmegaConfigLoader):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         RememberingConfigLoader.current = self
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """Give a part of the configuration; ``parameters`` resolved."""
+        found = super().__getitem__(key)
+        return resolve(found) if key == "parameters" else found
 
 
 def current_configuration() -> tuple[OmegaConfigLoader, Path]:

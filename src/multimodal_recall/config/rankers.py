@@ -31,8 +31,8 @@ class RankerOptions:
     model: ModelOptions
     """The system and the sizes of its parts."""
     seed: Count | None = None
-    """Seed of its weights, shuffles and dropout; ``None``: the run's. Two groups that differ in it alone are a seed
-    ensemble, whose scores ``evaluate.blends`` adds up."""
+    """Seed of the ranker's weights, shuffles and dropout; ``null``: the run's ``seed``. Rankers that differ in the seed
+    alone are a seed ensemble, whose scores ``evaluate.blends`` adds up."""
     start_from: str | None = None
     """Ranker from which it takes the weights of the parts that both have; that one is trained first."""
     max_boxes: Positive | None = None

@@ -12,7 +12,7 @@ from kedro.pipeline import Node, Pipeline
 from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.datasets.atomic import atomic_datasets
-from multimodal_recall.runs.staleness import make_record
+from multimodal_recall.runs.records import make_record
 from multimodal_recall.runtime.cores import HardwareError, share_cores, usable_cores
 from multimodal_recall.runtime.device import count_gpus, use_hardware
 

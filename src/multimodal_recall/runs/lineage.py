@@ -9,7 +9,7 @@ from kedro.io import CatalogProtocol, Version
 
 from multimodal_recall.datasets.atomic import AtomicDataset, State
 from multimodal_recall.datasets.model_folders import RankerFolder
-from multimodal_recall.runs.staleness import by_field
+from multimodal_recall.runs.records import by_field
 
 LISTS = ("train_examples",)
 """Datasets whose version is a fact worth comparing, beside those of the models."""

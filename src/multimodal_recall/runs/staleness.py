@@ -2,20 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from inspect import getclosurevars
-from operator import attrgetter
+from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
 from kedro.io import CatalogProtocol
-from kedro.io.core import is_parameter
 from kedro.pipeline import Node, Pipeline
-from pydantic_core import to_jsonable_python
 
 from multimodal_recall.datasets.atomic import State, atomic_datasets
+from multimodal_recall.runs.records import by_field, default_options, make_record
 
 SHOWN_CHARACTERS = 60
+SHOWN_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -34,37 +32,22 @@ class Staleness:
     """What cannot be judged, or was decided by hand."""
 
 
-def make_record(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
-    """Describe how a node makes its outputs, as JSON can hold it.
-
-    Returns:
-        ``node``, its name; ``options``, its ``params:`` inputs by name; ``bound``, what its function was bound to when
-        the pipelines were built (such as the chunk); ``inputs``, the state of every other input by name.
-    """
-    inputs = {name: dataset.state() for name, dataset in atomic_datasets(node.inputs, catalog).items()}
-    return {**describe_options(node, catalog), "inputs": inputs}
-
-
-def describe_options(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
-    """``make_record`` without the inputs, which a run may still have to make."""
-    return {
-        "node": node.name,
-        "options": _as_json(_options(node, catalog)),
-        "bound": _as_json(getclosurevars(node.func).nonlocals),
-    }
-
-
-def find_stale(pipeline: Pipeline, catalog: CatalogProtocol) -> Staleness:
+def find_stale(pipeline: Pipeline, catalog: CatalogProtocol, with_code: bool = True) -> Staleness:
     """Compare each output of a pipeline with its record and with its node's inputs and options.
 
-    An output is stale if it is missing or has no record, if an input has a version newer than its own, or if a raw file
-    or an option is another than the record says. An input that was pinned to an old version makes nothing stale, nor
-    does a raw file that replaced a node's: both are the user's decision.
+    An output is stale if it is missing or has no record, if an input has a newer version than the output, or if a raw
+    file, an option or the code differs from the record. An input that was pinned to an old version makes nothing stale,
+    nor does a raw file that replaced a node's: both are the user's decision.
+
+    Args:
+        pipeline: The nodes to judge.
+        catalog: Their data and options.
+        with_code: Whether changed code makes an output stale.
     """
     reasons: dict[str, dict[str, None]] = {}  # the inner ones are ordered sets
     stale, first, remade = set(), [], Pipeline([])
     for node in pipeline.nodes:  # what a node follows from comes before it
-        for reason, concerned in _reasons(node, catalog):
+        for reason, concerned in _reasons(node, catalog, with_code):
             reasons.setdefault(reason, {})[concerned] = None
             stale.add(node.name)
         if node.name in stale and node not in remade.nodes:
@@ -90,21 +73,9 @@ def name_briefly(names: list[str]) -> str:
     )
 
 
-def by_field(values: dict[str, Any]) -> dict[str, Any]:
-    """``{"params:ingest": {"max_boxes": 12}, "params:seed": 0}`` to ``{"ingest.max_boxes": 12, "seed": 0}``."""
-    flat = {}
-    for name, value in values.items():
-        short = name.removeprefix("params:")
-        if isinstance(value, dict):
-            flat |= {f"{short}.{field}": inner for field, inner in by_field(value).items()}
-        else:
-            flat[short] = value
-    return flat
-
-
-def _reasons(node: Node, catalog: CatalogProtocol) -> Iterator[tuple[str, str]]:
+def _reasons(node: Node, catalog: CatalogProtocol, with_code: bool) -> Iterator[tuple[str, str]]:
     """Why outputs of the node are stale, each reason with the output or the node that it concerns."""
-    present, defaults = make_record(node, catalog), _defaults(node, catalog)
+    present, defaults = make_record(node, catalog), default_options(node, catalog)
     for name, dataset in atomic_datasets(node.outputs, catalog).items():
         state = dataset.state()
         if state is None:
@@ -112,7 +83,8 @@ def _reasons(node: Node, catalog: CatalogProtocol) -> Iterator[tuple[str, str]]:
         elif (record := dataset.record()) is None:
             yield "no record of how it was made", name
         elif not _is_replaced(state, record):
-            reasons = (*_other_inputs(record, present, state), *_other_options(record, present, defaults))
+            reasons = [*_other_inputs(record, present, state), *_other_options(record, present, defaults)]
+            reasons += _changed_code(record, present) if with_code else ()
             yield from ((reason, node.name) for reason in reasons)
 
 
@@ -134,24 +106,22 @@ def _other_options(record: dict[str, Any], present: dict[str, Any], defaults: di
             yield f"{name} was {before}, is now {after}"
 
 
+def _changed_code(record: dict[str, Any], present: dict[str, Any]) -> Iterator[str]:
+    """Name the definitions that are not as they were; a definition that is no longer reached has a changed caller."""
+    was, now = record.get("code", {}), present["code"]
+    if changed := [name for name, digest in now.items() if was.get(name, digest) != digest]:
+        yield f"the code of {_first_names(changed)} has changed"
+    elif others := sorted(was.keys() ^ now.keys()):
+        yield f"other code is called: {_first_names(others)}"
+
+
+def _first_names(names: list[str]) -> str:
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _shown(values: dict[str, Any], name: str) -> str:
     return json.dumps(values[name]) if name in values else "absent"
-
-
-def _options(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
-    """The node's ``params:`` inputs as it gets them: Kedro has built the dataclasses."""
-    return {name: catalog.get(name).load() for name in node.inputs if is_parameter(name)}
-
-
-def _defaults(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
-    """Defaults of the node's options: what an option was before it existed."""
-    groups = {name: fields(value) for name, value in _options(node, catalog).items() if is_dataclass(value)}
-    return _as_json(
-        {
-            name: {option.name: option.default for option in group if option.default is not MISSING}
-            for name, group in groups.items()
-        }
-    )
 
 
 def _absent_inputs(pipeline: Pipeline, catalog: CatalogProtocol) -> Iterator[str]:
@@ -170,8 +140,3 @@ def _replaced_files(pipeline: Pipeline, catalog: CatalogProtocol) -> Iterator[st
 def _is_replaced(state: State, record: dict[str, Any]) -> bool:
     """Whether a file without versions is another than the one that the record speaks of."""
     return isinstance(state, dict) and state != record["output"]
-
-
-def _as_json(value: Any) -> Any:
-    """Dataclasses as dictionaries, tuples as lists; a function, which a node's may be bound to, as its name."""
-    return to_jsonable_python(value, fallback=attrgetter("__qualname__"))

@@ -21,7 +21,7 @@ from kedro.pipeline import Pipeline
 from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets
 from multimodal_recall.models.saved import CARD
 from multimodal_recall.runs.lineage import pinned, trace
-from multimodal_recall.runs.staleness import describe_options
+from multimodal_recall.runs.records import describe_options
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and is not there without its extra
     from mlflow import MlflowClient

@@ -12,8 +12,6 @@ import numpy as np
 import multimodal_recall
 
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "kedro")
-TRAINING = ("data", "negatives", "models", "training", "evaluation/metrics.py", "evaluation/scoring.py")
-"""Folders and files of the source between the tables and the weights."""
 
 
 def git_commit() -> str | None:
@@ -32,17 +30,13 @@ def package_versions() -> dict[str, str]:
 
 
 def fingerprint(decisive: list[Any], *arrays: np.ndarray) -> str:
-    """Stand for all that decides trained weights: facts, arrays, packages, and the source that trains.
+    """Stand for all that decides trained weights: facts, arrays and packages.
 
     Args:
-        decisive: What JSON can hold.
-        arrays: Further numbers.
+        decisive: Facts that JSON can hold, such as options, seed and the digest of the code.
+        arrays: Numbers.
     """
     digest = hashlib.sha256(json.dumps([*decisive, package_versions()], sort_keys=True).encode())
-    package = Path(multimodal_recall.__file__).parent
-    for name in TRAINING:
-        for source in sorted((package / name).rglob("*.py")) or [package / name]:
-            digest.update(source.read_bytes())
     for array in arrays:
         digest.update(array.tobytes())
     return digest.hexdigest()

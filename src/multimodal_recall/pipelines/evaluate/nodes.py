@@ -1,32 +1,31 @@
-"""Score the candidates of a split, write the submission, measure and compare all rankings."""
+"""Score the candidates of a split with one ranker, write its submission, and judge the negatives it learnt from."""
 
 import logging
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from multimodal_recall.config.options import EvaluateOptions, HardwareOptions, RerankOptions
+from multimodal_recall.config.options import HardwareOptions, RerankOptions
 from multimodal_recall.data.origins import QueryEncoding
-from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
+from multimodal_recall.data.pairs import Pairs
+from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.evaluation import rankings, submission
-from multimodal_recall.evaluation.blending import is_right, normalise
-from multimodal_recall.evaluation.calibration import reliability
-from multimodal_recall.evaluation.leak_rules import leak_poor_queries
-from multimodal_recall.evaluation.metrics import MetricError, measure_queries
-from multimodal_recall.evaluation.summary import break_down, query_groups, summarise
+from multimodal_recall.evaluation.negatives import draws_of, false_share, hardness
+from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.progress import rate
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from multimodal_recall.models.ranker import Ranker
-from multimodal_recall.evaluation.scoring import score_examples
 
 logger = logging.getLogger(__name__)
+
+JUDGED_PAIRS = 500
 
 
 def score_candidates(
@@ -108,281 +107,35 @@ def make_submission(scores: ds.Dataset) -> pd.DataFrame:
     return submission.make_submission(scores.to_table().to_pandas())
 
 
-def gather_scores_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
-    """Bind the names of the rankers whose scores are gathered."""
+def judge_negatives(
+    model: Any, train_examples: dict[str, ChunkTables], hardware: HardwareOptions, seed: int
+) -> pd.DataFrame:
+    """Say of each kind of negatives how false it is, and how hard for a trained ranker.
 
-    def gather_scores(options: EvaluateOptions, *scores: ds.Dataset) -> pa.Table:
-        """Put the scores of all models side by side: ``query_id``, ``product_id``, then a column a model.
-
-        Args:
-            options: Which models are wanted.
-            scores: Of each ranker; then the table of given scores, where there is one.
-
-        Raises:
-            MetricError: As ``join_scores`` and ``refuse_taken_names``.
-        """
-        tables = {
-            name: rankings.scores_of(table.to_table().to_pandas(), "score").rename(columns={"score": name})
-            for name, table in zip(rankers, scores, strict=False)
-        }
-        if len(scores) > len(rankers):
-            tables["given scores"] = scores[-1].to_table().to_pandas()
-        joined = rankings.join_scores(tables)
-        options.check_models(rankings.models_of(joined))
-        if options.models is not None:
-            joined = joined[[*rankings.IDS, *options.models]]
-        rankings.refuse_taken_names(joined, options.blends, options.margin)
-        return pa.Table.from_pandas(joined, preserve_index=False).replace_schema_metadata()
-
-    return gather_scores
-
-
-def count_lists(*scores: ds.Dataset) -> pa.Table:
-    """Count in how many candidate lists, of all splits together, each product stands: the leak."""
-    pairs = pd.concat([table.to_table(columns=rankings.IDS).to_pandas() for table in scores])
-    lists = pairs.groupby("product_id").size().rename("lists_with_product").reset_index()
-    return from_pandas("list_counts", lists)
-
-
-def blend_rankings_of(rankers: tuple[str, ...]) -> Callable[..., pa.Table]:
-    """Bind the names of the rankers whose scores are read."""
-
-    def blend_rankings(
-        options: EvaluateOptions, model_scores: ds.Dataset, list_counts: ds.Dataset, *scores_of_rankers: ds.Dataset
-    ) -> pa.Table:
-        """Make further rankings: sums of the models' scores, what rankers make of candidate lists, rules on these.
-
-        Args:
-            options: Which models are blended, and which one the rules are applied to.
-            model_scores: A column a model.
-            list_counts: In how many lists each product stands.
-            scores_of_rankers: Of each ranker.
-
-        Returns:
-            ``rankings``.
-        """
-        scores = model_scores.to_table().to_pandas()
-        headline, lists = headline_of(scores, options), _lists(scores, list_counts)
-        own = {
-            name: table.to_table().to_pandas()
-            for name, table in zip(rankers, scores_of_rankers, strict=True)
-            if name in scores
-        }
-        made = {
-            rankings.LEAK_FREE: rankings.blended_rankings(scores, options.blends),
-            rankings.OWN_LIST: rankings.rescored_rankings(own),
-            rankings.LEAK: rankings.ruled_rankings(scores, headline, lists, options.margin),
-        }
-        return from_pandas("rankings", rankings.stack_rankings(made))
-
-    return blend_rankings
-
-
-def fit_rankings_of(rankers: tuple[str, ...]) -> Callable[..., tuple[pa.Table, pd.DataFrame]]:
-    """Bind the names of the rankers whose vectors are read."""
-
-    def fit_rankings(
-        options: EvaluateOptions,
-        seed: int,
-        model_scores: ds.Dataset,
-        list_counts: ds.Dataset,
-        answers: dict[int, list[int]],
-        *vectors: ds.Dataset,
-    ) -> tuple[pa.Table, pd.DataFrame]:
-        """Make the rankings that are fitted on valid, each query by models that have not seen it.
-
-        Args:
-            options: Folds and shuffles.
-            seed: Of the folds and fits.
-            model_scores: A column a model.
-            list_counts: In how many lists each product stands.
-            answers: Right products of each query.
-            vectors: Of the candidates, by each ranker; none where they are not to be classified.
-
-        Returns:
-            ``rankings``, and nDCG@5 with its spread over shuffles and folds.
-        """
-        scores = model_scores.to_table().to_pandas()
-        models, lists = rankings.models_of(scores), _lists(scores, list_counts)
-        read = {name: _read_vectors(table) for name, table in zip(rankers, vectors, strict=True) if name in models}
-        how = (options.folds, options.shuffles, seed)
-        made, fits = rankings.fitted_rankings(scores, answers, lists, read, *how)
-        for name, ndcg, one, over_shuffles, over_folds in fits.itertuples(index=False):
-            logger.info(
-                "%s: nDCG@5 %.4f out of fold; of one shuffle %.4f, standard deviation %.4f over shuffles, %.4f over "
-                "folds",
-                *(name, ndcg, one, over_shuffles, over_folds),
-            )
-        return from_pandas("rankings", rankings.stack_rankings(made)), fits.round(6)
-
-    return fit_rankings
-
-
-def _read_vectors(vectors: ds.Dataset) -> tuple[pd.DataFrame, np.ndarray]:
-    """The candidates' ids, and their vectors (n, D)."""
-    table = vectors.to_table()
-    values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-    return table.select(rankings.IDS).to_pandas(), values
-
-
-def _lists(scores: pd.DataFrame, list_counts: ds.Dataset) -> np.ndarray:
-    """In how many lists each candidate's product stands (n,).
-
-    Raises:
-        MetricError: If a product is not counted.
-    """
-    counts = list_counts.to_table().to_pandas().drop_duplicates("product_id").set_index("product_id")
-    lists = counts["lists_with_product"].reindex(scores["product_id"])
-    if lists.isna().any():
-        raise MetricError(
-            f"{lists.isna().sum()} candidates have products that are not counted, first "
-            f"{lists.index[lists.isna()][0]}: count all lists in product_counts.parquet, or take the file away"
-        )
-    return lists.to_numpy()
-
-
-def headline_of(scores: pd.DataFrame, options: EvaluateOptions) -> str:
-    """The model that others are compared with.
-
-    Raises:
-        UnknownModelError: If the options name one that has no scores.
-    """
-    models = rankings.models_of(scores)
-    options.check_models(models)
-    return options.ranking or models[0]
-
-
-def measure_rankings_of(split: str) -> Callable[..., pa.Table]:
-    """Bind the split."""
-
-    def measure_rankings(
-        model_scores: ds.Dataset,
-        list_counts: ds.Dataset,
-        answers: dict[int, list[int]],
-        blends: ds.Dataset,
-        fitted: ds.Dataset | None = None,
-        references: ds.Dataset | None = None,
-    ) -> pa.Table:
-        """Measure every ranking of a split, query by query.
-
-        Args:
-            model_scores: A column a model.
-            list_counts: In how many lists each product stands.
-            answers: Right products of each query.
-            blends: Further rankings made of them.
-            fitted: Those fitted on the answers.
-            references: Rankings of all splits that the made-up shop knows: by chance, by the noun, by its own truth;
-                elsewhere there is one, by chance.
-
-        Returns:
-            ``query_metrics``: one row a ranking and query of the answers.
-        """
-        scores = model_scores.to_table().to_pandas()
-        models = rankings.models_of(scores)
-        named = {(name, rankings.LEAK_FREE): rankings.scores_of(scores, name) for name in models}
-        if references is None:
-            chance = np.random.default_rng([*split.encode()]).random(len(scores))
-            named[rankings.RANDOM_ORDER, rankings.LEAK_FREE] = scores[rankings.IDS].assign(score=chance)
-        else:
-            table = references.to_table(filter=ds.field("split") == split).to_pandas()
-            named |= {
-                (name, rankings.LEAK_FREE): rankings.scores_of(table, column)
-                for column, name in rankings.REFERENCES.items()
-            }
-        for made in (blends, *([fitted] if fitted is not None else [])):
-            named |= dict(iter(made.to_table().to_pandas().groupby(["ranking", "kind"], sort=False)))
-        measured = [
-            measure_queries(table, answers).assign(ranking=name, kind=kind) for (name, kind), table in named.items()
-        ]
-        together = pd.concat(measured, ignore_index=True)
-        poor = leak_poor_queries(scores, _lists(scores, list_counts))
-        return from_pandas("query_metrics", together.assign(leak_poor=together["query_id"].isin(poor)))
-
-    return measure_rankings
-
-
-def describe_queries(examples: dict[str, ChunkTables], answers: dict[int, list[int]], labels: list[str]) -> pa.Table:
-    """Say of each query by what its ranking is broken down: its words, and boxes and label of its right products.
+    All draws of the first training chunk are judged false or not; 500 of its pairs are scored with all their draws. The
+    ranker was trained on these pairs: hardness compares kinds of negatives, it is no measure of the ranker.
 
     Args:
-        examples: The split's chunks.
-        answers: Right products of each query.
-        labels: The label names.
+        model: A ``TrainedRanker``.
+        train_examples: The training chunks.
+        hardware: What the ranker computes with.
+        seed: Which pairs are scored.
 
     Returns:
-        ``query_facts``: one row a query of the answers that has candidates.
+        A row a kind: ``kind``, ``negatives`` (drawn), ``false_share``, ``candidates`` (the right one and its draws),
+        ``beaten`` and ``ndcg_at_5``; see ``hardness``.
     """
+    from multimodal_recall.data.examples import read_chunk
 
-    def read(kind: str, columns: list[str]) -> pd.DataFrame:
-        tables = (tables[kind].to_table(columns=columns).to_pandas() for tables in examples.values())
-        return pd.concat(tables).drop_duplicates(columns[0])
-
-    queries = read("pairs", ["query_id", "query"]).set_index("query_id")["query"]
-    products = read("products", ["product_id", "labels"])
-    right = pd.Series(answers).explode().rename("product_id").rename_axis("query_id").reset_index()
-    boxes = right.astype("int64").merge(products, on="product_id").set_index("query_id")
-    label = boxes["labels"].explode().groupby("query_id").agg(lambda found: found.mode().iloc[0])
-    words = queries.str.split()
-    facts = {
-        "query": queries,
-        "words": words.str.len(),
-        "last_word": words.str[-1],
-        "boxes": boxes["labels"].str.len().groupby("query_id").mean(),
-        "label": label.map(dict(enumerate(labels))),
-    }
-    return from_pandas("query_facts", pd.DataFrame(facts).reindex(queries.index).reset_index(names="query_id"))
-
-
-def compare_rankings_of(splits: tuple[str, ...]) -> Callable[..., pd.DataFrame]:
-    """Bind the comparison to the splits of its inputs."""
-
-    def compare_rankings(options: EvaluateOptions, seed: int, fits: pd.DataFrame, *tables: ds.Dataset) -> pd.DataFrame:
-        """Put the means of all rankings into a table, the leak-free first and each kind's worst first, and log it.
-
-        Args:
-            options: How the intervals are drawn; with which model the others are compared.
-            seed: Of the draws.
-            fits: nDCG@5 of the rankings fitted on valid, and its spread over shuffles and folds.
-            tables: Query metrics and models' scores of each split in turn.
-        """
-        summaries = []
-        for split, metrics, scores in zip(splits, tables[::2], tables[1::2], strict=True):
-            headline = headline_of(scores.head(1).to_pandas(), options)
-            summaries.append(summarise(metrics.to_table().to_pandas(), headline, options, seed))
-            summaries[-1].insert(0, "split", split)
-        table = pd.concat(summaries, ignore_index=True)
-        spread = fits.assign(split="valid").drop(columns="ndcg_at_5")
-        table = table.merge(spread, how="left", on=["split", "ranking"])
-        for (split, kind), group in table.groupby(["split", "kind"], sort=False):
-            # 51 columns: beside Kedro's time and level they fit a terminal of 80.
-            shown = group[["ranking", "nDCG@5", "low", "high"]].round(3)
-            logger.info("rankings of %s, %s:\n%s", split, kind, shown.to_string(index=False))
-        return table.round(6)
-
-    return compare_rankings
-
-
-def break_down_queries(
-    query_metrics: ds.Dataset,
-    model_scores: ds.Dataset,
-    options: EvaluateOptions,
-    seed: int,
-    query_facts: ds.Dataset | None = None,
-) -> pd.DataFrame:
-    """Measure the headline model on groups of queries; without ``query_facts``, by the leak alone."""
-    headline = headline_of(model_scores.head(1).to_pandas(), options)
-    measured = query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas().set_index("query_id")
-    groups = pd.DataFrame({"candidate list": np.where(measured["leak_poor"], "leak-poor", "leaks")}, measured.index)
-    if query_facts is not None:
-        facts = query_facts.to_table().to_pandas().set_index("query_id").reindex(measured.index)
-        groups = groups.join(query_groups(facts))
-    found = break_down(measured["ndcg_at_5"], groups, options.bootstrap_draws, options.confidence, seed)
-    return found.round(6)
-
-
-def calibrate(model_scores: ds.Dataset, answers: dict[int, list[int]], options: EvaluateOptions) -> pd.DataFrame:
-    """Compare the probabilities that the headline model states with the share of right ones; see ``reliability``."""
-    scores = model_scores.to_table().to_pandas()
-    headline = headline_of(scores, options)
-    scored = normalise(scores, [headline], "logit").rename(columns={headline: "score"})
-    return reliability(scored.assign(right=is_right(scored, answers))).round(6)
+    QueryEncoding(**model.card["query_features"]).check(train_examples, "those that the ranker was trained on")
+    tables, ranker = next(iter(train_examples.values())), model.build().to(use_hardware(hardware).device)
+    arrays, judged = read_chunk(tables, ranker.reading), []
+    for kind in pc.unique(tables["samples"].to_table(columns=["kind"])["kind"]).to_pylist():
+        query_rows, products = draws_of(tables["samples"], kind)
+        some = np.random.default_rng(seed).permutation(len(query_rows))[:JUDGED_PAIRS]
+        shown = products[some]
+        pairs = Pairs(np.repeat(query_rows[some], shown.shape[1]), shown.ravel(), np.zeros(shown.size, np.int8))
+        found = hardness(ranker.score(arrays, pairs).reshape(shown.shape))
+        facts = false_share(tables, query_rows, products)
+        judged.append({"kind": kind, **facts, "candidates": shown.shape[1], **found})
+    return pd.DataFrame(judged).round(6)

@@ -5,22 +5,25 @@ from collections.abc import Iterator
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Layout
-from multimodal_recall.pipelines.evaluate.negatives import judge_negatives
-from multimodal_recall.pipelines.evaluate.nodes import (
-    blend_rankings_of,
+from multimodal_recall.pipelines.evaluate.compare_nodes import (
+    blend_rankings,
     break_down_queries,
     calibrate,
-    compare_rankings_of,
+    compare_rankings,
     count_lists,
     describe_queries,
+    fit_rankings,
+    gather_scores,
+    measure_rankings,
+)
+from multimodal_recall.pipelines.evaluate.nodes import (
     encode_candidates,
-    fit_rankings_of,
-    gather_scores_of,
+    judge_negatives,
     make_submission,
-    measure_rankings_of,
     score_candidates,
 )
-from multimodal_recall.pipelines.evaluate.report import make_report_of
+from multimodal_recall.pipelines.evaluate.report_nodes import make_report
+from multimodal_recall.pipelines.wiring import bind
 
 OPTIONS = {"options": "params:evaluate", "seed": "params:seed"}
 RERANK, HARDWARE = "params:rerank", "params:hardware"
@@ -61,7 +64,7 @@ def _compare(layout: Layout) -> Pipeline:
         tables = tables or [f"{split}_model_scores" for split in layout.answered]
         nodes.append(Node(count_lists, inputs=tables, outputs="list_counts", name="count_lists"))
     tables = [f"{split}_{kind}" for split in layout.answered for kind in ("query_metrics", "model_scores")]
-    compare = compare_rankings_of(layout.answered)
+    compare = bind(compare_rankings, splits=layout.answered)
     nodes.append(Node(compare, [*OPTIONS.values(), "fits", *tables], "comparison", name="compare_rankings"))
     nodes += _report(layout.answered[-1], layout)  # testA's where it has answers: valid has chosen the epoch
     made = {name for node in nodes for name in node.outputs}
@@ -82,7 +85,7 @@ def _report(split: str, layout: Layout) -> Iterator[Node]:
             f"{split}.rejected",
             *(f"{ranker}.training_log" for ranker in layout.rankers),
         ]
-    yield Node(make_report_of(split, layout.rankers), inputs, "report", name="make_report")
+    yield Node(bind(make_report, split=split, rankers=layout.rankers), inputs, "report", name="make_report")
 
 
 def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
@@ -90,10 +93,11 @@ def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
     counts = "given_list_counts" if layout.given_counts else "list_counts"
     own = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
     sources = [OPTIONS["options"], *own, *[f"{split}_given_scores"] * (split in layout.given_scores)]
-    yield Node(gather_scores_of(layout.rankers), sources, scores, name=f"gather_{split}_scores")
+    gather = bind(gather_scores, rankers=layout.rankers)
+    yield Node(gather, sources, scores, name=f"gather_{split}_scores")
     known = {"model_scores": scores, "list_counts": counts}
     made = {"blends": f"{split}_rankings"}
-    blend = blend_rankings_of(layout.rankers)
+    blend = bind(blend_rankings, rankers=layout.rankers)
     blended = [OPTIONS["options"], *known.values(), *own]
     yield Node(blend, blended, made["blends"], name=f"blend_{split}_rankings")
     known["answers"] = answers
@@ -101,10 +105,12 @@ def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
         made["fitted"] = "fitted_rankings"
         encoded = layout.rankers if layout.reclassifies else ()
         inputs = [*OPTIONS.values(), *known.values(), *(f"{ranker}.valid_vectors" for ranker in encoded)]
-        yield Node(fit_rankings_of(encoded), inputs, ["fitted_rankings", "fits"], name="fit_rankings")
+        fit = bind(fit_rankings, rankers=tuple(encoded))
+        yield Node(fit, inputs, ["fitted_rankings", "fits"], name="fit_rankings")
     if layout.makes_shop:
         made["references"] = "reference_scores"
-    yield Node(measure_rankings_of(split), {**known, **made}, metrics, name=f"measure_{split}_rankings")
+    measure = bind(measure_rankings, split=split)
+    yield Node(measure, {**known, **made}, metrics, name=f"measure_{split}_rankings")
     inputs = {"query_metrics": metrics, "model_scores": scores, **OPTIONS}
     if layout.rankers:
         facts = f"{split}_query_facts"

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.data.text import strip_leading_token, words_of
 from multimodal_recall.datasets.model_folders import CheckpointFile
 from multimodal_recall.models.query_features import digest_files, featurize_queries
+from multimodal_recall.runs.code import digest_code
 from multimodal_recall.runs.versions import fingerprint
 from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.processes import run_in_processes
@@ -80,7 +80,7 @@ def prepare_language_model(
     checkpoint = CheckpointFile(Path(options.checkpoint))
     start = Path(options.start_from or "")
     content = digest_files(start) if options.start_from and start.is_dir() else None  # its name stays when it changes
-    stands_for = fingerprint([asdict(options), content, seed, texts])
+    stands_for = fingerprint([asdict(options), digest_code(prepare), content, seed, texts])
     with training_progress("language model, ", "queries") as progress:
         chosen = use_hardware(hardware)
         return run_in_processes(1, prepare, texts, options, seed, chosen, checkpoint, progress, stands_for)
@@ -104,25 +104,21 @@ def average_label_words(labels: list[str], word_vectors: ds.Dataset) -> pa.Table
     return pa.table([labels, [vectors[row].mean(axis=0) for row in known]], TABLES["label_vectors"])
 
 
-def featurize_of(chunk: Chunk) -> Callable[..., pa.Table]:
-    """Bind ``featurize_queries`` to its chunk; the type hints stay, from which Kedro builds the options."""
-
-    def featurize(
-        pairs: ds.Dataset,
-        language_model: Path,
-        word_vectors: ds.Dataset,
-        options: QueryOptions,
-        hardware: HardwareOptions,
-    ) -> pa.Table:
-        """Give each distinct query of a chunk its vector and word ids; see ``featurize_queries``."""
-        start = time.perf_counter()
-        table = featurize_queries(pairs, language_model, word_vectors, options, use_hardware(hardware), chunk.title)
-        word_ids = table["word_ids"].combine_chunks().flatten().to_numpy()
-        logger.info(
-            "featurize %s: %s distinct queries, %s; %s of %s words have no vector of their own",
-            *(chunk.title, f"{len(table):,}", rate(len(table), start)),
-            *(f"{count:,}" for count in ((word_ids == 0).sum(), len(word_ids))),
-        )
-        return table
-
-    return featurize
+def featurize_chunk(
+    pairs: ds.Dataset,
+    language_model: Path,
+    word_vectors: ds.Dataset,
+    options: QueryOptions,
+    hardware: HardwareOptions,
+    chunk: Chunk,
+) -> pa.Table:
+    """Give each distinct query of a chunk its vector and word ids; see ``featurize_queries``."""
+    start = time.perf_counter()
+    table = featurize_queries(pairs, language_model, word_vectors, options, use_hardware(hardware), chunk.title)
+    word_ids = table["word_ids"].combine_chunks().flatten().to_numpy()
+    logger.info(
+        "featurize %s: %s distinct queries, %s; %s of %s words have no vector of their own",
+        *(chunk.title, f"{len(table):,}", rate(len(table), start)),
+        *(f"{count:,}" for count in ((word_ids == 0).sum(), len(word_ids))),
+    )
+    return table

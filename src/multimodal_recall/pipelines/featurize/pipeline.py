@@ -3,14 +3,14 @@
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Chunk, Layout
-from multimodal_recall.pipelines.chunks import for_each_chunk
 from multimodal_recall.pipelines.featurize.nodes import (
     average_label_words,
     collect_queries,
-    featurize_of,
+    featurize_chunk,
     make_word_vectors,
     prepare_language_model,
 )
+from multimodal_recall.pipelines.wiring import bind, for_each_chunk
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
@@ -65,7 +65,7 @@ def create_pipeline(layout: Layout) -> Pipeline:
 def _template(chunk: Chunk) -> list[Node]:
     return [
         Node(
-            featurize_of(chunk),
+            bind(featurize_chunk, chunk=chunk),
             inputs={
                 "pairs": "pairs",
                 "language_model": "language_model",

@@ -4,7 +4,6 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -51,16 +50,6 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
     }
     origin = _origin(tsv, chunk, tables["pairs"])
     return {name: stamp_origin(table, origin) for name, table in tables.items()}
-
-
-def ingest_of(chunk: Chunk) -> Callable[..., dict[str, pa.Table]]:
-    """Bind ``ingest_chunk`` to its chunk; the type hints stay, from which Kedro builds the options."""
-
-    def ingest(tsv: OfficialTsv, labels: list[str], options: IngestOptions) -> dict[str, pa.Table]:
-        """Decode one byte range of a TSV; see ``ingest_chunk``."""
-        return ingest_chunk(tsv, labels, options, chunk)
-
-    return ingest
 
 
 def merge_rejected(*tables: ds.Dataset) -> pa.Table:

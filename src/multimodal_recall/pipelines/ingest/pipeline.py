@@ -3,8 +3,8 @@
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Chunk, Layout
-from multimodal_recall.pipelines.chunks import for_each_chunk
-from multimodal_recall.pipelines.ingest.nodes import ingest_of, merge_rejected
+from multimodal_recall.pipelines.ingest.nodes import ingest_chunk, merge_rejected
+from multimodal_recall.pipelines.wiring import bind, for_each_chunk
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
@@ -18,7 +18,7 @@ def _ingest_split(split: str, chunks: list[Chunk]) -> Pipeline:
     def template(chunk: Chunk) -> list[Node]:
         return [
             Node(
-                ingest_of(chunk),
+                bind(ingest_chunk, chunk=chunk),
                 inputs={"tsv": tsv, "labels": "labels", "options": "params:ingest"},
                 outputs={"products": "products", "pairs": "pairs", "rejected": "rejected"},
                 name="ingest",

@@ -4,8 +4,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,8 +43,7 @@ def sample_chunk(
     labels: list[str],
     options: NegativeOptions,
     seed: int,
-    chunk: str,
-    title: str | None = None,
+    chunk: Chunk,
 ) -> pa.Table:
     """Draw, for every epoch, wrong products of every kind for each pair of a chunk.
 
@@ -56,9 +54,8 @@ def sample_chunk(
         labels: The label names.
         options: Which kinds, how many, how often, and which labels do not count as shared.
         seed: Seed of the run.
-        chunk: The chunk's namespace; with ``seed``, the kind and the epoch it makes the random stream, so that the draw
-            does not depend on the order in which chunks run, nor on which other kinds are drawn.
-        title: How bar and log name the chunk; by default ``chunk``.
+        chunk: The chunk. Its namespace, ``seed``, the kind and the epoch make the random stream, so that a draw depends
+            neither on the order in which chunks run nor on the other kinds.
 
     Returns:
         ``samples``: for each epoch, kind and pair the right product and ``negatives_per_positive`` wrong ones.
@@ -80,10 +77,10 @@ def sample_chunk(
     k, parts, replaced, start = options.negatives_per_positive, [], Counter[str](), time.perf_counter()
     wanted = np.repeat(query_rows, k), np.repeat(product_rows, k)
     draws = list(itertools.product(options.kinds, range(options.epochs)))
-    for kind, epoch in track(draws, f"sample_negatives {title or chunk}", "draws"):
+    for kind, epoch in track(draws, f"sample_negatives {chunk.title}", "draws"):
         if epoch == 0:
             drawer = drawers[kind]()
-        random = np.random.default_rng([seed, epoch, *f"{chunk} {kind}".encode()])
+        random = np.random.default_rng([seed, epoch, *f"{chunk.namespace} {kind}".encode()])
         wrong = drawer.draw(*wanted, right, random)
         missing = np.flatnonzero(wrong < 0)
         wrong[missing] = draw_others(wanted[0][missing], right, random)
@@ -91,7 +88,7 @@ def sample_chunk(
         lists = pa.ListArray.from_arrays(np.arange(0, len(wrong) + 1, k, np.int32), wrong.astype(np.int32))
         columns = [np.full(len(query_rows), epoch), [kind] * len(query_rows), *chosen, lists]
         parts.append(pa.table(columns, TABLES["samples"].names).cast(TABLES["samples"]))
-    _report(title or chunk, options.epochs * len(wanted[0]), replaced, start)
+    _report(chunk.title, options.epochs * len(wanted[0]), replaced, start)
     return stamp_origin(pa.concat_tables(parts), origin_of(pairs))
 
 
@@ -114,56 +111,33 @@ def _clusters(query_features: ds.Dataset, options: NegativeOptions, seed: int) -
     return clusters(vectors.flatten().to_numpy().reshape(len(vectors), -1), options.queries_per_cluster, seed)
 
 
-def sample_negatives_of(chunk: Chunk, draws: Mapping[str, Any]) -> Callable[..., pa.Table]:
-    """Bind ``sample_chunk`` to its chunk, and to the values of options that are ``None``.
+def list_examples(
+    rejected: ds.Dataset, *tables: ds.Dataset, chunks: Sequence[Chunk], kinds: Sequence[str]
+) -> dict[str, dict[str, ds.Dataset]]:
+    """Group a split's lazy tables by chunk; saving the result records their versions.
 
-    The type hints stay, from which Kedro builds the options.
+    Args:
+        rejected: Rows of the split's file that were left out; their number is logged.
+        tables: Of each chunk in turn, of each kind in turn.
+        chunks: The split's chunks.
+        kinds: The kinds of table.
+
+    Raises:
+        ExamplesError: If a chunk's tables were not made from the same pairs, the chunks not from the same cut of the
+            same file, or a candidate stands in two chunks.
     """
-
-    def sample_negatives(
-        products: ds.Dataset,
-        pairs: ds.Dataset,
-        query_features: ds.Dataset,
-        labels: list[str],
-        options: NegativeOptions,
-        seed: int,
-    ) -> pa.Table:
-        """Draw wrong products of every kind for each pair of a chunk; see ``sample_chunk``."""
-        tables = products, pairs, query_features
-        return sample_chunk(*tables, labels, replace(options, **draws), seed, chunk.namespace, chunk.title)
-
-    return sample_negatives
+    by_chunk = zip(*[iter(tables)] * len(kinds), strict=True)
+    listed = {
+        chunk.name: dict(zip(kinds, of_chunk, strict=True)) for chunk, of_chunk in zip(chunks, by_chunk, strict=True)
+    }
+    check_origins(chunks, listed)
+    if chunks[0].split != "train":
+        check_lists(chunks, [listed[chunk.name]["pairs"] for chunk in chunks])
+    logger.info("%s: %d rows of its file were left out", chunks[0].split, rejected.count_rows())
+    return listed
 
 
-def list_examples_of(chunks: list[Chunk], kinds: tuple[str, ...]) -> Callable[..., dict[str, dict[str, ds.Dataset]]]:
-    """Bind the list of a split to its chunks and kinds of table, in the order in which the node gets them."""
-
-    def list_examples(rejected: ds.Dataset, *tables: ds.Dataset) -> dict[str, dict[str, ds.Dataset]]:
-        """Group the split's lazy tables by chunk; saving the result records their versions.
-
-        Args:
-            rejected: Rows of the split's file that were left out; their number is logged.
-            tables: Of each chunk in turn.
-
-        Raises:
-            ExamplesError: If a chunk's tables were not made from the same pairs, the chunks not from the same cut of
-                the same file, or a candidate stands in two chunks.
-        """
-        by_chunk = zip(*[iter(tables)] * len(kinds), strict=True)
-        listed = {
-            chunk.name: dict(zip(kinds, of_chunk, strict=True))
-            for chunk, of_chunk in zip(chunks, by_chunk, strict=True)
-        }
-        check_origins(chunks, listed)
-        if chunks[0].split != "train":
-            check_lists(chunks, [listed[chunk.name]["pairs"] for chunk in chunks])
-        logger.info("%s: %d rows of its file were left out", chunks[0].split, rejected.count_rows())
-        return listed
-
-    return list_examples
-
-
-def check_origins(chunks: list[Chunk], listed: dict[str, dict[str, ds.Dataset]]) -> None:
+def check_origins(chunks: Sequence[Chunk], listed: dict[str, dict[str, ds.Dataset]]) -> None:
     """Refuse tables whose row numbers do not belong together; see ``list_examples``."""
     problems, cuts = [], {}
     for chunk in chunks:
@@ -188,7 +162,7 @@ def check_origins(chunks: list[Chunk], listed: dict[str, dict[str, ds.Dataset]])
         raise ExamplesError("\n".join(problems))
 
 
-def check_lists(chunks: list[Chunk], pairs: list[ds.Dataset]) -> None:
+def check_lists(chunks: Sequence[Chunk], pairs: list[ds.Dataset]) -> None:
     """Refuse a candidate that stands in two chunks, where ingest, which sees one at a time, cannot see it."""
     ids = ["query_id", "product_id"]
     tables = (table.to_table(columns=ids).to_pandas() for table in pairs)

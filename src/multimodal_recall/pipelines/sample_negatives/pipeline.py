@@ -3,8 +3,8 @@
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Chunk, Layout
-from multimodal_recall.pipelines.chunks import for_each_chunk
-from multimodal_recall.pipelines.sample_negatives.nodes import list_examples_of, sample_negatives_of
+from multimodal_recall.pipelines.sample_negatives.nodes import list_examples, sample_chunk
+from multimodal_recall.pipelines.wiring import bind, for_each_chunk
 
 TRAINING_KINDS = ("products", "query_features", "samples")
 CANDIDATE_KINDS = ("products", "query_features", "pairs")
@@ -13,7 +13,7 @@ CANDIDATE_KINDS = ("products", "query_features", "pairs")
 def create_pipeline(layout: Layout) -> Pipeline:
     """Draw wrong products for the training chunks, and list the examples of every split."""
     shared = ["labels", "params:sample_negatives", "params:seed"]
-    draws = for_each_chunk(layout.chunks_of("train"), lambda chunk: _template(chunk, layout), shared)
+    draws = for_each_chunk(layout.chunks_of("train"), _template, shared)
     lists = [
         _list_split(layout.chunks_of(split), TRAINING_KINDS if split == "train" else CANDIDATE_KINDS)
         for split in layout.chunks
@@ -21,10 +21,10 @@ def create_pipeline(layout: Layout) -> Pipeline:
     return draws + Pipeline(lists)
 
 
-def _template(chunk: Chunk, layout: Layout) -> list[Node]:
+def _template(chunk: Chunk) -> list[Node]:
     return [
         Node(
-            sample_negatives_of(chunk, layout.draws),
+            bind(sample_chunk, chunk=chunk),
             inputs={
                 "products": "products",
                 "pairs": "pairs",
@@ -42,7 +42,7 @@ def _template(chunk: Chunk, layout: Layout) -> list[Node]:
 def _list_split(chunks: list[Chunk], kinds: tuple[str, ...]) -> Node:
     split = chunks[0].split
     return Node(
-        list_examples_of(chunks, kinds),
+        bind(list_examples, chunks=tuple(chunks), kinds=kinds),
         inputs=[f"{split}.rejected", *(f"{chunk.namespace}.{kind}" for chunk in chunks for kind in kinds)],
         outputs=f"{split}_examples",
         name="list_examples",

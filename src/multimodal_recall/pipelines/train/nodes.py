@@ -15,6 +15,7 @@ from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.origins import QueryEncoding, digest_words
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.datasets.model_folders import CheckpointFile
+from multimodal_recall.runs.code import digest_code
 from multimodal_recall.runs.versions import fingerprint, git_commit, package_versions
 from multimodal_recall.runtime.allocator import keep_freed_memory
 from multimodal_recall.runtime.device import Hardware, use_hardware
@@ -43,7 +44,6 @@ def train_ranker(
     checkpoint: CheckpointFile,
     options: RankerOptions,
     hardware: HardwareOptions,
-    seed: int,
     start: Any = None,
 ) -> dict[str, Any]:
     """Train a ranker on the examples of all chunks, and keep the epoch that is best on valid.
@@ -62,7 +62,6 @@ def train_ranker(
         checkpoint: Where the state is kept after each chunk.
         options: The ranker and how it is trained.
         hardware: What the training computes with; several processes divide the threads.
-        seed: Seed of the weights, the shuffles and dropout, unless the ranker has its own.
         start: The ``TrainedRanker`` that ``options.start_from`` names, if it names one.
 
     Returns:
@@ -70,10 +69,10 @@ def train_ranker(
     """
     chosen = use_hardware(hardware).divided(options.processes)
     encoding = _common_encoding(train_examples, valid_examples, word_vectors)
-    seed = seed if options.seed is None else options.seed
     words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
     versions, text = _versions(train_examples), _text_of(options, language_model)
-    decided = [asdict(options), seed, versions, _versions(valid_examples), sorted(valid_answers.items())]
+    code = digest_code(train_ranker, [options.model.kind])
+    decided = [asdict(options), code, versions, _versions(valid_examples), sorted(valid_answers.items())]
     weights = {} if start is None else start.weights
     stands_for = fingerprint([*decided, text], words, labels, *(tensor.numpy() for tensor in weights.values()))
     ranker, log = run_in_processes(
@@ -86,14 +85,13 @@ def train_ranker(
         checkpoint,
         options,
         chosen,
-        seed,
         stands_for,
         weights,
     )
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
     card = {
-        "seed": seed,
+        "seed": options.seed,
         "epoch": best.epoch,
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
         "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
@@ -135,7 +133,6 @@ def fit(
     checkpoint: CheckpointFile,
     options: RankerOptions,
     hardware: Hardware,
-    seed: int,
     stands_for: str,
     start: "dict[str, Tensor]",
 ) -> "tuple[TrainedRanker, list[EpochLog]]":
@@ -149,7 +146,6 @@ def fit(
         checkpoint: Where the state is kept.
         options: The ranker and how it is trained.
         hardware: What this process computes with.
-        seed: Seed of the weights, the shuffles and dropout.
         stands_for: The fingerprint, of for all that decides the weights.
         start: Weights of another ranker to start from; empty where there is none.
 
@@ -171,10 +167,10 @@ def fit(
     if hardware.device == "cpu":
         keep_freed_memory()
     training, valid = examples
-    ranker, sizes, tokenizer = _untrained(options, read_chunk(next(iter(valid.values()))), vectors, text, seed, start)
+    ranker, sizes, tokenizer = _untrained(options, read_chunk(next(iter(valid.values()))), vectors, text, start)
 
     def load_chunk(name: str, epoch: int) -> "TrainingPairs":
-        random = stream(seed, epoch, f"negatives of {name}")
+        random = stream(options.seed, epoch, f"negatives of {name}")
         pairs = read_samples(training[name], epoch, options, random)
         return TrainingPairs(read_chunk(training[name], ranker.reading), pairs, options)
 
@@ -184,7 +180,7 @@ def fit(
             objective=RankerObjective(ranker, options),
             recipe=Recipe.of(options),
             hardware=hardware,
-            seed=seed,
+            seed=options.seed,
             chunks=list(training),
             load_chunk=load_chunk,
             checkpoint=checkpoint,
@@ -200,7 +196,6 @@ def _untrained(
     some_chunk: "ChunkArrays",
     vectors: tuple[np.ndarray, np.ndarray],
     text: str | None,
-    seed: int,
     start: "dict[str, Tensor]",
 ) -> "tuple[Ranker, InputSizes, Tokenizer | None]":
     """A ranker as wide as a chunk's data wants, with all that it starts from; see ``fit``."""
@@ -213,7 +208,7 @@ def _untrained(
     tokenizer = None if text is None else load_tokenizer(text, options.model.max_tokens)
     tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
     sizes = InputSizes(*inputs, *words.shape, len(labels), tokens)
-    torch.manual_seed(seed)  # the weights; the streams of the chunks are seeded by the training loop
+    torch.manual_seed(options.seed)  # the weights; the streams of the chunks are seeded by the training loop
     ranker = build_ranker(options, sizes, tokenizer)
     ranker.start(words, labels)
     if text is not None and options.model.text_model is not None:

@@ -23,14 +23,12 @@ def _train_one(ranker: str, start: str | None) -> Pipeline:
             "checkpoint": "checkpoint",
             "options": "params:options",
             "hardware": "params:hardware",
-            "seed": "params:seed",
         },
         outputs={"model": "model", "training_log": "training_log"},
         name="train",
     )
     parameters = {
         "params:options": f"params:{ranker}",
-        "params:seed": "params:seed",
         "params:hardware": "params:hardware",
     }
     return Pipeline([node], namespace=ranker, inputs={*SHARED, *started.values()}, parameters=parameters)

@@ -1,10 +1,21 @@
-"""How one template of nodes becomes one namespace a chunk."""
+"""What the wiring of several pipelines shares: nodes of one chunk, and a namespace for each chunk."""
 
 from collections.abc import Callable, Iterable
+from functools import partial, update_wrapper
+from typing import Any
 
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Chunk
+
+
+def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
+    """Fix keyword arguments of a node's function, such as its chunk.
+
+    Name, docstring and type hints stay, which kedro-viz shows and from which Kedro builds the options. The record of an
+    output holds the fixed arguments; see ``runs.records``.
+    """
+    return update_wrapper(partial(function, **fixed), function)
 
 
 def for_each_chunk(

@@ -1,0 +1,148 @@
+"""Check the parameters that shape the pipelines, and put a value wherever ``null`` stands for "as the others say".
+
+The configuration loader calls ``resolve``, so that nodes, catalog, ``kedro stale`` and notebooks see the same values.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+SPLITS = ("train", "valid", "testA", "testB")
+REQUIRED_SPLITS = ("train", "valid")
+GROUPS = (
+    "seed",
+    "hardware",
+    "chunks",
+    "rankers",
+    "make_shop",
+    "ingest",
+    "language_model",
+    "word_vectors",
+    "featurize",
+    "sample_negatives",
+    "rerank",
+    "evaluate",
+    "tracking",
+)
+T = TypeVar("T")
+
+
+class LayoutError(Exception):
+    """The parameters cannot be turned into pipelines."""
+
+
+def resolve(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Resolve the parameters of an environment.
+
+    - ``rankers``: a text of names, as ``--params="rankers=two_tower mcan"`` gives it, becomes a list.
+    - ``<ranker>.seed: null`` becomes the run's ``seed``.
+    - ``sample_negatives.kinds`` and ``negatives_per_positive``: ``null`` becomes what the trained rankers take.
+
+    Args:
+        parameters: As the YAML files and ``--params`` give them.
+
+    Raises:
+        LayoutError: If ``chunks`` names an unknown split or a count below 1; if ``rankers`` names a ranker twice or one
+            without options; if a trained ranker takes negatives that are not drawn; if a group is unknown.
+    """
+    rankers = parameters.get("rankers") or []
+    rankers = rankers.split() if isinstance(rankers, str) else list(rankers)
+    resolved = {**parameters, "chunks": parameters.get("chunks") or {}, "rankers": rankers}
+    if problems := list(_problems(resolved)):
+        raise LayoutError("The parameters do not fit: " + "; ".join(problems) + ". Mend the parameters in conf/<env>.")
+    for name in known_rankers(resolved):
+        if resolved[name].get("seed") is None:
+            resolved[name] = {**resolved[name], "seed": parameters.get("seed")}
+    draws = _draws(resolved)
+    return {**resolved, "sample_negatives": {**(parameters.get("sample_negatives") or {}), **draws}}
+
+
+def known_rankers(parameters: Mapping[str, Any]) -> list[str]:
+    """Names of the groups that are rankers: they have a ``model``."""
+    return [name for name, group in parameters.items() if isinstance(group, dict) and "model" in group]
+
+
+def trained_rankers(parameters: Mapping[str, Any]) -> dict[str, str | None]:
+    """Each ranker that is trained, with the ranker that it starts from, which comes before it."""
+    starts, trained = _starts(parameters), {}
+    for ranker in parameters["rankers"]:
+        trained |= {name: starts.get(name) for name in reversed(_chain(ranker, starts)) if name not in trained}
+    return trained
+
+
+def _starts(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """For each ranker with ``start_from``, the ranker that it starts from."""
+    groups = {name: parameters[name] for name in known_rankers(parameters)}
+    return {name: group["start_from"] for name, group in groups.items() if group.get("start_from") is not None}
+
+
+def _chain(ranker: str, starts: Mapping[str, str]) -> list[str]:
+    """A ranker, the ranker that it starts from, and so on; a circle ends before its first ranker comes again."""
+    chain = [ranker]
+    while (start := starts.get(chain[-1])) is not None and start not in chain:
+        chain.append(start)
+    return chain
+
+
+def _problems(parameters: dict[str, Any]) -> Iterator[str]:
+    """Name what is wrong with the parameters that shape the pipelines."""
+    chunks, rankers, known = parameters["chunks"], parameters["rankers"], known_rankers(parameters)
+    yield from (f"chunks names {split!r}; a split is one of {SPLITS}" for split in chunks if split not in SPLITS)
+    for split, count in chunks.items():
+        if not (type(count) is int and count >= 1):
+            yield f"chunks.{split} is {count!r}, not a whole number of at least 1"
+    yield from (f"chunks has no {split!r}" for split in REQUIRED_SPLITS if split not in chunks)
+    reclassify = (parameters.get("evaluate") or {}).get("reclassify", False)
+    if type(reclassify) is not bool:
+        yield f"evaluate.reclassify is {reclassify!r}, not true or false"
+    starts = _starts(parameters)
+    named = [("rankers", ranker) for ranker in rankers]
+    named += [(f"{ranker}.start_from", start) for ranker, start in starts.items()]
+    for option, ranker in named:
+        if ranker not in known:
+            yield f"{option} names {ranker!r}, which has no options with a model; those that have are {known}"
+    for ranker in dict.fromkeys(ranker for ranker in rankers if rankers.count(ranker) > 1):
+        yield f"rankers names {ranker!r} twice; name each once"
+    yield from (
+        f"{ranker}.start_from leads back to itself" for ranker in starts if _chain(ranker, starts)[-1] in starts
+    )
+    for name in sorted(set(parameters) - set(GROUPS) - set(known)):
+        yield f"{name!r} is neither a group of options, {GROUPS}, nor a ranker, which has a model"
+
+
+def _build(group: str, kind: type[T], parameters: dict[str, Any]) -> T:
+    """Build the options of a group, as Kedro does for the nodes that run."""
+    from pydantic import ValidationError
+
+    try:
+        return kind(**parameters[group])
+    except (TypeError, ValidationError) as error:
+        raise LayoutError(
+            f"The parameters of {group} do not fit: {error}\nAll options and their meaning: docs/options.md"
+        ) from error
+
+
+def _draws(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The kinds and the number of negatives that the trained rankers take, where ``sample_negatives`` leaves them open.
+
+    Raises:
+        LayoutError: If ``sample_negatives`` sets a kind or number that a trained ranker cannot do with.
+    """
+    if not parameters["rankers"]:
+        return {}
+    from multimodal_recall.config.options import NegativeOptions
+    from multimodal_recall.config.rankers import RankerOptions
+
+    options, kinds, most = _build("sample_negatives", NegativeOptions, parameters), {}, 1
+    for name in trained_rankers(parameters):
+        ranker = _build(name, RankerOptions, parameters)
+        count = ranker.negatives_per_positive
+        mixed = {**ranker.negatives, **(ranker.negatives_at_end or {})} if count else {}
+        if set(mixed) - set(options.kinds or mixed) or count > (options.negatives_per_positive or count):
+            raise LayoutError(
+                f"{name} takes {count} negatives of the kinds {list(mixed)}, but sample_negatives.kinds is "
+                f"{options.kinds}, its negatives_per_positive {options.negatives_per_positive}. Set both to more, or "
+                "to null: what the rankers take"
+            )
+        kinds, most = kinds | mixed, max(most, count)
+    wanted = {"kinds": list(kinds or ["random"]), "negatives_per_positive": most}
+    return {name: value for name, value in wanted.items() if getattr(options, name) is None}
