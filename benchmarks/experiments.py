@@ -37,9 +37,9 @@ from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.evaluation.metrics import ndcg_at_5
 from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.pipelines.sample_negatives.nodes import sample_chunk
-from multimodal_recall.pipelines.train.nodes import fit
 from multimodal_recall.runtime.device import choose_hardware
-from multimodal_recall.training.loop import EpochLog
+from multimodal_recall.training.checkpoint import EpochLog
+from multimodal_recall.training.ranker import RankerTraining
 
 ONE_THREAD = choose_hardware(HardwareOptions(threads=1))
 PLOTS = Path(__file__).parent / "plots"
@@ -162,8 +162,9 @@ def train(
 ) -> tuple[dict[str, np.ndarray], list[EpochLog]]:
     """Train once: nDCG@5 of each query of the splits, by the last weights or the best on valid, and the log."""
     checkpoint = LastWeights()
-    chosen = (training.examples, examples.candidates["valid"]), examples.answers["valid"], examples.vectors
-    trained, log = fit(*chosen, None, checkpoint, replace(training.options, seed=seed), ONE_THREAD, "", {})
+    options, valid = replace(training.options, seed=seed), (examples.candidates["valid"], examples.answers["valid"])
+    fitted = RankerTraining(options, training.examples, *valid, *examples.vectors, None, ONE_THREAD, checkpoint, "")
+    trained, log = fitted.fit()
     ranker = replace(trained, weights=checkpoint.weights).build() if last else trained.build()
     scored = {split: score_examples(ranker, examples.candidates[split]).to_pandas() for split in SPLITS}
     return {split: ndcg_at_5(scored[split], examples.answers[split])["ndcg_at_5"].to_numpy() for split in SPLITS}, log

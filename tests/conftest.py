@@ -18,7 +18,6 @@ from kedro.framework.startup import bootstrap_project
 
 from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.data.official_format import OfficialRow
-from multimodal_recall.pipelines.train import nodes as train_nodes
 from multimodal_recall.runtime import cores, device
 from multimodal_recall.runtime.device import Hardware
 from tests.tiny_rankers import arrays, options, pairs, ranker  # noqa: F401  (fixtures of several folders)
@@ -102,7 +101,7 @@ def clean_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith(("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM"))]:
         monkeypatch.delenv(name)
     # The allocator's setting cannot be taken back; a test of its own starts a process for it.
-    monkeypatch.setattr(train_nodes, "keep_freed_memory", lambda: False)
+    monkeypatch.setattr("multimodal_recall.training.ranker.keep_freed_memory", lambda: False)
     torch.set_num_threads(1)
     yield
     RememberingConfigLoader.current = None

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PLAIN = Reading()
+Tokens = tuple[np.ndarray, np.ndarray]
+"""Token ids of all queries, one query after the other, and how many each query has."""
 
 
-def read_chunk(tables: dict[str, ds.Dataset], reading: Reading = PLAIN) -> ChunkArrays:
+def read_chunk(tables: dict[str, ds.Dataset], reading: Reading = PLAIN, tokens: Tokens | None = None) -> ChunkArrays:
     """Read a chunk's products and query features into memory, features as the float16 they are stored in.
 
     Args:
         tables: ``products`` and ``query_features`` of the chunk.
         reading: What else the ranker reads; ``Ranker.reading``.
+        tokens: What ``tokenise`` made of the chunk's queries before; made here if ``None``.
     """
     products = tables["products"].to_table().combine_chunks()
     queries = tables["query_features"].to_table(columns=["query", "vector", "word_ids"]).combine_chunks()
@@ -38,7 +41,9 @@ def read_chunk(tables: dict[str, ds.Dataset], reading: Reading = PLAIN) -> Chunk
     sides = np.column_stack([_values(products, side) for side in ("top", "left", "bottom", "right")])
     sizes = (np.repeat(products[name].to_numpy(), boxes) for name in ("image_h", "image_w"))
     words = list_column(queries, "word_ids")
-    token_ids, token_counts = (None, None) if reading.tokenizer is None else tokenise(texts, reading.tokenizer)
+    if tokens is None and reading.tokenizer is not None:
+        tokens = tokenise(texts, reading.tokenizer)
+    token_ids, token_counts = tokens or (None, None)
     return ChunkArrays(
         features=_features(products, int(boxes.sum())),
         positions=relative_positions(sides, *sizes),
@@ -54,7 +59,7 @@ def read_chunk(tables: dict[str, ds.Dataset], reading: Reading = PLAIN) -> Chunk
     )
 
 
-def tokenise(texts: list[str], tokenizer: "Tokenizer") -> tuple[np.ndarray, np.ndarray]:
+def tokenise(texts: list[str], tokenizer: "Tokenizer") -> Tokens:
     """Token ids of all texts, one after the other, and how many each has."""
     found = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
     counts = np.array([len(ids) for ids in found], np.int64)

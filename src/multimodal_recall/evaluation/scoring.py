@@ -1,22 +1,37 @@
-"""Score the candidates of a split, chunk by chunk."""
+"""Score the candidates of a split, chunk by chunk. torch is imported where it is used: it takes seconds."""
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import ChunkTables
 
-if TYPE_CHECKING:  # torch takes seconds to import
+if TYPE_CHECKING:
+    from multimodal_recall.data.batch import ChunkArrays, Reading
     from multimodal_recall.models.ranker import Ranker
+
+ScoredChunk = tuple[pa.Table, Pairs, "ChunkArrays"]
+"""Ids of a chunk's candidates, their rows in the chunk's arrays, and the arrays."""
 
 
 def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Table:
-    """Score chunk by chunk, with a module that is built already: ``query_id``, ``product_id``, ``score``."""
+    """Score the candidates of all chunks, one chunk in memory at a time; see ``score_chunks``."""
+    return score_chunks(ranker, read_chunks(examples, ranker.reading))
+
+
+def read_chunks(examples: dict[str, ChunkTables], reading: "Reading") -> Iterator[ScoredChunk]:
+    """Read the candidates of each chunk and all that a ranker reads of them."""
     from multimodal_recall.data.examples import read_candidates, read_chunk
 
-    scored = []
     for tables in examples.values():
         candidates, pairs = read_candidates(tables)
-        scores = ranker.score(read_chunk(tables, ranker.reading), pairs)
-        scored.append(candidates.select(["query_id", "product_id"]).append_column("score", pa.array(scores)))
-    return pa.concat_tables(scored)
+        yield candidates.select(["query_id", "product_id"]), pairs, read_chunk(tables, reading)
+
+
+def score_chunks(ranker: "Ranker", chunks: Iterable[ScoredChunk]) -> pa.Table:
+    """Score the candidates of some chunks: ``query_id``, ``product_id``, ``score``."""
+    return pa.concat_tables(
+        [ids.append_column("score", pa.array(ranker.score(arrays, pairs))) for ids, pairs, arrays in chunks]
+    )

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,68 +16,22 @@ from torch import Tensor, nn
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.training.batching import Chunk, epoch_order, share_of_batch, stream
+from multimodal_recall.training.checkpoint import Checkpoint, EpochLog, State, pack, unpack
 from multimodal_recall.training.objective import Objective
 from multimodal_recall.training.schedules import SCHEDULES
 
 logger = logging.getLogger(__name__)
 
 
-class Checkpoint(Protocol):
-    """Where the state of a training is kept; a write replaces the last one whole."""
-
-    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest tensors and facts; ``None`` where there are none."""
-
-    def write(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Replace what was kept."""
-
-
 class Progress(Protocol):
     """Shows how far training is."""
 
     def advance(self, pairs: int, total: int, loss: float, epoch: int) -> None:
-        """So many pairs of the epoch's ``total`` are done."""
+        """Show that ``pairs`` of the epoch's ``total`` are done, with this mean loss."""
 
 
 class TrainingError(Exception):
-    """Training went wrong in a way that more training does not mend."""
-
-
-@dataclass
-class EpochLog:
-    """One row of the training log."""
-
-    epoch: int
-    loss: float
-    """Mean over the epoch's pairs."""
-    loss_parts: list[float]
-    """What the loss is the sum of: of image_tags the losses of tags and caption, else itself alone."""
-    valid_ndcg_at_5: float
-    """0 where nothing is measured."""
-    pairs: int
-    seconds: float
-
-
-@dataclass
-class State:
-    """What a killed training needs besides model and optimiser to go on to the same end.
-
-    There is no random state: torch is seeded anew for every chunk of every epoch from (seed, epoch, chunk).
-    """
-
-    epoch: int = 0
-    chunk: int = 0
-    """Chunks of the epoch that are done."""
-    loss_sums: list[float] = field(default_factory=list)
-    """Of each part of the loss, over the pairs so far."""
-    pairs: int = 0
-    seconds: float = 0.0
-    log: list[EpochLog] = field(default_factory=list)
-
-    @property
-    def best(self) -> EpochLog | None:
-        """The epoch with the highest nDCG@5 on valid; the earliest of equals."""
-        return max(self.log, key=lambda row: row.valid_ndcg_at_5, default=None)
+    """Training went wrong, and more training cannot mend it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +51,7 @@ class Recipe:
 
 
 class Trainer:
-    """Fits a model; ``fit`` is the whole story, the rest are its sentences."""
+    """Fits a model; ``fit`` is the story, the other methods are its sentences."""
 
     def __init__(
         self,
@@ -239,12 +193,8 @@ class Trainer:
     def _save(self) -> None:
         if not self.accelerator.is_main_process:
             return
-        tensors = {f"model.{name}": tensor for name, tensor in self._weights().items()}
-        if self.state.best:
-            tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
-        for number, entry in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{key}": value.cpu() for key, value in entry.items()}
-        facts = {"fingerprint": self.fingerprint, "hardware": self.hardware.facts(), "state": asdict(self.state)}
+        tensors, state = pack(self._weights(), self.best_weights, self.optimiser, self.state)
+        facts = {"fingerprint": self.fingerprint, "hardware": self.hardware.facts(), "state": state}
         self.checkpoint.write(tensors, facts)
 
     def _resume(self) -> None:
@@ -259,27 +209,16 @@ class Trainer:
                 other,
             )
             return
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
-        for name, tensor in tensors.items():
-            part, _, key = name.partition(".")
-            parts[part][key] = tensor
-        self.model.load_state_dict(parts["model"])
-        self.best_weights = parts["best"] or self.best_weights
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["optimiser"].items():
-            number, _, key = name.partition(".")
-            moments.setdefault(int(number), {})[key] = tensor
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        log = [EpochLog(**row) for row in facts["state"].pop("log")]
-        self.state = State(**facts["state"], log=log)
+        weights, best_weights, self.state = unpack(tensors, facts["state"], self.optimiser)
+        self.model.load_state_dict(weights)
+        self.best_weights = best_weights or self.best_weights
         if self.state.epoch >= self.recipe.epochs:
             logger.info("nothing differs from the training that ended last: taking its result")
         else:
             logger.info("resumed after %d epochs and %d chunks", self.state.epoch, self.state.chunk)
 
     def _other_than(self, facts: dict[str, Any]) -> str:
-        """In what a checkpoint differs from this training; empty where it does not."""
+        """Say in what a checkpoint differs from this training; empty if it is of this training."""
         if facts["fingerprint"] != self.fingerprint:
             return "data, options, seed or code"
         was, now = facts["hardware"], self.hardware.facts()

@@ -21,7 +21,8 @@ from transformers import (
 from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.models.language_model import load, new_albert, train_tokenizer
 from multimodal_recall.runtime.device import Hardware
-from multimodal_recall.training.loop import Checkpoint, Progress, Recipe, Trainer
+from multimodal_recall.training.checkpoint import Checkpoint
+from multimodal_recall.training.loop import Progress, Recipe, Trainer
 from multimodal_recall.training.objective import Objective
 
 logger = logging.getLogger(__name__)

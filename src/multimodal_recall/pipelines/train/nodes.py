@@ -17,19 +17,11 @@ from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.datasets.model_folders import CheckpointFile
 from multimodal_recall.runs.code import digest_code
 from multimodal_recall.runs.versions import fingerprint, git_commit, package_versions
-from multimodal_recall.runtime.allocator import keep_freed_memory
-from multimodal_recall.runtime.device import Hardware, use_hardware
-from multimodal_recall.runtime.processes import rank, run_in_processes
+from multimodal_recall.runtime.device import use_hardware
+from multimodal_recall.runtime.processes import run_in_processes
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-    from torch import Tensor
-
-    from multimodal_recall.data.batch import ChunkArrays
-    from multimodal_recall.models.ranker import InputSizes, Ranker
-    from multimodal_recall.models.saved import TrainedRanker
-    from multimodal_recall.training.batching import TrainingPairs
-    from multimodal_recall.training.loop import EpochLog
+    from multimodal_recall.training.checkpoint import EpochLog
 
 logger = logging.getLogger(__name__)
 
@@ -67,27 +59,28 @@ def train_ranker(
     Returns:
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
     """
-    chosen = use_hardware(hardware).divided(options.processes)
+    from multimodal_recall.training.ranker import RankerTraining
+
     encoding = _common_encoding(train_examples, valid_examples, word_vectors)
-    words, labels = (np.stack(t.to_table()["vector"].to_numpy()) for t in (word_vectors, label_vectors))
-    versions, text = _versions(train_examples), _text_of(options, language_model)
-    code = digest_code(train_ranker, [options.model.kind])
-    decided = [asdict(options), code, versions, _versions(valid_examples), sorted(valid_answers.items())]
+    words, labels = (np.stack(table.to_table()["vector"].to_numpy()) for table in (word_vectors, label_vectors))
+    tokenizer, versions = _tokenizer_of(options, language_model), _versions(train_examples)
     weights = {} if start is None else start.weights
-    stands_for = fingerprint([*decided, text], words, labels, *(tensor.numpy() for tensor in weights.values()))
-    ranker, log = run_in_processes(
-        options.processes,
-        fit,
-        (train_examples, valid_examples),
-        valid_answers,
-        (words, labels),
-        text,
-        checkpoint,
+    code = digest_code(train_ranker, [options.model.kind])
+    decisive = [asdict(options), code, versions, _versions(valid_examples), sorted(valid_answers.items()), tokenizer]
+    training = RankerTraining(
         options,
-        chosen,
-        stands_for,
+        train_examples,
+        valid_examples,
+        valid_answers,
+        words,
+        labels,
+        tokenizer,
+        use_hardware(hardware).divided(options.processes),
+        checkpoint,
+        fingerprint(decisive, words, labels, *(tensor.numpy() for tensor in weights.values())),
         weights,
     )
+    ranker, log = run_in_processes(options.processes, RankerTraining.fit, training)
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
     card = {
@@ -97,14 +90,16 @@ def train_ranker(
         "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
         "inputs": versions,
         "query_features": asdict(encoding),
-        "hardware": chosen.facts(),
+        "hardware": training.hardware.facts(),
         "packages": package_versions(),
         "git_commit": git_commit(),
     }
-    table = pa.Table.from_pandas(
-        pd.DataFrame([asdict(row) for row in log]), TABLES["training_log"], preserve_index=False
-    )
-    return {"model": replace(ranker, card=card), "training_log": table}
+    return {"model": replace(ranker, card=card), "training_log": _log_table(log)}
+
+
+def _log_table(log: "list[EpochLog]") -> pa.Table:
+    rows = pd.DataFrame([asdict(row) for row in log])
+    return pa.Table.from_pandas(rows, TABLES["training_log"], preserve_index=False)
 
 
 def _common_encoding(
@@ -118,111 +113,11 @@ def _common_encoding(
     return encoding
 
 
-def _text_of(options: RankerOptions, language_model: Path) -> str | None:
+def _tokenizer_of(options: RankerOptions, language_model: Path) -> str | None:
     """Folder or hub name of the ranker's tokenizer; ``None`` where it reads no tokens."""
     if not hasattr(options.model, "max_tokens"):
         return None
     return options.model.text_model or str(language_model)
-
-
-def fit(
-    examples: tuple[dict[str, ChunkTables], dict[str, ChunkTables]],
-    valid_answers: dict[int, list[int]],
-    vectors: tuple[np.ndarray, np.ndarray],
-    text: str | None,
-    checkpoint: CheckpointFile,
-    options: RankerOptions,
-    hardware: Hardware,
-    stands_for: str,
-    start: "dict[str, Tensor]",
-) -> "tuple[TrainedRanker, list[EpochLog]]":
-    """Train in this process, which may be one of several.
-
-    Args:
-        examples: Lazy tables of the training and of the valid chunks.
-        valid_answers: Right products of each valid query.
-        vectors: Word vectors (words, 300) and label vectors (labels, 300).
-        text: Where the ranker's tokenizer comes from; ``None`` where it reads no tokens.
-        checkpoint: Where the state is kept.
-        options: The ranker and how it is trained.
-        hardware: What this process computes with.
-        stands_for: The fingerprint, of for all that decides the weights.
-        start: Weights of another ranker to start from; empty where there is none.
-
-    Returns:
-        The ranker with its best weights and an empty card, and the log.
-    """
-    from multimodal_recall.data.examples import read_chunk
-    from multimodal_recall.models.saved import TrainedRanker
-    from multimodal_recall.negatives.mixing import read_samples
-    from multimodal_recall.runtime.progress import training_progress
-    from multimodal_recall.training.batching import TrainingPairs, stream
-    from multimodal_recall.training.loop import Recipe, Trainer
-    from multimodal_recall.training.objective import RankerObjective
-
-    if not rank():
-        import kedro.framework.project  # noqa: F401  (sets up the log where this is a process of its own)
-
-    hardware.set_threads()
-    if hardware.device == "cpu":
-        keep_freed_memory()
-    training, valid = examples
-    ranker, sizes, tokenizer = _untrained(options, read_chunk(next(iter(valid.values()))), vectors, text, start)
-
-    def load_chunk(name: str, epoch: int) -> "TrainingPairs":
-        random = stream(options.seed, epoch, f"negatives of {name}")
-        pairs = read_samples(training[name], epoch, options, random)
-        return TrainingPairs(read_chunk(training[name], ranker.reading), pairs, options)
-
-    with training_progress() as progress:
-        weights, log = Trainer(
-            model=ranker,
-            objective=RankerObjective(ranker, options),
-            recipe=Recipe.of(options),
-            hardware=hardware,
-            seed=options.seed,
-            chunks=list(training),
-            load_chunk=load_chunk,
-            checkpoint=checkpoint,
-            fingerprint=stands_for,
-            progress=progress,
-            measure=lambda: _valid_ndcg(ranker, valid, valid_answers),
-        ).fit()
-    return TrainedRanker(options, sizes, weights, {}, None if tokenizer is None else tokenizer.to_str()), log
-
-
-def _untrained(
-    options: RankerOptions,
-    some_chunk: "ChunkArrays",
-    vectors: tuple[np.ndarray, np.ndarray],
-    text: str | None,
-    start: "dict[str, Tensor]",
-) -> "tuple[Ranker, InputSizes, Tokenizer | None]":
-    """A ranker as wide as a chunk's data wants, with all that it starts from; see ``fit``."""
-    import torch
-
-    from multimodal_recall.models.language_model import load_text_model, load_tokenizer
-    from multimodal_recall.models.ranker import InputSizes, build_ranker
-
-    (words, labels), inputs = vectors, (some_chunk.query_vectors.shape[1], some_chunk.features.shape[1])
-    tokenizer = None if text is None else load_tokenizer(text, options.model.max_tokens)
-    tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
-    sizes = InputSizes(*inputs, *words.shape, len(labels), tokens)
-    torch.manual_seed(options.seed)  # the weights; the streams of the chunks are seeded by the training loop
-    ranker = build_ranker(options, sizes, tokenizer)
-    ranker.start(words, labels)
-    if text is not None and options.model.text_model is not None:
-        ranker.start_from_text_model(load_text_model(text))
-    if start:
-        ranker.start_from(start)
-    return ranker, sizes, tokenizer
-
-
-def _valid_ndcg(module: Any, examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> float:
-    from multimodal_recall.evaluation.metrics import ndcg_at_5
-    from multimodal_recall.evaluation.scoring import score_examples
-
-    return float(ndcg_at_5(score_examples(module, examples).to_pandas(), answers)["ndcg_at_5"].mean())
 
 
 def _versions(examples: dict[str, ChunkTables]) -> dict[str, dict[str, str]]:

@@ -1,0 +1,123 @@
+"""Train one ranker on the tables of its chunks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.data.batch import ChunkArrays
+from multimodal_recall.data.examples import Tokens, read_chunk
+from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.evaluation.metrics import ndcg_at_5
+from multimodal_recall.evaluation.scoring import ScoredChunk, read_chunks, score_chunks
+from multimodal_recall.models.language_model import load_text_model, load_tokenizer
+from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
+from multimodal_recall.models.saved import TrainedRanker
+from multimodal_recall.negatives.mixing import read_samples
+from multimodal_recall.runtime.allocator import keep_freed_memory
+from multimodal_recall.runtime.device import Hardware
+from multimodal_recall.runtime.processes import rank
+from multimodal_recall.runtime.progress import training_progress
+from multimodal_recall.training.batching import TrainingPairs, stream
+from multimodal_recall.training.checkpoint import Checkpoint, EpochLog
+from multimodal_recall.training.loop import Recipe, Trainer
+from multimodal_recall.training.objective import RankerObjective
+
+
+@dataclass(frozen=True)
+class RankerTraining:
+    """All that decides a trained ranker. Several processes get a copy each and train together."""
+
+    options: RankerOptions
+    """The ranker and how it is trained; its seed is set."""
+    train: dict[str, ChunkTables]
+    """Lazy tables of each training chunk."""
+    valid: dict[str, ChunkTables]
+    """Lazy tables of each valid chunk."""
+    valid_answers: dict[int, list[int]]
+    """Right products of each valid query."""
+    word_vectors: np.ndarray
+    """(words, size) float32."""
+    label_vectors: np.ndarray
+    """(labels, size) float32."""
+    tokenizer: str | None
+    """Folder or hub name of the ranker's tokenizer; ``None`` if the ranker reads no tokens."""
+    hardware: Hardware
+    """What each process computes with."""
+    checkpoint: Checkpoint
+    fingerprint: str
+    """Stands for all the above; a checkpoint with another fingerprint is not resumed."""
+    start: Mapping[str, Tensor] = field(default_factory=dict)
+    """Weights of another ranker to start from; empty without."""
+
+    def fit(self) -> tuple[TrainedRanker, list[EpochLog]]:
+        """Train in this process, which may be one of several.
+
+        Returns:
+            The ranker with its best weights and an empty card, and the log.
+        """
+        if not rank():
+            import kedro.framework.project  # noqa: F401  (sets up the log if this process is one of several)
+
+        self.hardware.set_threads()
+        if self.hardware.device == "cpu":
+            keep_freed_memory()
+        ranker, sizes = self._untrained(read_chunk(next(iter(self.valid.values()))))
+        # Read once: valid's box features stay in memory, 4 kB a box of 2048 numbers.
+        valid = list(read_chunks(self.valid, ranker.reading))
+        with training_progress() as progress:
+            weights, log = Trainer(
+                model=ranker,
+                objective=RankerObjective(ranker, self.options),
+                recipe=Recipe.of(self.options),
+                hardware=self.hardware,
+                seed=self.options.seed,
+                chunks=list(self.train),
+                load_chunk=ChunkLoader(self.train, ranker, self.options),
+                checkpoint=self.checkpoint,
+                fingerprint=self.fingerprint,
+                progress=progress,
+                measure=lambda: self._valid_ndcg(ranker, valid),
+            ).fit()
+        tokenizer = ranker.reading.tokenizer
+        return TrainedRanker(self.options, sizes, weights, {}, None if tokenizer is None else tokenizer.to_str()), log
+
+    def _untrained(self, some_chunk: ChunkArrays) -> tuple[Ranker, InputSizes]:
+        """A ranker as wide as a chunk's data, with all weights that it starts from."""
+        model, tokenizer = self.options.model, None
+        if self.tokenizer is not None:
+            tokenizer = load_tokenizer(self.tokenizer, model.max_tokens)
+        widths = some_chunk.query_vectors.shape[1], some_chunk.features.shape[1]
+        tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
+        sizes = InputSizes(*widths, *self.word_vectors.shape, len(self.label_vectors), tokens)
+        torch.manual_seed(self.options.seed)  # the weights; the training loop seeds each chunk's stream
+        ranker = build_ranker(self.options, sizes, tokenizer)
+        ranker.start(self.word_vectors, self.label_vectors)
+        if self.tokenizer is not None and model.text_model is not None:
+            ranker.start_from_text_model(load_text_model(self.tokenizer))
+        if self.start:
+            ranker.start_from(self.start)
+        return ranker, sizes
+
+    def _valid_ndcg(self, ranker: Ranker, valid: list[ScoredChunk]) -> float:
+        return float(ndcg_at_5(score_chunks(ranker, valid).to_pandas(), self.valid_answers)["ndcg_at_5"].mean())
+
+
+class ChunkLoader:
+    """Reads an epoch's arrays and pairs of a training chunk; makes the chunk's tokens once."""
+
+    def __init__(self, examples: dict[str, ChunkTables], ranker: Ranker, options: RankerOptions) -> None:
+        self.examples, self.reading, self.options = examples, ranker.reading, options
+        self.tokens: dict[str, Tokens] = {}
+
+    def __call__(self, name: str, epoch: int) -> TrainingPairs:
+        """Read a chunk for an epoch."""
+        random = stream(self.options.seed, epoch, f"negatives of {name}")
+        pairs = read_samples(self.examples[name], epoch, self.options, random)
+        arrays = read_chunk(self.examples[name], self.reading, self.tokens.get(name))
+        if arrays.token_ids is not None:
+            self.tokens[name] = arrays.token_ids, arrays.token_counts
+        return TrainingPairs(arrays, pairs, self.options)
