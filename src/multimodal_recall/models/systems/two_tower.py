@@ -8,7 +8,7 @@ from multimodal_recall.models.ranker import ConcatRanker, InputSizes
 
 
 class TwoTower(ConcatRanker):
-    """A query vector and an image vector, compared by an MLP on both."""
+    """Compare a query vector and an image vector by an MLP on both."""
 
     def __init__(self, options: TwoTowerOptions, sizes: InputSizes) -> None:
         super().__init__()

@@ -11,6 +11,7 @@ from multimodal_recall.data.origins import QueryEncoding
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.evaluation.negatives import draws_of, false_share, hardness
 from multimodal_recall.runtime.device import use_hardware
+from multimodal_recall.runtime.progress import bar
 
 JUDGED_PAIRS = 500
 
@@ -44,7 +45,9 @@ def judge_negatives(
         some = np.random.default_rng(seed).permutation(len(query_rows))[:JUDGED_PAIRS]
         shown = products[some]
         pairs = Pairs(np.repeat(query_rows[some], shown.shape[1]), shown.ravel(), np.zeros(shown.size, np.int8))
-        found = hardness(ranker.score(arrays, pairs).reshape(shown.shape))
+        with bar(type(ranker).__name__, shown.size, "pairs") as progress:
+            scores = ranker.score(arrays, pairs, progress.advance).reshape(shown.shape)
+        found = hardness(scores)
         facts = false_share(tables, query_rows, products)
         judged.append({"kind": kind, **facts, "candidates": shown.shape[1], **found})
     return pd.DataFrame(judged).round(6)

@@ -20,7 +20,7 @@ from multimodal_recall.evaluation.leak_rules import leak_poor_queries
 from multimodal_recall.evaluation.metrics import MetricError, measure_queries
 from multimodal_recall.evaluation.summary import break_down, query_groups, summarise
 from multimodal_recall.runtime.device import use_hardware
-from multimodal_recall.runtime.progress import rate
+from multimodal_recall.runtime.progress import bar, rate
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from multimodal_recall.models.ranker import Ranker
@@ -71,7 +71,8 @@ def _rescore(
     arrays, pairs = read_split(examples, ranker.reading)
     lists, rescored = candidate_lists(*(scores[name].to_numpy() for name in rankings.IDS)), {}
     if reranks:
-        vectors = ranker.product_vectors(arrays, pairs)
+        with bar(type(ranker).__name__, len(scores), "pairs") as shown:
+            vectors = ranker.product_vectors(arrays, pairs, shown.advance)
         rescored["reranked"] = rerank(scores["score"].to_numpy(), vectors, lists)
     if options.smooth_boxes:
         rescored["smoothed"] = score_smoothed(ranker, arrays, pairs, lists)
@@ -96,7 +97,8 @@ def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: Ha
     encoded = []
     for tables in examples.values():
         candidates, pairs = read_candidates(tables)
-        vectors = ranker.vectors(read_chunk(tables, ranker.reading), pairs)
+        with bar(type(ranker).__name__, len(candidates), "pairs") as shown:
+            vectors = ranker.vectors(read_chunk(tables, ranker.reading), pairs, shown.advance)
         ends = np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1]
         column = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
         encoded.append(candidates.select(rankings.IDS).append_column("vector", column))
