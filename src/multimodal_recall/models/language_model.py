@@ -66,7 +66,7 @@ def new_albert(options: LanguageModelOptions, tokenizer: PreTrainedTokenizerFast
 
 
 def load_tokenizer(source: str, max_tokens: int) -> Tokenizer:
-    """Load the fast tokenizer of a folder or hub name; it cuts to ``max_tokens``, special tokens included, and never pads."""
+    """Load the fast tokenizer of a folder or hub name; it never pads, and cuts to ``max_tokens``, [SEP] included."""
     tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike
 from torch import Tensor, nn
 
 from multimodal_recall.config.rankers import RankerOptions
@@ -132,11 +131,11 @@ class Ranker(nn.Module):
             pairs: Rows of the chunk's queries and products.
             tell: Called with the number of pairs of each batch.
         """
-        return self._compute(self, arrays, pairs, np.float32, tell)
+        return self._compute(self, arrays, pairs, tell)
 
     def vectors(self, arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None] = lambda _: None) -> np.ndarray:
         """Compute ``pair_vectors`` of pairs of a chunk, (n, D) float16; see ``score``."""
-        return self._compute(self.pair_vectors, arrays, pairs, np.float16, tell)
+        return self._compute(self.pair_vectors, arrays, pairs, tell).astype(np.float16)
 
     def encode_rows(self, encode: Callable[[slice], Tensor], count: int) -> Tensor:
         """Encode ``count`` rows of a batch in float32; in training, processes share the work (``encode_shares``)."""
@@ -144,22 +143,17 @@ class Ranker(nn.Module):
 
     @torch.inference_mode()
     def _compute(
-        self,
-        compute: Callable[[Batch], Tensor],
-        arrays: ChunkArrays,
-        pairs: Pairs,
-        dtype: DTypeLike,
-        tell: Callable[[int], None],
+        self, compute: Callable[[Batch], Tensor], arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None]
     ) -> np.ndarray:
-        """Compute values (n, ...) of pairs batch by batch, in evaluation mode; then restore the mode."""
+        """Compute values of pairs (n, ...) float32 batch by batch, in evaluation mode; then restore the mode."""
         device, was_training = next(self.parameters()).device, self.training
-        values = np.empty(0, dtype)
+        values = np.empty(0, np.float32)
         self.eval()
         try:
             for rows, batch in arrays.batches_by_product(pairs, SCORED_PAIRS):
                 computed = compute(batch.to(device)).float().cpu().numpy()
                 if not len(values):
-                    values = np.empty((len(pairs.query_rows), *computed.shape[1:]), dtype)
+                    values = np.empty((len(pairs.query_rows), *computed.shape[1:]), np.float32)
                 values[rows] = computed
                 tell(len(rows))
         finally:
@@ -194,7 +188,7 @@ class TowerRanker(Ranker):
         def encode(batch: Batch) -> Tensor:
             return self.encode_products(batch)[batch.pair_products]
 
-        return self._compute(encode, arrays, pairs, np.float32, tell)
+        return self._compute(encode, arrays, pairs, tell)
 
 
 class DotRanker(TowerRanker):
@@ -249,13 +243,7 @@ class ConcatRanker(TowerRanker):
 
 
 def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = None) -> Ranker:
-    """Build an untrained ranker by ``build`` of ``models/systems/<model.kind>.py``.
-
-    Args:
-        options: The system and its sizes.
-        sizes: The sizes of the data.
-        tokenizer: Of the ranker's tokens; ``None`` for a ranker without tokens.
-    """
+    """Build an untrained ranker, with the tokenizer of its tokens, by ``build`` of ``models/systems/<model.kind>.py``."""
     ranker = import_module(f"multimodal_recall.models.systems.{options.model.kind}").build(options.model, sizes)
     ranker.reading = Reading(tokenizer, options.max_boxes)
     return ranker

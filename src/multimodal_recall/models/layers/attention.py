@@ -20,19 +20,9 @@ class Memory(NamedTuple):
     values: Tensor
     mask: Tensor
 
-    def select(self, rows: Tensor) -> "Memory":
-        """Select the memory of sequences (N,), each as often as it is named."""
-        return Memory(*(part.index_select(0, rows) for part in self))
-
 
 class Attention(nn.Module):
-    """Apply multi-head attention, residual connection and norm: ``norm(x + attention(x, memory))``.
-
-    Vaswani et al. 2017.
-
-    Shapes:
-        entries (E, D) -> (E, D).
-    """
+    """Apply ``norm(x + attention(x, memory))`` with multi-head attention (Vaswani et al. 2017)."""
 
     def __init__(self, width: int, heads: int, dropout: float, eps: float = 1e-5) -> None:
         super().__init__()
@@ -46,7 +36,7 @@ class Attention(nn.Module):
         return Memory(self._split(self.key(entries), padding), self._split(self.value(entries), padding), padding.mask)
 
     def forward(self, entries: Tensor, padding: Padding, memory: Memory | None = None) -> Tensor:
-        """Let each entry attend to its sequence's memory; ``None``: to its own sequence."""
+        """Let entries (E, D) attend to their sequence's memory, -> (E, D); ``None``: to their own sequence."""
         keys, values, mask = self.memory(entries, padding) if memory is None else memory
         attended = functional.scaled_dot_product_attention(
             self._split(self.query(entries), padding),
@@ -64,11 +54,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Apply a hidden layer, residual connection and norm to each entry alone: ``norm(x + MLP(x))``.
-
-    Shapes:
-        entries (E, D) -> (E, D).
-    """
+    """Apply ``norm(x + MLP(x))`` with one hidden layer."""
 
     def __init__(self, width: int, state: int, dropout: float, activation: nn.Module, eps: float = 1e-5) -> None:
         """Make the layer; ``activation`` may end with a dropout of its own."""
@@ -77,7 +63,7 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(width, eps)
 
     def forward(self, entries: Tensor) -> Tensor:
-        """Transform each entry."""
+        """Transform each entry alone, (E, D) -> (E, D)."""
         return self.norm(entries + self.layers(entries))
 
 
@@ -106,28 +92,13 @@ class GuidedAttentionLayer(nn.Module):
         self.feed_forward = FeedForward(width, state, dropout, activation)
 
     def forward(self, entries: Tensor, padding: Padding, guide: Tensor, guide_padding: Padding, rows: Tensor) -> Tensor:
-        """Let each sequence attend to itself and to its guiding sequence.
-
-        Args:
-            entries: (E, D) of S sequences.
-            padding: Of the S sequences.
-            guide: (G, D) entries of the guiding sequences.
-            guide_padding: Of the guiding sequences.
-            rows: (S,) guiding sequence of each sequence.
-
-        Returns:
-            (E, D).
-        """
-        memory = self.guided.memory(guide, guide_padding).select(rows)
+        """Let S sequences (E, D) attend to themselves, then sequence i to sequence ``rows[i]`` of the guide (G, D)."""
+        memory = Memory(*(part.index_select(0, rows) for part in self.guided.memory(guide, guide_padding)))
         return self.feed_forward(self.guided(self.attention(entries, padding), padding, memory))
 
 
 class AttentionPooling(nn.Module):
-    """Pool each sequence: softmax weights from an MLP, weighted sum of the entries, linear layer (MCAN's AttFlat).
-
-    Shapes:
-        entries (E, D) of S sequences -> (S, outputs).
-    """
+    """Pool each sequence: softmax weights from an MLP, weighted sum of the entries, linear layer (MCAN's AttFlat)."""
 
     def __init__(self, width: int, state: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -135,6 +106,6 @@ class AttentionPooling(nn.Module):
         self.out = nn.Linear(width, outputs)
 
     def forward(self, entries: Tensor, padding: Padding) -> Tensor:
-        """Pool the entries of each sequence."""
+        """Pool the entries of S sequences, (E, D) -> (S, outputs)."""
         weights = padding.put_back(self.weigh(entries)).masked_fill(padding.mask[:, :, None], -torch.inf).softmax(dim=1)
         return self.out((weights * padding.put_back(entries)).sum(dim=1))

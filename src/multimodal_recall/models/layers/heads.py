@@ -10,10 +10,6 @@ class ConcatMlp(nn.Module):
 
     The first layer is split, ``W [q, v] = Wq q + Wv v``: it multiplies each query and each product once, and not each
     pair.
-
-    Shapes:
-        queries (Q, Dq), products (P, Dp), pair_queries (N,), pair_products (N,) -> last hidden layer (N, state), with a
-        second hidden layer (N, second_state) -> score (N,).
     """
 
     def __init__(
@@ -27,7 +23,7 @@ class ConcatMlp(nn.Module):
         self.last = ScoreLayer(second_state or state, 2)
 
     def forward(self, queries: Tensor, products: Tensor, pair_queries: Tensor, pair_products: Tensor) -> Tensor:
-        """Compute the last hidden layer of each pair."""
+        """Compute the last hidden layer of pairs (N,) of queries (Q, Dq) and products (P, Dp): (N, last width)."""
         # index_select and not [...]: on several CPU threads, the gradient of [...] is summed in any order.
         of_queries = self.query_part(queries).index_select(0, pair_queries)
         of_products = self.product_part(products).index_select(0, pair_products)
@@ -39,7 +35,7 @@ class ConcatMlp(nn.Module):
         return self.score(self._hidden(summed.flatten(0, 1))).unflatten(0, summed.shape[:2])
 
     def score(self, hidden: Tensor) -> Tensor:
-        """Compute the log-odds of each pair being right: the difference of its logits."""
+        """Compute the log-odds of each pair being right, (N, last width) -> (N,): the difference of its logits."""
         wrong, right = self.last(self.dropout(hidden)).unbind(dim=1)
         return right - wrong
 

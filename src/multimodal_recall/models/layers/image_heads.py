@@ -16,19 +16,13 @@ class ImageHeads(nn.Module):
 
     Features and positions are added and layer-normalised. Self-attention with a residual connection and a feed-forward
     network follow. The boxes' weighted mean is the image; its weights are a softmax, the same for all heads.
-
-    Shapes:
-        box_features (P, B, F), box_positions (P, B, 6), box_mask (P, B) -> (P, 1 + tag_heads, head_size).
     """
 
     def __init__(self, feature_size: int, options: ImageHeadsOptions) -> None:
         super().__init__()
         size = options.box_size or feature_size
-        state, inner, outputs = (
-            options.position_state,
-            options.feed_forward,
-            (1 + options.tag_heads) * options.head_size,
-        )
+        state, inner = options.position_state, options.feed_forward
+        outputs = (1 + options.tag_heads) * options.head_size
         self.narrow = nn.Identity()
         if options.box_size is not None:
             self.narrow = nn.Sequential(nn.LayerNorm(feature_size), nn.Linear(feature_size, size))
@@ -45,7 +39,7 @@ class ImageHeads(nn.Module):
         self.head_size = options.head_size
 
     def forward(self, batch: Batch) -> Tensor:
-        """Encode the batch's products."""
+        """Encode the batch's products, (P, 1 + tag_heads, head_size)."""
         boxes = self.narrow(batch.box_features.float()) + self.positions(batch.box_positions[:, :, :POSITION])
         boxes = self.dropout(self.norm(boxes))
         attended, _ = self.attention(boxes, boxes, boxes, key_padding_mask=batch.box_mask, need_weights=False)
@@ -59,12 +53,9 @@ class ImageHeads(nn.Module):
 class HeadWords(nn.Module):
     """Look up frozen word vectors at the width of a head; a linear map without bias changes another width.
 
-    Differs from the publication, which has BERT-large's WordPiece vectors (1024). The word vectors of a small vocabulary
+    Differs from the publication, which has BERT-large's WordPiece vectors (1024). A small vocabulary's word vectors
     differ little (mean cosine 0.85 on the real photos), so each component is first scaled to mean 1 and standard
     deviation 1 over the words. With mean 0, no head could score all words low.
-
-    Shapes:
-        word_ids (...) -> (..., head_size).
     """
 
     def __init__(self, words: int, word_vector: int, head_size: int) -> None:
@@ -74,7 +65,7 @@ class HeadWords(nn.Module):
         self.map = nn.Identity() if same else nn.Linear(word_vector, head_size, bias=False)
 
     def forward(self, word_ids: Tensor) -> Tensor:
-        """Look up words."""
+        """Look up words, (...) -> (..., head_size)."""
         return self._mapped(self.word_vectors(word_ids))
 
     def all(self) -> Tensor:

@@ -16,9 +16,6 @@ class LargestBox(nn.Module):
     The centre is the mean over the training products. On 2,500 real pairs, adding the mean, the maximum or further
     boxes to the largest box cost 0.01 to 0.02 of nDCG@5. Whitening the features cost as much, since their strong
     directions are the directions that matter.
-
-    Shapes:
-        box_features (P, B, F), box_positions (P, B, 6), box_mask (P, B) -> (P, F).
     """
 
     def __init__(self, feature_size: int) -> None:
@@ -27,7 +24,7 @@ class LargestBox(nn.Module):
         self.register_buffer("products", torch.zeros(()))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Describe the batch's products."""
+        """Describe the batch's products, (P, F)."""
         return (self._largest(batch) - self.mean) * len(self.mean) ** 0.5
 
     @torch.no_grad()

@@ -32,11 +32,7 @@ class BiLstm(nn.Module):
     def forward(self, data: Tensor, packed: Packing, weight: Tensor, bias: Tensor) -> Tensor:
         """Encode packed entries (E, inputs) into (S, state).
 
-        Args:
-            data: The entries.
-            packed: Their order.
-            weight: ``input_layer()``'s weight, or an equivalent weight for entries in another form.
-            bias: The bias beside ``weight``.
+        ``weight`` and ``bias`` come from ``input_layer``, perhaps converted for entries in another form.
         """
         both = torch.stack([data, data.index_select(0, packed.backwards)])
         steps = torch.baddbmm(bias.unsqueeze(1), both, weight.mT).split(packed.sizes, dim=1)  # each (2, n, 2 * state)
@@ -106,12 +102,7 @@ class PaddedGru(nn.Module):
         self.gru = nn.GRU(inputs, state // 2, layers, batch_first=True, dropout=dropout, bidirectional=True)
 
     def forward(self, data: Tensor, mask: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Read sequences (S, L, inputs).
-
-        Args:
-            data: The entries.
-            mask: (S, L), True on the padding at the sequences' ends.
-            start: (S, state / 2) first state of every layer and direction; ``None``: zero.
+        """Read sequences (S, L, inputs), every layer and direction from the state ``start`` (S, state / 2) or zero.
 
         Returns:
             The last layer's states (S, L, state), zero on padding, and the last state of each layer and direction

@@ -15,9 +15,6 @@ class TokenEmbeddings(nn.Module):
 
     transformers' own layer is not used: RoBERTa's takes the token with the number of its padding for padding, and never
     trains it. The position embeddings contain the embedding of token type 0, which is added to every token.
-
-    Shapes:
-        token_ids (Q, T) -> (Q, T, width), T at most ``max_tokens``.
     """
 
     def __init__(self, tokens: int, max_tokens: int, width: int, eps: float = 1e-5) -> None:
@@ -27,7 +24,7 @@ class TokenEmbeddings(nn.Module):
         self.norm = nn.LayerNorm(width, eps)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """Embed the tokens."""
+        """Embed tokens, (Q, T) -> (Q, T, width), T at most ``max_tokens``."""
         return self.norm(self.words(token_ids) + self.places.weight[: token_ids.shape[1]])
 
     def start_from(self, text_model: "PreTrainedModel") -> None:
@@ -60,6 +57,4 @@ def check_kind(text_model: "PreTrainedModel", kinds: tuple[str, ...]) -> None:
     """
     found = text_model.config.model_type
     if found not in kinds:
-        raise ValueError(
-            f"text_model is of the kind {found!r}, wanted one of {kinds}. Name a checkpoint of these kinds in text_model"
-        )
+        raise ValueError(f"text_model is of the kind {found!r}, wanted one of {kinds}. Name a checkpoint of that kind")

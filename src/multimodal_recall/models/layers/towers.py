@@ -35,9 +35,6 @@ class SentenceAndWords(nn.Module):
     """Encode a query by the language model's vector (D) beside a BiLSTM over the word vectors (word_state).
 
     Differs from the published tower: both inputs are layer-normalised first, see ``BoxEncoder``.
-
-    Shapes:
-        query_vectors (Q, D), word_ids (Q, W), word_mask (Q, W) -> (Q, D + word_state).
     """
 
     def __init__(self, vector_size: int, word_vectors: WordVectors, word_state: int, averaged: bool = False) -> None:
@@ -49,7 +46,7 @@ class SentenceAndWords(nn.Module):
         self.size = vector_size + word_state
 
     def forward(self, batch: Batch) -> Tensor:
-        """Encode the batch's queries."""
+        """Encode the batch's queries, (Q, D + word_state)."""
         packed = Packing(batch.word_mask)
         words = self.word_norm(self.word_vectors(packed.remove(batch.word_ids)))
         words = self.words(words, packed, *self.words.input_layer())
@@ -61,9 +58,6 @@ class BoxEncoder(nn.Module):
 
     Differs from the published tower: the features are layer-normalised first. On the real photos, after 12 epochs with
     everything else equal, nDCG@5 on testA is 0.51 with the norm and 0.31 without.
-
-    Shapes:
-        box_labels (P, B), box_features (P, B, F), box_positions (P, B, 6), box_mask (P, B) -> (P, size).
     """
 
     def __init__(self, feature_size: int, label_vectors: LabelVectors, size: int) -> None:
@@ -83,14 +77,10 @@ class BoxEncoder(nn.Module):
         return torch.cat([features, packed.remove(batch.box_positions[:, :, :POSITION]), labels], dim=1)
 
     def layer_on_boxes(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Convert a linear layer on label vector, feature and position into an equal layer on ``boxes_of``.
+        """Convert a linear layer (..., out, inputs) on label vector, feature and position into one on ``boxes_of``.
 
         The norm's weights and the label vectors are multiplied into the layer once a step instead of into each box: the
         same model, with 2,086 columns in place of 2,353, and without gradients of the boxes.
-
-        Args:
-            weight: (..., out, inputs).
-            bias: (..., out).
         """
         norm, labels = self.feature_norm, self.label_vectors.vectors
         of_label, of_feature, of_position = weight.split([labels.shape[1], len(norm.weight), POSITION], dim=-1)
@@ -99,14 +89,14 @@ class BoxEncoder(nn.Module):
 
 
 class BoxLstm(BoxEncoder):
-    """Encode an image by a BiLSTM over its boxes (P, image_state)."""
+    """Encode an image by a BiLSTM over its boxes."""
 
     def __init__(self, feature_size: int, label_vectors: LabelVectors, image_state: int) -> None:
         super().__init__(feature_size, label_vectors, image_state)
         self.boxes = BiLstm(self.inputs, image_state)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Encode the batch's products."""
+        """Encode the batch's products, (P, image_state)."""
         packed = Packing(batch.box_mask)
         layer = self.layer_on_boxes(*self.boxes.input_layer())
         return self.boxes(self.boxes_of(batch, packed), packed, *layer)

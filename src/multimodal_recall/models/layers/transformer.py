@@ -12,11 +12,7 @@ from multimodal_recall.models.layers.towers import BoxEncoder, LabelVectors, Wor
 
 
 class Transformer(nn.Module):
-    """Average each sequence's real entries after pre-norm layers with ReLU and an inner width of 4 x state.
-
-    Shapes:
-        data (S, L, state), mask (S, L) -> (S, state).
-    """
+    """Average each sequence's real entries after pre-norm layers with ReLU and an inner width of 4 x state."""
 
     def __init__(self, state: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -29,7 +25,7 @@ class Transformer(nn.Module):
         self.state = state
 
     def forward(self, data: Tensor, mask: Tensor) -> Tensor:
-        """Encode padded sequences."""
+        """Encode padded sequences, (S, L, state) -> (S, state); ``mask`` (S, L) is True on padding."""
         for layer in self.layers:
             data = layer(data, src_key_padding_mask=mask)
         real = ~mask.unsqueeze(2)
@@ -44,11 +40,7 @@ def position_encoding(length: int, size: int) -> Tensor:
 
 
 class SentenceAndWordTransformer(nn.Module):
-    """Encode a query as ``SentenceAndWords`` does, with transformer layers in place of the BiLSTM.
-
-    Shapes:
-        query_vectors (Q, D), word_ids (Q, W), word_mask (Q, W) -> (Q, D + state).
-    """
+    """Encode a query as ``SentenceAndWords`` does, with transformer layers in place of the BiLSTM."""
 
     def __init__(self, vector_size: int, word_vectors: WordVectors, words: Transformer) -> None:
         super().__init__()
@@ -60,14 +52,14 @@ class SentenceAndWordTransformer(nn.Module):
         self.size = vector_size + words.state
 
     def forward(self, batch: Batch) -> Tensor:
-        """Encode the batch's queries."""
+        """Encode the batch's queries, (Q, D + state)."""
         words = self.first(self.word_norm(self.word_vectors(batch.word_ids)))
         words = self.words(words + position_encoding(*words.shape[1:]).to(words.device), batch.word_mask)
         return torch.cat([self.sentence_norm(batch.query_vectors.float()), words], dim=1)
 
 
 class BoxTransformer(BoxEncoder):
-    """Encode an image by transformer layers over its boxes (P, state), whose order is not read."""
+    """Encode an image by transformer layers over its boxes, whose order is not read."""
 
     def __init__(self, feature_size: int, label_vectors: LabelVectors, boxes: Transformer) -> None:
         super().__init__(feature_size, label_vectors, boxes.state)
@@ -75,7 +67,7 @@ class BoxTransformer(BoxEncoder):
         self.boxes = boxes
 
     def forward(self, batch: Batch) -> Tensor:
-        """Encode the batch's products."""
+        """Encode the batch's products, (P, state)."""
         packed = Packing(batch.box_mask)
         layer = self.layer_on_boxes(self.first.weight, self.first.bias)
         boxes = functional.linear(self.boxes_of(batch, packed), *layer)

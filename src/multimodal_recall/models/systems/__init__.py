@@ -1,1 +1,1 @@
-"""One file a published system, named as ``model.kind`` in the options; its ``build`` is the system's ``Ranker`` class."""
+"""One file a published system, named as ``model.kind`` in the options; ``build`` is its ``Ranker`` class."""

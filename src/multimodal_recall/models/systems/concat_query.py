@@ -19,9 +19,6 @@ class BoxParts(nn.Module):
     The published label layer is a convolution over the words of the label's name. Batches hold the mean of the words'
     vectors: a linear layer on the mean equals an averaged convolution of width one. Features are layer-normalised
     first, as in ``BoxEncoder``.
-
-    Shapes:
-        box_labels (P, B), box_features (P, B, F), box_positions (P, B, 6), box_mask (P, B) -> (P, image_state).
     """
 
     def __init__(self, options: ConcatQueryOptions, feature_size: int, label_vectors: LabelVectors) -> None:
@@ -34,7 +31,7 @@ class BoxParts(nn.Module):
         self.boxes = BiLstm(parts, options.image_state, averaged=True)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Encode the batch's products."""
+        """Encode the batch's products, (P, image_state)."""
         packed = Packing(batch.box_mask)
         # index_select and not [...]: on several CPU threads, the gradient of [...] is summed in any order.
         labels = self.label(self.label_vectors.vectors).index_select(0, packed.remove(batch.box_labels))

@@ -17,9 +17,6 @@ class GraphReasoning(nn.Module):
 
     VSRN's layer (Li et al., ICCV 2019). The weight of its batch norm starts at zero, so the layer starts as the
     identity. VSRN's n and batch statistics count padding; here they count the real entries alone.
-
-    Shapes:
-        data (E, size) -> (E, size).
     """
 
     def __init__(self, size: int) -> None:
@@ -30,7 +27,7 @@ class GraphReasoning(nn.Module):
         nn.init.zeros_(self.norm.weight)
 
     def forward(self, data: Tensor, padding: Padding) -> Tensor:
-        """Let the entries of each sequence learn from each other."""
+        """Let the entries of each sequence learn from each other, (E, size) -> (E, size)."""
         # Padding is put back as zeros, so no entry learns from padding.
         theta, phi, g = padding.put_back(self.theta_phi_g(data)).chunk(3, dim=2)
         affinity = theta @ phi.mT / (~padding.mask).sum(dim=1)[:, None, None]
@@ -38,11 +35,7 @@ class GraphReasoning(nn.Module):
 
 
 class GraphTower(nn.Module):
-    """Encode sequences by a linear layer, graph reasoning and a GRU: the mean of both directions' last states.
-
-    Shapes:
-        entries (E, inputs) of S sequences -> (S, state), of length 1.
-    """
+    """Encode sequences by a linear layer, graph reasoning and a GRU: the mean of both directions' last states."""
 
     def __init__(self, inputs: int, state: int, layers: int) -> None:
         super().__init__()
@@ -51,7 +44,7 @@ class GraphTower(nn.Module):
         self.gru = BiGru(state, state)
 
     def forward(self, entries: Tensor, packed: Packing) -> Tensor:
-        """Encode packed entries."""
+        """Encode the packed entries of S sequences, (E, inputs) -> (S, state) of length 1."""
         data = functional.normalize(self.first(entries).float(), dim=1)
         for layer in self.layers:
             data = layer(data, packed)

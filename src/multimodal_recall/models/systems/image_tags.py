@@ -51,15 +51,9 @@ class ImageTags(WordMatching):
 
 
 def tag_losses(logits: Tensor, tags: Tensor, hard_negatives: int) -> Tensor:
-    """Sum the binary cross-entropy of each row's tags and of the wrong words with the highest logits.
+    """Sum the binary cross-entropy of each row's tags and of the ``hard_negatives`` wrong words with highest logits.
 
-    Args:
-        logits: (R, words) of every word being a tag.
-        tags: (R, W) word ids, ``UNKNOWN_ROW`` for no tag.
-        hard_negatives: Number of wrong words.
-
-    Returns:
-        (R,).
+    Shapes: logits (R, words) and tags (R, W), word ids with ``UNKNOWN_ROW`` for no tag, -> (R,).
     """
     is_tag = torch.zeros_like(logits, dtype=torch.bool).scatter(1, tags, True)[:, UNKNOWN_ROW + 1 :]
     logits = logits[:, UNKNOWN_ROW + 1 :]
@@ -78,16 +72,13 @@ class Captioner(nn.Module):
         self.dense = nn.Sequential(nn.Linear(size, size), nn.PReLU(), nn.Dropout(dropout), nn.Linear(size, size))
 
     def forward(self, heads: Tensor, words: Tensor, word_ids: Tensor, mask: Tensor) -> Tensor:
-        """Sum the cross-entropy of each caption over its words and its end.
+        """Sum the cross-entropy of each caption over its words and its end, (R,).
 
         Args:
             heads: (R, size) the sentence's head of each image.
             words: (words, size) all words, to which the end of a caption is added.
             word_ids: (R, W) the captions.
             mask: (R, W), True on padding.
-
-        Returns:
-            (R,).
         """
         counts, end = (~mask).sum(dim=1), len(words)
         start, words = self.start.expand(len(heads), -1).unsqueeze(1), torch.cat([words, self.end.to(words)])

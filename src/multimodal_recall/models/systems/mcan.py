@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Mcan(Ranker):
-    """Read text and boxes by deep modular co-attention, encoder-decoder (Yu et al., CVPR 2019), on RoBERTa's embeddings.
+    """Read text and boxes by deep modular co-attention (encoder-decoder, Yu et al., CVPR 2019), on RoBERTa embeddings.
 
     The text layers see no box, so they run once a query; the box layers run once a pair. The score is the logit of a
     pair being right.

@@ -34,9 +34,9 @@ BERT_NAMES = {
 class VisualBert(Ranker):
     """Read the query's tokens, then the product's boxes, with one BERT (Li et al. 2019); an MLP on its first state.
 
-    Boxes have token type 1 and position 0, both contained in the bias of the layer that projects the boxes. The function
-    equals ``transformers.VisualBertModel``, which runs its layers on padding too. The score is the logit of a pair being
-    right.
+    Boxes have token type 1 and position 0, both contained in the bias of the layer that projects the boxes. The result
+    equals ``transformers.VisualBertModel``, which runs its layers on padding too. The score is the logit of a pair
+    being right.
     """
 
     def __init__(self, options: VisualBertOptions, sizes: InputSizes) -> None:
@@ -66,12 +66,10 @@ class VisualBert(Ranker):
 
     def pair_vectors(self, batch: Batch) -> Tensor:
         """Compute the last state of each pair's first token, [CLS], (N, width)."""
-        words = self.tokens(batch.token_ids).index_select(0, batch.pair_queries)
-        boxes = self._boxes(batch).index_select(0, batch.pair_products)
-        masks = (
-            batch.token_mask.index_select(0, batch.pair_queries),
-            batch.box_mask.index_select(0, batch.pair_products),
-        )
+        queries, products = batch.pair_queries, batch.pair_products
+        words = self.tokens(batch.token_ids).index_select(0, queries)
+        boxes = self._boxes(batch).index_select(0, products)
+        masks = batch.token_mask.index_select(0, queries), batch.box_mask.index_select(0, products)
         padding = Padding(torch.cat(masks, dim=1))
         entries = self.dropout(padding.remove(torch.cat([words, boxes], dim=1)))
         for layer in self.layers:
