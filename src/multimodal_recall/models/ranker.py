@@ -243,7 +243,7 @@ class ConcatRanker(TowerRanker):
 
 
 def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = None) -> Ranker:
-    """Build an untrained ranker, with the tokenizer of its tokens, by ``build`` of ``models/systems/<model.kind>.py``."""
+    """Build an untrained ranker by ``build`` of ``models/systems/<model.kind>.py``; ``tokenizer`` makes its tokens."""
     ranker = import_module(f"multimodal_recall.models.systems.{options.model.kind}").build(options.model, sizes)
     ranker.reading = Reading(tokenizer, options.max_boxes)
     return ranker

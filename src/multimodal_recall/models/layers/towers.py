@@ -77,7 +77,7 @@ class BoxEncoder(nn.Module):
         return torch.cat([features, packed.remove(batch.box_positions[:, :, :POSITION]), labels], dim=1)
 
     def layer_on_boxes(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Convert a linear layer (..., out, inputs) on label vector, feature and position into one on ``boxes_of``.
+        """Convert a linear layer (..., out, inputs) on label vector, feature and position into a layer on ``boxes_of``.
 
         The norm's weights and the label vectors are multiplied into the layer once a step instead of into each box: the
         same model, with 2,086 columns in place of 2,353, and without gradients of the boxes.

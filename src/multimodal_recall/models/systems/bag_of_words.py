@@ -1,6 +1,6 @@
 """A bag of words and the largest box in one space, compared by cosine: the smallest contrastive two-tower.
 
-It is no published system, but the baseline for all of them: with the loss ``in_batch_softmax`` it trains in seconds.
+No published system, but a baseline for each of them: with the loss ``in_batch_softmax``, it trains in seconds.
 """
 
 import torch

@@ -2,7 +2,7 @@
 
 Each word is a tag. The image gives a distribution over all words, a softmax as in the tenth place's tag pre-training.
 A query scores by the log-probability of its words: the query-likelihood model of Ponte and Croft, SIGIR 1998, with
-images for documents. It has no published score; it is the first thing to try on small data, and trains in seconds.
+images for documents. The system has no published score; it suits small data and trains in seconds.
 """
 
 import torch

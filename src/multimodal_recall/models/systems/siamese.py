@@ -1,4 +1,4 @@
-"""The twelfth place: two light BERTs, one on tokens and one on boxes, compared by the dot product of their vectors."""
+"""The twelfth place: a light BERT on tokens and a light BERT on boxes, compared by their vectors' dot product."""
 
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedModel

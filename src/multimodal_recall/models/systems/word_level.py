@@ -20,7 +20,8 @@ class WordLevel(WordMatching):
 
     The MLP's first layer is split, as in ``ConcatMlp``. The publication adds a hinge on a mined wrong image and a mined
     wrong query of each pair, and a hinge on the hardest in the batch. Here, ``in_batch_hinge`` takes the hardest image
-    and query of the batch. With mined images, and with ``batches: same_last_word``, these are like the mined ones.
+    of the batch, mined images included, and the hardest query. With ``batches: same_last_word``, the batch's queries
+    resemble mined queries.
     """
 
     def __init__(self, options: WordLevelOptions, sizes: InputSizes) -> None:
