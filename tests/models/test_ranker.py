@@ -151,6 +151,14 @@ def test_scores_are_the_log_odds_of_the_right_class() -> None:
     torch.testing.assert_close(head.score(hidden).sigmoid(), head.last(hidden).softmax(dim=1)[:, 1])
 
 
+def test_the_caller_is_told_of_each_batch(arrays: ChunkArrays, pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multimodal_recall.models.ranker.SCORED_PAIRS", 8)
+    ranker, told = make_ranker(), []
+    for compute in (ranker.score, ranker.vectors, ranker.product_vectors):
+        compute(arrays, pairs, told.append)
+    assert told == [8, 8, 4] * 3
+
+
 def test_scoring_leaves_the_mode_as_it_was(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
     ranker.train()
     ranker.score(arrays, pairs)
