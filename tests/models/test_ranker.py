@@ -11,7 +11,8 @@ from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.layers.heads import ConcatMlp
 from multimodal_recall.models.layers.largest_box import LargestBox
-from multimodal_recall.models.layers.recurrent import BiLstm, packing
+from multimodal_recall.models.layers.padding import Packing
+from multimodal_recall.models.layers.recurrent import BiLstm
 from multimodal_recall.models.ranker import Ranker, TowerRanker, build_ranker
 from multimodal_recall.models.saved import TrainedRanker
 from tests.tiny_rankers import MODEL, OPTIONS, SIZES, make_ranker
@@ -58,7 +59,7 @@ def test_the_summary_of_a_bilstm_is_the_last_state_of_each_direction() -> None:
     # Given sequences of any order of lengths, equal to torch run on each without padding
     torch.manual_seed(0)
     encoder, data, lengths = BiLstm(4, 6), torch.randn(5, 3, 4), torch.tensor([2, 3, 1, 3, 2])
-    packed = packing(torch.arange(3) >= lengths[:, None])
+    packed = Packing(torch.arange(3) >= lengths[:, None])
     vectors = encoder(data.flatten(0, 1)[packed.places], packed, *encoder.input_layer())
     for sequence, length, vector in zip(data, lengths, vectors, strict=True):
         outputs, _ = encoder.lstm(sequence[:length, None])
@@ -148,6 +149,14 @@ def test_scores_are_the_log_odds_of_the_right_class() -> None:
     torch.manual_seed(0)
     head, hidden = ConcatMlp(3, 5, 7, dropout=0.0), torch.randn(6, 7)
     torch.testing.assert_close(head.score(hidden).sigmoid(), head.last(hidden).softmax(dim=1)[:, 1])
+
+
+def test_the_caller_is_told_of_each_batch(arrays: ChunkArrays, pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multimodal_recall.models.ranker.SCORED_PAIRS", 8)
+    ranker, told = make_ranker(), []
+    for compute in (ranker.score, ranker.vectors, ranker.product_vectors):
+        compute(arrays, pairs, told.append)
+    assert told == [8, 8, 4] * 3
 
 
 def test_scoring_leaves_the_mode_as_it_was(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:

@@ -113,7 +113,8 @@ def _best_of_block(
     from multimodal_recall.data.pairs import Pairs
 
     pairs = Pairs(np.tile(np.arange(queries), len(block)), np.repeat(block, queries), np.zeros(len(block) * queries))
-    scores = ranker.score(arrays, pairs).reshape(len(block), queries)  # in order of product: each is encoded once
+    with bar(type(ranker).__name__, len(pairs.query_rows), "pairs") as shown:
+        scores = ranker.score(arrays, pairs, shown.advance).reshape(len(block), queries)  # each product is encoded once
     ids = products["product_id"].to_numpy()[block]
     order = np.stack([np.lexsort((ids, -scores[:, query]))[:top] for query in range(queries)])
     table = products.take(block[order.ravel()]).to_pandas()
@@ -168,7 +169,8 @@ def _featurize(
     language_model: Path = catalog.load("language_model", version=inputs["language_model"])
     word_vectors: ds.Dataset = catalog.load("word_vectors", version=inputs["word_vectors"])
     pairs = pa.table({"query": texts, "query_row": pa.array(range(len(texts)), pa.int32())})
-    features = featurize_queries(ds.dataset(pairs), language_model, word_vectors, options, hardware)
+    with bar("featurize", len(texts), "queries") as shown:
+        features = featurize_queries(ds.dataset(pairs), language_model, word_vectors, options, hardware, shown.advance)
     known = set(word_vectors.to_table(columns=["word"])["word"].to_pylist())
     unknown = [[word for word in words_of(text) if word not in known] for text in texts]
     return features.append_column("unknown_words", pa.array(unknown, pa.list_(pa.string())))

@@ -52,8 +52,7 @@ def score_smoothed(
     with bar("smoothed boxes", len(scores), "candidates") as shown:
         for block in constrained_batches(lists, most, strict=False):
             rows = np.concatenate(block)
-            scores[rows] = ranker.score(*smooth_boxes(arrays, pairs, block))
-            shown.advance(len(rows))
+            scores[rows] = ranker.score(*smooth_boxes(arrays, pairs, block), shown.advance)
     return scores
 
 

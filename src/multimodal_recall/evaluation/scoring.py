@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.runtime.progress import bar
 
 if TYPE_CHECKING:
     from multimodal_recall.data.batch import ChunkArrays, Reading
@@ -32,6 +33,9 @@ def read_chunks(examples: dict[str, ChunkTables], reading: "Reading") -> Iterato
 
 def score_chunks(ranker: "Ranker", chunks: Iterable[ScoredChunk]) -> pa.Table:
     """Score the candidates of some chunks: ``query_id``, ``product_id``, ``score``."""
-    return pa.concat_tables(
-        [ids.append_column("score", pa.array(ranker.score(arrays, pairs))) for ids, pairs, arrays in chunks]
-    )
+    tables = []
+    for ids, pairs, arrays in chunks:
+        with bar(type(ranker).__name__, len(ids), "pairs") as shown:
+            scores = ranker.score(arrays, pairs, shown.advance)
+        tables.append(ids.append_column("score", pa.array(scores)))
+    return pa.concat_tables(tables)

@@ -1,1 +1,1 @@
-"""Torch models and their training loop: they take arrays and options, and know neither Kedro nor files."""
+"""Torch models: they take arrays and options, and know nothing of Kedro."""

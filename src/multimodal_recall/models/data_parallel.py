@@ -1,8 +1,8 @@
-"""What several processes that train one model share, so that they train the model that one process would.
+"""What processes that train one model together share, so that the model is the same as from one process.
 
-Towers: each process encodes its share of a batch's distinct queries and products, then all processes have all vectors
-(sentence-transformers' ``gather_across_devices``). An in-batch loss so compares every query with every product of the
-batch. Batch norm: statistics are those of all processes.
+Towers: each process encodes its share of a batch's distinct queries and products, then gets the vectors of all shares
+(sentence-transformers' ``gather_across_devices``). An in-batch loss thus compares every query with every product of the
+batch. Batch norm: the statistics cover the entries of all processes.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,13 +18,13 @@ _each_alone = False
 
 
 def process_count() -> int:
-    """Processes that share the work at hand; 1 outside of such a training."""
+    """Count the processes that share the work at hand; 1 outside of training by several processes."""
     return get_world_size() if is_initialized() and not _each_alone else 1
 
 
 @contextmanager
 def each_alone() -> Iterator[None]:
-    """Every process does the whole work of the block."""
+    """Let every process do the whole work of the block."""
     global _each_alone
     _each_alone = True
     try:
@@ -35,12 +35,12 @@ def each_alone() -> Iterator[None]:
 
 @cache
 def _group() -> ProcessGroup:
-    """A group of its own: data-parallel training sums gradients in the default one, at times of its choosing."""
+    """Make a second process group: data-parallel training sums gradients in the default group, at any time."""
     return new_group()
 
 
 class SumOverProcesses(torch.autograd.Function):
-    """The sum of a tensor over all processes; its gradient is the sum of their gradients."""
+    """Sum a tensor over all processes; the gradient is the sum of the processes' gradients."""
 
     @staticmethod
     def forward(ctx: object, values: Tensor) -> Tensor:
@@ -57,13 +57,13 @@ class SumOverProcesses(torch.autograd.Function):
 
 
 def encode_shares(encode: Callable[[slice], Tensor], count: int) -> Tensor:
-    """Encode the rows of a batch that every process holds whole: each process its share; all get all vectors.
+    """Encode rows of a batch that every process holds whole: each process encodes its share and gets all vectors.
 
-    Where there are fewer rows than processes, each process encodes all of them.
+    With fewer rows than processes, each process encodes all rows.
 
     Args:
-        encode: Gives the vectors (rows, ...) of a slice of the rows.
-        count: Rows in all, in the same order in each process.
+        encode: Encodes a slice of the rows into vectors (rows, ...).
+        count: Number of rows, which have the same order in each process.
 
     Returns:
         (count, ...) float32. The gradient of a row is the sum over the processes, which data-parallel training divides
@@ -73,14 +73,14 @@ def encode_shares(encode: Callable[[slice], Tensor], count: int) -> Tensor:
     if processes == 1 or count < processes:
         with each_alone():
             return encode(slice(0, count)).float()
-    start, end = (count * (get_rank() + more) // processes for more in (0, 1))
-    mine = encode(slice(start, end)).float()
-    others = (0, 0) * (mine.dim() - 1) + (start, count - end)
-    return SumOverProcesses.apply(functional.pad(mine, others))
+    start, end = (count * (get_rank() + offset) // processes for offset in (0, 1))
+    share = encode(slice(start, end)).float()
+    rows_around = (0, 0) * (share.dim() - 1) + (start, count - end)
+    return SumOverProcesses.apply(functional.pad(share, rows_around))
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """``nn.BatchNorm1d`` on (E, D), whose statistics in training are those of all processes' entries.
+    """Normalise entries (E, D) as ``nn.BatchNorm1d``, in training by the statistics of all processes' entries.
 
     torch's ``SyncBatchNorm`` refuses CPUs.
     """

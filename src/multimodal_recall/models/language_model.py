@@ -1,6 +1,5 @@
-"""The language model behind the query vectors: made, pre-trained, and read out."""
+"""The language model behind the query vectors: its tokenizer, an untrained model, and reading vectors out."""
 
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,24 +22,16 @@ from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.processes import ONE_AT_A_TIME
 
-logger = logging.getLogger(__name__)
-
-# Its reports of unused masked-word heads and its own progress bars drown ours.
+# transformers reports unused masked-word heads and draws bars of its own between our log lines.
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
-SPECIAL_TOKENS = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
+SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
 
 
 def train_tokenizer(queries: list[str], vocabulary_size: int, strip_accents: bool = False) -> PreTrainedTokenizerFast:
-    """Learn lower-case sub-words from the queries; a query is read as ``[CLS] ... [SEP]``.
+    """Train a tokenizer of lower-case sub-words on the queries; it reads a query as ``[CLS] ... [SEP]``.
 
-    Byte-pair encoding and not WordPiece, whose training numbers its pieces in a random order.
+    It uses byte-pair encoding, since WordPiece's training numbers its pieces in a random order.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
     tokenizer.normalizer = normalizers.Sequence(
@@ -51,13 +42,13 @@ def train_tokenizer(queries: list[str], vocabulary_size: int, strip_accents: boo
         vocab_size=vocabulary_size, special_tokens=list(SPECIAL_TOKENS.values()), show_progress=False
     )
     tokenizer.train_from_iterator(queries, trainer)
-    ends = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    around = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
 
 
 def new_albert(options: LanguageModelOptions, tokenizer: PreTrainedTokenizerFast) -> AlbertForMaskedLM:
-    """Build an untrained ALBERT of the options' sizes; the caller has set torch's seed."""
+    """Build an untrained ALBERT of the options' sizes; the caller sets torch's seed first."""
     return AlbertForMaskedLM(
         AlbertConfig(
             vocab_size=len(tokenizer),
@@ -75,7 +66,7 @@ def new_albert(options: LanguageModelOptions, tokenizer: PreTrainedTokenizerFast
 
 
 def load_tokenizer(source: str, max_tokens: int) -> Tokenizer:
-    """The fast tokenizer of a folder or hub name, without padding, cut to so many tokens, special ones included."""
+    """Load the fast tokenizer of a folder or hub name; it never pads, and cuts to ``max_tokens``, [SEP] included."""
     tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
@@ -83,60 +74,53 @@ def load_tokenizer(source: str, max_tokens: int) -> Tokenizer:
 
 
 def load_text_model(source: str) -> PreTrainedModel:
-    """The weights of a folder or hub name, without a head."""
+    """Load the model of a folder or hub name, without a head."""
     return load(AutoModel, source)
 
 
 def load(kind: type, source: str | Path, **options: Any) -> PreTrainedModel:
-    """``kind.from_pretrained``, one at a time.
+    """Load a model by ``kind.from_pretrained``, one thread at a time.
 
-    While it loads, transformers puts empty functions in the place of its own, for all threads. Of two threads, one may
-    keep them for good: the next model's tied weights are then never made (seen after a ``ThreadRunner`` run).
+    While transformers loads a model, it replaces functions of its own by empty functions, for all threads. When two
+    threads load at once, the empty functions may stay: the next model's weights are then not tied (seen after a
+    ``ThreadRunner`` run).
     """
     with ONE_AT_A_TIME:
         return kind.from_pretrained(source, **options)
 
 
 class QueryVectors:
-    """Reads a query's vector out of a language model: its second-to-last hidden layer, averaged over its tokens.
+    """Encode queries by a language model's second-to-last hidden layer, averaged over the tokens.
 
-    Only the layers up to that one are built, so the last is never run. Queries of one length make a batch, so there
-    is no padding and no mask. Weights and states have the hardware's precision; the mean over tokens is float32.
+    The last layer is not built. A batch holds queries of equal length, so it needs no padding and no mask. Weights and
+    states have the hardware's precision; the mean over tokens is float32.
     """
 
     def __init__(self, folder: Path, max_tokens: int, tokens_per_batch: int, hardware: Hardware) -> None:
         """Load a transformers folder.
 
         Args:
-            folder: What ``save_pretrained`` wrote.
-            max_tokens: Longer queries are cut to so many tokens, special ones included, or to what the model can read.
-            tokens_per_batch: Tokens that one batch holds, more or less; a longer query is a batch of its own.
-            hardware: Where the model computes, and in which precision.
+            folder: Written by ``save_pretrained``.
+            max_tokens: Tokens read of a query, special tokens included; the model's own limit may be lower.
+            tokens_per_batch: Approximate tokens of a batch; a longer query is a batch of its own.
+            hardware: Device and precision of the model.
         """
         config = AutoConfig.from_pretrained(folder)
         self.device = torch.device(hardware.device)
-        self.model = (
-            load(
-                AutoModel,
-                folder,
-                num_hidden_layers=config.num_hidden_layers - 1,
-                add_pooling_layer=False,
-                dtype=hardware.dtype,
-            )
-            .to(self.device)
-            .eval()
-        )
+        layers = config.num_hidden_layers - 1
+        model = load(AutoModel, folder, num_hidden_layers=layers, add_pooling_layer=False, dtype=hardware.dtype)
+        self.model = model.to(self.device).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.max_tokens = min(max_tokens, config.max_position_embeddings)
         self.tokens_per_batch = tokens_per_batch
 
     @torch.inference_mode()
     def __call__(self, queries: list[str], tell: Callable[[int], None] = lambda _: None) -> np.ndarray:
-        """Give the vectors (queries, hidden size) of distinct queries as float16.
+        """Encode distinct queries into vectors (queries, hidden size) float16.
 
         Args:
             queries: The texts.
-            tell: Is told how many queries a batch was.
+            tell: Called with the number of queries of each batch.
         """
         vectors = np.empty((len(queries), self.model.config.hidden_size), np.float16)
         for rows, tokens in self._batches(queries):
@@ -146,12 +130,12 @@ class QueryVectors:
         return vectors
 
     def _batches(self, queries: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        encoded = self.tokenizer(queries, truncation=True, max_length=self.max_tokens, return_attention_mask=False)[
-            "input_ids"
-        ]
-        lengths = np.array([len(ids) for ids in encoded], np.int64)
+        """Yield rows of queries of equal length, and their token ids (batch, length)."""
+        encoded = self.tokenizer(queries, truncation=True, max_length=self.max_tokens, return_attention_mask=False)
+        token_ids = encoded["input_ids"]
+        lengths = np.array([len(ids) for ids in token_ids], np.int64)
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
             batches = min(len(rows), -(-len(rows) * length // self.tokens_per_batch))
             for part in np.array_split(rows, batches):
-                yield part, np.array([encoded[row] for row in part], np.int64)
+                yield part, np.array([token_ids[row] for row in part], np.int64)

@@ -1,6 +1,7 @@
 """From a chunk's query texts to vectors and word ids."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,6 @@ from multimodal_recall.data.origins import QueryEncoding, digest_words, origin_o
 from multimodal_recall.data.schemas import TABLES, distinct_queries
 from multimodal_recall.data.text import words_of
 from multimodal_recall.runtime.device import Hardware
-from multimodal_recall.runtime.progress import bar
 
 
 def featurize_queries(
@@ -20,17 +20,17 @@ def featurize_queries(
     word_vectors: ds.Dataset,
     options: QueryOptions,
     hardware: Hardware,
-    title: str = "",
+    tell: Callable[[int], None] = lambda _: None,
 ) -> pa.Table:
     """Give each distinct query of a chunk its language-model vector and its word ids.
 
     Args:
         pairs: The chunk's pairs; ``query_row`` numbers the distinct queries.
         language_model: A transformers folder.
-        word_vectors: The words, row 0 the unknown one.
-        options: How much of a query is read.
-        hardware: What the language model computes with.
-        title: Of the progress bar.
+        word_vectors: The words, with the unknown word in row 0.
+        options: Tokens and words read of a query.
+        hardware: Device and precision of the language model.
+        tell: Called with the number of queries of each batch.
 
     Returns:
         ``query_features``: row i is the query with ``query_row`` i.
@@ -39,8 +39,7 @@ def featurize_queries(
 
     queries = distinct_queries(pairs.to_table(columns=["query", "query_row"]))
     encode = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, hardware)
-    with bar(f"featurize {title}", len(queries), "queries") as shown:
-        vectors = encode(queries, shown.advance)
+    vectors = encode(queries, tell)
     rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
     word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
     table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
@@ -49,9 +48,9 @@ def featurize_queries(
 
 
 def digest_files(folder: Path) -> str:
-    """Stand for the content of all files of a folder."""
+    """Hash the content of all files of a folder into 16 hexadecimal digits."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.iterdir() if path.is_file()):
-        with file.open("rb") as opened:
-            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]

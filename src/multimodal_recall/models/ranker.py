@@ -1,13 +1,12 @@
-"""What every ranker can do, and what it takes to build one again."""
+"""The base classes of all rankers, and ``build_ranker``, which builds the ranker that the options name."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike
 from torch import Tensor, nn
 
 from multimodal_recall.config.rankers import RankerOptions
@@ -17,13 +16,14 @@ from multimodal_recall.models.data_parallel import encode_shares
 from multimodal_recall.models.layers.heads import ConcatMlp
 from multimodal_recall.models.layers.towers import LabelVectors, WordVectors
 from multimodal_recall.models.precision import in_float32
-from multimodal_recall.runtime.progress import bar
+from multimodal_recall.models.weights import misfits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 SCORED_PAIRS = 4096
+"""Pairs in a batch of scoring."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class InputSizes:
     word_vector: int
     labels: int
     tokens: int = 0
-    """Of the ranker's tokenizer; 0 where it has none."""
+    """Of the ranker's tokenizer; 0 for a ranker without tokenizer."""
 
 
 class Ranker(nn.Module):
-    """Scores (query, product) pairs; its weights hold the word and label vectors.
+    """Score (query, product) pairs; the weights include the word and label vectors.
 
-    A subclass is a system: it says what a pair's vector is, and how that is scored.
+    A subclass is a system. It defines ``pair_vectors`` and ``score_vectors``, and ``score_all`` for in-batch losses.
     """
 
     reading = Reading()
-    """What ``data.examples.read_chunk`` must read for it."""
+    """What ``data.examples.read_chunk`` reads for this ranker."""
 
     def pair_vectors(self, batch: Batch) -> Tensor:
-        """What the last layer sees of each of the batch's pairs, (N, D)."""
+        """Compute the last layer's input for each of the batch's pairs, (N, D)."""
         raise NotImplementedError
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
@@ -59,199 +59,191 @@ class Ranker(nn.Module):
     def score_all(self, batch: Batch) -> Tensor:
         """Score every query of the batch with every product, (Q, P) float32."""
         raise NotImplementedError(
-            f"{type(self).__name__} reads query and product together: it has no in-batch loss. Set its loss to one "
+            f"{type(self).__name__} reads query and product together: it has no in-batch loss. Set its loss to a loss "
             "of pairs, such as cross_entropy"
-        )
-
-    def extra_loss(self, batch: Batch) -> Tensor | None:
-        """What the system learns from a batch besides its scores, a mean; ``None`` where there is nothing."""
-        del batch
-        return None
-
-    def observe(self, batch: Batch) -> None:
-        """Take a training batch into running sums, where the ranker has some; once a step, in every process alike."""
-
-    def own_losses(self, batch: Batch) -> Tensor:
-        """Losses that are not made of scores, (right pairs, parts); they are added up."""
-        raise NotImplementedError(
-            f"{type(self).__name__} has no loss of its own. Set its loss to another, such as cross_entropy"
         )
 
     def forward(self, batch: Batch) -> Tensor:
         """Score the batch's pairs, (N,)."""
         return self.score_vectors(self.pair_vectors(batch))
 
+    def observe(self, batch: Batch) -> None:
+        """Update running sums with a training batch; called once a step, in every process alike."""
+
+    def extra_loss(self, batch: Batch) -> Tensor | None:
+        """Compute a mean loss that is added to the loss of the scores; ``None``: no such loss."""
+        del batch
+        return None
+
+    def own_losses(self, batch: Batch) -> Tensor:
+        """Compute losses that replace the loss of the scores, (right pairs, parts); training adds up the parts."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no loss of its own. Set its loss to another loss, such as cross_entropy"
+        )
+
     def start(self, words: np.ndarray, labels: np.ndarray) -> None:
-        """Take the vectors of the words (words, size) and labels (labels, size), before any training."""
+        """Copy the vectors of the words (words, size) and labels (labels, size), before any training."""
         for module in self.modules():
             if isinstance(module, WordVectors):
                 vectors = labels if isinstance(module, LabelVectors) else words
                 module.vectors.copy_(torch.from_numpy(vectors))
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Take the weights of each part that another ranker, trained on the same word vectors, has too.
+        """Copy the weights of the parts that this ranker shares with another ranker.
+
+        A part is the name of a weight before its first dot, such as ``image_encoder``.
 
         Args:
-            weights: All of the other ranker's. A part is what stands before the first dot of their names.
+            weights: All weights of the other ranker, trained on the same word vectors.
 
         Raises:
-            ValueError: If there is no such part, a part is of other sizes, or a frozen table holds other vectors.
+            ValueError: If no part is shared, a shared part has other sizes, or frozen vectors differ.
         """
         own = self.state_dict()
-        shared = {name.partition(".")[0] for name in own} & {name.partition(".")[0] for name in weights}
-        mine, theirs = (
-            {name: tensor for name, tensor in all_of.items() if name.partition(".")[0] in shared}
-            for all_of in (own, weights)
+        parts = {name.partition(".")[0] for name in own} & {name.partition(".")[0] for name in weights}
+        wanted, found = (
+            {name: weight for name, weight in named.items() if name.partition(".")[0] in parts}
+            for named in (own, weights)
         )
-        sizes, found = ({name: tuple(tensor.shape) for name, tensor in part.items()} for part in (mine, theirs))
-        problems = [
-            f"{name} is {found.get(name, 'absent')} there and {sizes.get(name, 'absent')} here"
-            for name in sorted(sizes.keys() | found.keys())
-            if sizes.get(name) != found.get(name)
+        frozen = {f"{name}.vectors" for name, module in self.named_modules() if isinstance(module, WordVectors)}
+        problems = misfits(found, wanted) if parts else ["the two have no part in common"]
+        problems = problems or [
+            f"{name} holds other vectors"
+            for name in found
+            if name in frozen and not torch.equal(found[name], wanted[name])
         ]
-        tables = {f"{name}.vectors" for name, module in self.named_modules() if isinstance(module, WordVectors)}
-        others = [name for name in theirs if name in tables and not torch.equal(theirs[name], mine[name])]
-        problems = problems or [f"{name} holds other vectors" for name in others]
-        if problems or not shared:
-            reason = "; ".join(problems[:3]) or "the two have no part in common"
+        if problems:
             raise ValueError(
-                f"{type(self).__name__} cannot start from that ranker: {reason}. Give both the same sizes and word "
-                "vectors, or set start_from to null"
+                f"{type(self).__name__} cannot start from that ranker: {'; '.join(problems[:3])}. Give both the same "
+                "sizes and word vectors, or set start_from to null"
             )
-        self.load_state_dict({**own, **theirs})
+        self.load_state_dict({**own, **found})
 
     def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
-        """Take the weights of a trained text model, before any training."""
+        """Copy the weights of a trained text model, before any training."""
         raise NotImplementedError(f"{type(self).__name__} takes no text model. Set its text_model to null")
 
-    @torch.inference_mode()
-    def score(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
-        """Score pairs of a chunk (n,), higher is better, on the device that holds the weights."""
-        scores = np.empty(len(pairs.query_rows), np.float32)
-        for rows, batch in self._batches(arrays, pairs):
-            scores[rows] = self(batch).float().cpu().numpy()
-        return scores
+    def score(self, arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None] = lambda _: None) -> np.ndarray:
+        """Score pairs of a chunk (n,) float32, higher is better, on the device that holds the weights.
+
+        Args:
+            arrays: The chunk.
+            pairs: Rows of the chunk's queries and products.
+            tell: Called with the number of pairs of each batch.
+        """
+        return self._compute(self, arrays, pairs, tell)
+
+    def vectors(self, arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None] = lambda _: None) -> np.ndarray:
+        """Compute ``pair_vectors`` of pairs of a chunk, (n, D) float16; see ``score``."""
+        return self._compute(self.pair_vectors, arrays, pairs, tell).astype(np.float16)
+
+    def encode_rows(self, encode: Callable[[slice], Tensor], count: int) -> Tensor:
+        """Encode ``count`` rows of a batch in float32; in training, processes share the work (``encode_shares``)."""
+        return encode_shares(encode, count) if self.training else encode(slice(0, count)).float()
 
     @torch.inference_mode()
-    def vectors(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
-        """What the last layer sees of each pair, (n, D) float16."""
-        return self._vectors_by(self.pair_vectors, arrays, pairs, np.float16)
-
-    def _vectors_by(
-        self, encode: Callable[[Batch], Tensor], arrays: ChunkArrays, pairs: Pairs, kind: DTypeLike
+    def _compute(
+        self, compute: Callable[[Batch], Tensor], arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None]
     ) -> np.ndarray:
-        """One vector a pair (n, D), by what encodes those of a batch."""
-        found = [(rows, encode(batch).float().cpu().numpy()) for rows, batch in self._batches(arrays, pairs)]
-        vectors = np.empty((len(pairs.query_rows), found[0][1].shape[1]), kind)
-        for rows, part in found:
-            vectors[rows] = part
-        return vectors
-
-    def _batches(self, arrays: ChunkArrays, pairs: Pairs) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Batches on the weights' device, in evaluation mode; then the mode is as it was."""
+        """Compute values of pairs (n, ...) float32 batch by batch, in evaluation mode; then restore the mode."""
         device, was_training = next(self.parameters()).device, self.training
+        values = np.empty(0, np.float32)
         self.eval()
         try:
-            with bar(type(self).__name__, len(pairs.query_rows), "pairs") as shown:
-                for rows, batch in arrays.batches_by_product(pairs, SCORED_PAIRS):
-                    yield rows, batch.to(device)
-                    shown.advance(len(rows))
+            for rows, batch in arrays.batches_by_product(pairs, SCORED_PAIRS):
+                computed = compute(batch.to(device)).float().cpu().numpy()
+                if not len(values):
+                    values = np.empty((len(pairs.query_rows), *computed.shape[1:]), np.float32)
+                values[rows] = computed
+                tell(len(rows))
         finally:
             self.train(was_training)
+        return values
 
 
 class TowerRanker(Ranker):
-    """A ranker that gives queries and products vectors of their own, so that products can be encoded ahead."""
+    """Encode queries and products into vectors of their own, so that products can be encoded ahead."""
 
     def encode_queries(self, batch: Batch) -> Tensor:
-        """One vector a query, (Q, Dq)."""
+        """Encode the batch's queries, (Q, Dq)."""
         raise NotImplementedError
 
     def encode_products(self, batch: Batch) -> Tensor:
-        """One vector a product, (P, Dp)."""
+        """Encode the batch's products, (P, Dp)."""
         raise NotImplementedError
 
     def all_queries(self, batch: Batch) -> Tensor:
-        """``encode_queries`` in float32; in training, each process encodes a share of the batch and gets all."""
-        if not self.training:
-            return self.encode_queries(batch).float()
-        return encode_shares(lambda rows: self.encode_queries(batch.take_queries(rows)), len(batch.word_mask))
+        """Encode the batch's queries in float32, shared by the processes of a training."""
+        return self.encode_rows(lambda rows: self.encode_queries(batch.take_queries(rows)), len(batch.word_mask))
 
     def all_products(self, batch: Batch) -> Tensor:
-        """``encode_products`` in float32, shared in the same way."""
-        if not self.training:
-            return self.encode_products(batch).float()
-        return encode_shares(lambda rows: self.encode_products(batch.take_products(rows)), len(batch.box_mask))
+        """Encode the batch's products in float32, shared by the processes of a training."""
+        return self.encode_rows(lambda rows: self.encode_products(batch.take_products(rows)), len(batch.box_mask))
 
-    @torch.inference_mode()
-    def product_vectors(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
-        """The vector of each pair's product, (n, Dp) float32."""
+    def product_vectors(
+        self, arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None] = lambda _: None
+    ) -> np.ndarray:
+        """Encode the product of each pair of a chunk, (n, Dp) float32; see ``score``."""
 
         def encode(batch: Batch) -> Tensor:
             return self.encode_products(batch)[batch.pair_products]
 
-        return self._vectors_by(encode, arrays, pairs, np.float32)
+        return self._compute(encode, arrays, pairs, tell)
 
 
 class DotRanker(TowerRanker):
-    """Towers whose vectors are as wide, compared by their dot product times ``scale``."""
+    """Score a pair by the dot product of its query's and product's vectors, times ``scale``."""
 
     scale = 1.0
 
     def pair_vectors(self, batch: Batch) -> Tensor:
-        """(N, D): the summands of the dot product."""
-        # index_select and not [...]: on several CPU threads the gradient of the latter adds up in any order.
+        """Compute the summands of the dot product, (N, D)."""
+        # index_select and not [...]: on several CPU threads, the gradient of [...] is summed in any order.
         queries = self.all_queries(batch).index_select(0, batch.pair_queries)
         return queries * self.all_products(batch).index_select(0, batch.pair_products)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(N, D) -> (N,)."""
+        """Sum and scale each pair's vector, (N, D) -> (N,)."""
         return self.scale * vectors.sum(dim=1)
 
     def score_all(self, batch: Batch) -> Tensor:
-        """(Q, P)."""
+        """Score every query with every product, (Q, P)."""
         queries, products = self.all_queries(batch), self.all_products(batch)
         with in_float32(queries):
             return self.scale * queries @ products.T
 
 
 class ConcatRanker(TowerRanker):
-    """Towers ``query_encoder`` and ``image_encoder`` whose vectors an MLP, ``head``, compares side by side."""
+    """Score a pair by an MLP, ``head``, on the vectors of ``query_encoder`` and ``image_encoder`` side by side."""
 
     query_encoder: nn.Module
     image_encoder: nn.Module
     head: ConcatMlp
 
     def encode_queries(self, batch: Batch) -> Tensor:
-        """(Q, Dq)."""
+        """Encode the batch's queries, (Q, Dq)."""
         return self.query_encoder(batch)
 
     def encode_products(self, batch: Batch) -> Tensor:
-        """(P, Dp)."""
+        """Encode the batch's products, (P, Dp)."""
         return self.image_encoder(batch)
 
     def pair_vectors(self, batch: Batch) -> Tensor:
-        """(N, D): the head's last hidden layer."""
+        """Compute the head's last hidden layer, (N, D)."""
         queries, products = self.all_queries(batch), self.all_products(batch)
         return self.head(queries, products, batch.pair_queries, batch.pair_products)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(N, D) -> (N,)."""
+        """Score pairs by the head's last layer, (N, D) -> (N,)."""
         return self.head.score(vectors)
 
     def score_all(self, batch: Batch) -> Tensor:
-        """(Q, P)."""
+        """Score every query with every product, (Q, P)."""
         return self.head.score_all(self.all_queries(batch), self.all_products(batch))
 
 
 def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = None) -> Ranker:
-    """Make an untrained ranker: the class that ``models/systems/<model.kind>.py`` calls ``build``.
-
-    Args:
-        options: The system and its sizes.
-        sizes: What the data decides.
-        tokenizer: Of the ranker's tokens; ``None`` where it reads none.
-    """
+    """Build an untrained ranker by ``build`` of ``models/systems/<model.kind>.py``; ``tokenizer`` makes its tokens."""
     ranker = import_module(f"multimodal_recall.models.systems.{options.model.kind}").build(options.model, sizes)
     ranker.reading = Reading(tokenizer, options.max_boxes)
     return ranker

@@ -9,9 +9,9 @@ from multimodal_recall.models.layers.attention import (
     AttentionPooling,
     FeedForward,
     GuidedAttentionLayer,
-    Padding,
     SelfAttentionLayer,
 )
+from multimodal_recall.models.layers.padding import Padding
 
 WIDTH, HEADS, STATE = 12, 3, 20
 MASK = torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]], dtype=torch.bool)

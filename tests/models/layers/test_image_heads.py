@@ -202,10 +202,10 @@ def test_a_start_that_does_not_fit_is_refused() -> None:
     pretrained = make_ranker(options=PRETRAINING).state_dict()
     wider = replace(SYSTEMS["word_level"], image_encoder=replace(IMAGE_HEADS, feed_forward=32))
     ranker = make_ranker(options=replace(OPTIONS, model=wider))
-    message = r"WordLevel cannot start .*: image_encoder.feed_forward.0.bias is \(16,\) there and \(32,\) here; "
+    message = r"WordLevel cannot start .*: image_encoder.feed_forward.0.weight is \(16, 10\), wanted \(32, 10\); "
     with pytest.raises(ValueError, match=message):
         ranker.start_from(pretrained)
-    with pytest.raises(ValueError, match=r"image_encoder.activation.weight is \(1,\) there and absent here"):
+    with pytest.raises(ValueError, match=r"image_encoder.label_vectors.vectors is missing, wanted \(33, 5\)"):
         make_ranker().start_from(pretrained)
     ranker = make_ranker(options=replace(OPTIONS, model=SYSTEMS["word_level"]))
     with pytest.raises(ValueError, match=r"words.word_vectors.vectors holds other vectors"):

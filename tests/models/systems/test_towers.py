@@ -12,7 +12,8 @@ from transformers import BertConfig, BertModel
 from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.layers.heads import ConcatMlp
-from multimodal_recall.models.layers.recurrent import BiGru, BiLstm, packing
+from multimodal_recall.models.layers.padding import Packing
+from multimodal_recall.models.layers.recurrent import BiGru, BiLstm
 from multimodal_recall.models.layers.transformer import Transformer
 from multimodal_recall.models.systems.graph_reasoning import GraphReasoning
 from multimodal_recall.models.systems.siamese import Siamese
@@ -24,11 +25,10 @@ def test_graph_reasoning_equals_vsrns_formula_on_each_sequence_alone() -> None:
     torch.manual_seed(0)
     layer, data, lengths = GraphReasoning(4), torch.randn(3, 3, 4), torch.tensor([2, 3, 1])
     nn.init.normal_(layer.norm.weight)
-    mask = torch.arange(3) >= lengths[:, None]
-    places = packing(mask).places
-    entries = data.flatten(0, 1)[places]
-    layer(entries, places, mask)
-    found = torch.zeros(9, 4).index_copy(0, places, layer.eval()(entries, places, mask)).unflatten(0, (3, 3))
+    packed = Packing(torch.arange(3) >= lengths[:, None])
+    entries = packed.remove(data)
+    layer(entries, packed)
+    found = packed.put_back(layer.eval()(entries, packed))
     for sequence, length, own in zip(data, lengths, found, strict=True):
         theta, phi, g = layer.theta_phi_g(sequence[:length]).chunk(3, dim=1)
         told = layer.back(theta @ phi.T / length @ g)
@@ -38,7 +38,7 @@ def test_graph_reasoning_equals_vsrns_formula_on_each_sequence_alone() -> None:
 def test_the_states_of_a_bigru_are_torchs() -> None:
     torch.manual_seed(0)
     encoder, data, lengths = BiGru(4, 6), torch.randn(5, 3, 4), torch.tensor([2, 3, 1, 3, 2])
-    packed = packing(torch.arange(3) >= lengths[:, None])
+    packed = Packing(torch.arange(3) >= lengths[:, None])
     states = encoder(data.flatten(0, 1)[packed.places], packed)
     for number, (sequence, length) in enumerate(zip(data, lengths, strict=True)):
         _, last = encoder.gru(sequence[:length, None])
@@ -114,7 +114,7 @@ def test_a_siamese_starts_from_the_first_layers_of_a_bert_that_fits() -> None:
 def test_the_average_of_a_bilstm_is_that_of_torchs_outputs() -> None:
     torch.manual_seed(0)
     encoder, data, lengths = BiLstm(4, 6, averaged=True), torch.randn(5, 3, 4), torch.tensor([2, 3, 1, 3, 2])
-    packed = packing(torch.arange(3) >= lengths[:, None])
+    packed = Packing(torch.arange(3) >= lengths[:, None])
     vectors = encoder(data.flatten(0, 1)[packed.places], packed, *encoder.input_layer())
     for sequence, length, vector in zip(data, lengths, vectors, strict=True):
         outputs, _ = encoder.lstm(sequence[:length, None])

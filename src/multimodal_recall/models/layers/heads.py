@@ -1,4 +1,4 @@
-"""What compares a query's vector with a product's."""
+"""The head that compares a query's vector with a product's."""
 
 from torch import Tensor, nn
 
@@ -6,14 +6,10 @@ from multimodal_recall.models.precision import ScoreLayer
 
 
 class ConcatMlp(nn.Module):
-    """An MLP on both vectors side by side, with two logits: wrong and right.
+    """Compare two vectors side by side with an MLP of two logits: wrong and right.
 
-    The first layer is split, ``W [q, v] = Wq q + Wv v``, so that its cost is one product of each query and each
-    image instead of one a pair.
-
-    Shapes:
-        queries (Q, Dq), products (P, Dp), pair_queries (N,), pair_products (N,) -> (N, state) -> (N,); of a second
-        hidden layer (N, second_state) in place of (N, state).
+    The first layer is split, ``W [q, v] = Wq q + Wv v``: it multiplies each query and each product once, and not each
+    pair.
     """
 
     def __init__(
@@ -27,19 +23,19 @@ class ConcatMlp(nn.Module):
         self.last = ScoreLayer(second_state or state, 2)
 
     def forward(self, queries: Tensor, products: Tensor, pair_queries: Tensor, pair_products: Tensor) -> Tensor:
-        """Give the last hidden layer of each pair."""
-        # index_select and not [...]: on several CPU threads the gradient of the latter adds up in any order.
-        first = self.query_part(queries).index_select(0, pair_queries)
-        second = self.product_part(products).index_select(0, pair_products)
-        return self._hidden(first + second)
+        """Compute the last hidden layer of pairs (N,) of queries (Q, Dq) and products (P, Dp): (N, last width)."""
+        # index_select and not [...]: on several CPU threads, the gradient of [...] is summed in any order.
+        of_queries = self.query_part(queries).index_select(0, pair_queries)
+        of_products = self.product_part(products).index_select(0, pair_products)
+        return self._hidden(of_queries + of_products)
 
     def score_all(self, queries: Tensor, products: Tensor) -> Tensor:
         """Score every query (Q, Dq) with every product (P, Dp), (Q, P)."""
-        hidden = self.query_part(queries).unsqueeze(1) + self.product_part(products)
-        return self.score(self._hidden(hidden.flatten(0, 1))).unflatten(0, hidden.shape[:2])
+        summed = self.query_part(queries).unsqueeze(1) + self.product_part(products)
+        return self.score(self._hidden(summed.flatten(0, 1))).unflatten(0, summed.shape[:2])
 
     def score(self, hidden: Tensor) -> Tensor:
-        """Log-odds of a pair being right: the difference of its logits."""
+        """Compute the log-odds of each pair being right, (N, last width) -> (N,): the difference of its logits."""
         wrong, right = self.last(self.dropout(hidden)).unbind(dim=1)
         return right - wrong
 

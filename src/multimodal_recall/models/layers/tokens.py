@@ -1,22 +1,20 @@
-"""The query's tokens as a text model embeds them, and how a trained one's weights are taken over."""
+"""The query's tokens, embedded as in a text model, from whose trained weights they can start."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+
+from multimodal_recall.models.weights import take_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 class TokenEmbeddings(nn.Module):
-    """The embedding layer of BERT and RoBERTa: word and place of each token, summed and normalised.
+    """Sum and normalise the word and position embedding of each token, as BERT and RoBERTa do.
 
-    Not by transformers: RoBERTa's takes the token of its padding's number for padding, and never trains it. The
-    embedding of token type 0, which is added to every token, is part of the places'.
-
-    Shapes:
-        token_ids (Q, T) -> (Q, T, width), T at most ``max_tokens``.
+    transformers' own layer is not used: RoBERTa's takes the token with the number of its padding for padding, and never
+    trains it. The position embeddings contain the embedding of token type 0, which is added to every token.
     """
 
     def __init__(self, tokens: int, max_tokens: int, width: int, eps: float = 1e-5) -> None:
@@ -26,18 +24,18 @@ class TokenEmbeddings(nn.Module):
         self.norm = nn.LayerNorm(width, eps)
 
     def forward(self, token_ids: Tensor) -> Tensor:
-        """Embed the tokens."""
+        """Embed tokens, (Q, T) -> (Q, T, width), T at most ``max_tokens``."""
         return self.norm(self.words(token_ids) + self.places.weight[: token_ids.shape[1]])
 
     def start_from(self, text_model: "PreTrainedModel") -> None:
-        """Take the embedding layer of a text model.
+        """Copy the embedding layer of a text model.
 
         Raises:
-            ValueError: If its sizes are not ours, or it knows fewer tokens or places.
+            ValueError: If the text model has another width, or fewer tokens or positions.
         """
         layer = text_model.embeddings
         padding = layer.position_embeddings.padding_idx
-        first = 0 if padding is None else padding + 1  # RoBERTa counts places from there
+        first = 0 if padding is None else padding + 1  # RoBERTa's positions start after its padding's number
         tokens, places = len(self.words.weight), len(self.places.weight)
         places_and_type = layer.position_embeddings.weight + layer.token_type_embeddings.weight[0]
         take_weights(
@@ -52,32 +50,11 @@ class TokenEmbeddings(nn.Module):
 
 
 def check_kind(text_model: "PreTrainedModel", kinds: tuple[str, ...]) -> None:
-    """Refuse a text model that is none of transformers' ``kinds``.
+    """Refuse a text model of another kind.
 
     Raises:
-        ValueError: If it is another.
+        ValueError: If transformers' name of the kind is not in ``kinds``.
     """
     found = text_model.config.model_type
     if found not in kinds:
-        raise ValueError(f"text_model is of the kind {found!r}, wanted one of {kinds}. Name such a checkpoint")
-
-
-def take_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy trained weights into all of a module's.
-
-    Raises:
-        ValueError: If one has another shape, is missing or is left over.
-    """
-    own = module.state_dict()
-    found, wanted = ({name: tuple(weight.shape) for name, weight in of.items()} for of in (weights, own))
-    problems = [
-        f"{name} is {found.get(name, 'missing')}, wanted {wanted.get(name, 'none')}"
-        for name in {**wanted, **found}
-        if found.get(name) != wanted.get(name)
-    ]
-    if problems:
-        raise ValueError(
-            f"text_model does not fit the ranker's sizes: {'; '.join(problems[:3])} ({len(problems)} in all). Give the "
-            "ranker's model its sizes, or name another text_model"
-        )
-    module.load_state_dict(weights)
+        raise ValueError(f"text_model is of the kind {found!r}, wanted one of {kinds}. Name a checkpoint of that kind")

@@ -7,16 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from multimodal_recall.data.batch import Batch
-from multimodal_recall.models.layers.recurrent import packing, unpacked
+from multimodal_recall.models.layers.padding import Packing
 from multimodal_recall.models.layers.towers import BoxEncoder, LabelVectors, WordVectors
 
 
 class Transformer(nn.Module):
-    """Pre-norm layers, with ReLU and an inner width of 4 x state, and the mean of the real entries.
-
-    Shapes:
-        data (S, L, state), mask (S, L) -> (S, state).
-    """
+    """Average each sequence's real entries after pre-norm layers with ReLU and an inner width of 4 x state."""
 
     def __init__(self, state: int, layers: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -29,26 +25,22 @@ class Transformer(nn.Module):
         self.state = state
 
     def forward(self, data: Tensor, mask: Tensor) -> Tensor:
-        """Encode sequences."""
+        """Encode padded sequences, (S, L, state) -> (S, state); ``mask`` (S, L) is True on padding."""
         for layer in self.layers:
             data = layer(data, src_key_padding_mask=mask)
         real = ~mask.unsqueeze(2)
         return (self.norm(data) * real).sum(dim=1) / real.sum(dim=1)
 
 
-def sinusoids(length: int, size: int) -> Tensor:
-    """What tells transformer layers where an entry stands (length, size): Vaswani et al. 2017."""
+def position_encoding(length: int, size: int) -> Tensor:
+    """Compute the sinusoidal position encoding (length, size) of Vaswani et al. 2017."""
     rates = torch.exp(torch.arange(0, size, 2) * (-math.log(10_000) / size))
     angles = torch.arange(length).unsqueeze(1) * rates
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class SentenceAndWordTransformer(nn.Module):
-    """``SentenceAndWords`` with transformer layers.
-
-    Shapes:
-        query_vectors (Q, D), word_ids (Q, W), word_mask (Q, W) -> (Q, D + state).
-    """
+    """Encode a query as ``SentenceAndWords`` does, with transformer layers in place of the BiLSTM."""
 
     def __init__(self, vector_size: int, word_vectors: WordVectors, words: Transformer) -> None:
         super().__init__()
@@ -60,14 +52,14 @@ class SentenceAndWordTransformer(nn.Module):
         self.size = vector_size + words.state
 
     def forward(self, batch: Batch) -> Tensor:
-        """Encode the batch's queries."""
+        """Encode the batch's queries, (Q, D + state)."""
         words = self.first(self.word_norm(self.word_vectors(batch.word_ids)))
-        words = self.words(words + sinusoids(*words.shape[1:]).to(words.device), batch.word_mask)
+        words = self.words(words + position_encoding(*words.shape[1:]).to(words.device), batch.word_mask)
         return torch.cat([self.sentence_norm(batch.query_vectors.float()), words], dim=1)
 
 
 class BoxTransformer(BoxEncoder):
-    """Transformer layers over the boxes (P, state), which do not read their order."""
+    """Encode an image by transformer layers over its boxes, whose order is not read."""
 
     def __init__(self, feature_size: int, label_vectors: LabelVectors, boxes: Transformer) -> None:
         super().__init__(feature_size, label_vectors, boxes.state)
@@ -75,8 +67,8 @@ class BoxTransformer(BoxEncoder):
         self.boxes = boxes
 
     def forward(self, batch: Batch) -> Tensor:
-        """Encode the batch's products."""
-        places = packing(batch.box_mask).places
-        weight, bias = self.layer_on_boxes(self.first.weight, self.first.bias)
-        boxes = functional.linear(self.boxes_of(batch, places), weight, bias)
-        return self.boxes(unpacked(boxes, places, batch.box_mask), batch.box_mask)
+        """Encode the batch's products, (P, state)."""
+        packed = Packing(batch.box_mask)
+        layer = self.layer_on_boxes(self.first.weight, self.first.bias)
+        boxes = functional.linear(self.boxes_of(batch, packed), *layer)
+        return self.boxes(packed.put_back(boxes), batch.box_mask)

@@ -1,1 +1,1 @@
-"""One file a published system, named as ``model.kind`` in the options: a subclass of ``Ranker``, called ``build``."""
+"""One file a published system, named as ``model.kind`` in the options; ``build`` is its ``Ranker`` class."""

@@ -1,6 +1,6 @@
-"""A bag of words and the largest box in one space, compared by cosine; the smallest contrastive two-tower.
+"""A bag of words and the largest box in one space, compared by cosine: the smallest contrastive two-tower.
 
-No published system, but what each of them has to beat: trained with ``in_batch_softmax`` it needs seconds.
+No published system, but a baseline for each of them: with the loss ``in_batch_softmax``, it trains in seconds.
 """
 
 import torch
@@ -15,7 +15,7 @@ from multimodal_recall.models.ranker import DotRanker, InputSizes
 
 
 class BagOfWords(DotRanker):
-    """The sum of the words' own vectors beside an MLP on the product, both of length 1."""
+    """Compare the sum of trained word vectors with an MLP on the product, both of length 1."""
 
     def __init__(self, options: BagOfWordsOptions, sizes: InputSizes) -> None:
         super().__init__()
@@ -33,20 +33,20 @@ class BagOfWords(DotRanker):
         )
 
     def encode_queries(self, batch: Batch) -> Tensor:
-        """(Q, size), of length 1; words weigh the same."""
+        """Sum the query's word vectors, each of length 1, into (Q, size) of length 1."""
         words = functional.normalize(self.words(batch.word_ids).float(), dim=2)
         return functional.normalize(words.masked_fill(batch.word_mask.unsqueeze(2), 0).sum(dim=1), dim=1)
 
     def encode_products(self, batch: Batch) -> Tensor:
-        """(P, size), of length 1."""
+        """Encode the products, (P, size) of length 1."""
         return functional.normalize(self.layers(self.product(batch)).float(), dim=1)
 
     def observe(self, batch: Batch) -> None:
-        """Take the products into their mean."""
+        """Update the mean over the products."""
         self.product.observe(batch)
 
     def extra_loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy of the right queries' words as the product's tags, by the same cosines with a bias a word."""
+        """Compute the cross-entropy of the right queries' words as tags; a tag's logit is its cosine plus a bias."""
         vectors = functional.normalize(self.words.weight.float(), dim=1)
         products = self.all_products(batch)
         with in_float32(products):

@@ -7,20 +7,18 @@ from torch.nn import functional
 from multimodal_recall.config.systems import ConcatQueryOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.heads import ConcatMlp
-from multimodal_recall.models.layers.recurrent import BiLstm, packing
+from multimodal_recall.models.layers.padding import Packing
+from multimodal_recall.models.layers.recurrent import BiLstm
 from multimodal_recall.models.layers.towers import POSITION, LabelVectors, SentenceAndWords, WordVectors
 from multimodal_recall.models.ranker import ConcatRanker, InputSizes
 
 
 class BoxParts(nn.Module):
-    """A layer of its own for label, feature and position of each box; a BiLSTM over them, its outputs averaged.
+    """Encode an image: a layer each for label, feature and position of a box, then a BiLSTM with averaged outputs.
 
-    The published label layer is a convolution over the words of the label's name. Batches hold the mean of these words'
-    vectors, on which a linear layer is a convolution of width one, averaged. Features are layer-normalised first, as in
-    ``BoxEncoder``.
-
-    Shapes:
-        box_labels (P, B), box_features (P, B, F), box_positions (P, B, 6), box_mask (P, B) -> (P, image_state).
+    The published label layer is a convolution over the words of the label's name. Batches hold the mean of the words'
+    vectors: a linear layer on the mean equals an averaged convolution of width one. Features are layer-normalised
+    first, as in ``BoxEncoder``.
     """
 
     def __init__(self, options: ConcatQueryOptions, feature_size: int, label_vectors: LabelVectors) -> None:
@@ -33,21 +31,21 @@ class BoxParts(nn.Module):
         self.boxes = BiLstm(parts, options.image_state, averaged=True)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Encode the batch's products."""
-        packed = packing(batch.box_mask)
-        features = batch.box_features.flatten(0, 1)[packed.places].float()
-        positions = batch.box_positions[:, :, :POSITION].flatten(0, 1)[packed.places]
-        # index_select and not [...]: on several CPU threads the gradient of the latter adds up in any order.
-        labels = self.label(self.label_vectors.vectors).index_select(0, batch.box_labels.flatten()[packed.places])
+        """Encode the batch's products, (P, image_state)."""
+        packed = Packing(batch.box_mask)
+        # index_select and not [...]: on several CPU threads, the gradient of [...] is summed in any order.
+        labels = self.label(self.label_vectors.vectors).index_select(0, packed.remove(batch.box_labels))
+        features = packed.remove(batch.box_features).float()
         features = self.feature(functional.layer_norm(features, features.shape[1:]))
-        boxes = torch.cat([labels, features, self.position(positions)], dim=1).relu()
+        positions = self.position(packed.remove(batch.box_positions[:, :, :POSITION]))
+        boxes = torch.cat([labels, features, positions], dim=1).relu()
         return self.boxes(boxes, packed, *self.boxes.input_layer())
 
 
 class ConcatQuery(ConcatRanker):
-    """The language model's vector and a BiLSTM over words, beside a BiLSTM over boxes, compared by an MLP.
+    """Compare the language model's vector and a BiLSTM over words with a BiLSTM over boxes, by an MLP.
 
-    Where the published BiLSTMs were read at the first position, their outputs are averaged.
+    The published BiLSTMs were read at the first position; here their outputs are averaged.
     """
 
     def __init__(self, options: ConcatQueryOptions, sizes: InputSizes) -> None:

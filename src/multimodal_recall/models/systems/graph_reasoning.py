@@ -6,19 +6,17 @@ from torch.nn import functional
 from multimodal_recall.config.systems import GraphReasoningOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.data_parallel import BatchNorm
-from multimodal_recall.models.layers.recurrent import BiGru, Packing, packing, unpacked
+from multimodal_recall.models.layers.padding import Packing, Padding
+from multimodal_recall.models.layers.recurrent import BiGru
 from multimodal_recall.models.layers.towers import WordVectors
 from multimodal_recall.models.ranker import DotRanker, InputSizes
 
 
 class GraphReasoning(nn.Module):
-    """Adds to each entry x of a sequence what the others tell it: norm(W R g(x)), R = theta(x) phi(x)^T / n.
+    """Add to each entry x of a sequence what it learns from the sequence: norm(W R g(x)), R = theta(x) phi(x)^T / n.
 
-    VSRN's layer (Li et al., ICCV 2019), with its batch norm that starts from a weight of zero, hence as no change at
-    all. Its n and its batch statistics counted padding; here they are of the real entries.
-
-    Shapes:
-        data (E, size) of sequences that ``mask`` (S, L) and ``places`` (E,) describe -> (E, size).
+    VSRN's layer (Li et al., ICCV 2019). The weight of its batch norm starts at zero, so the layer starts as the
+    identity. VSRN's n and batch statistics count padding; here they count the real entries alone.
     """
 
     def __init__(self, size: int) -> None:
@@ -28,21 +26,16 @@ class GraphReasoning(nn.Module):
         self.norm = BatchNorm(size)
         nn.init.zeros_(self.norm.weight)
 
-    def forward(self, data: Tensor, places: Tensor, mask: Tensor) -> Tensor:
-        """Let the entries of each sequence learn from each other."""
-        # zero on padding, which so tells nothing
-        theta, phi, g = unpacked(self.theta_phi_g(data), places, mask).chunk(3, dim=2)
-        affinity = theta @ phi.mT / (~mask).sum(dim=1)[:, None, None]
-        told = (affinity @ g).flatten(0, 1).index_select(0, places)
-        return data + self.norm(self.back(told).float())
+    def forward(self, data: Tensor, padding: Padding) -> Tensor:
+        """Let the entries of each sequence learn from each other, (E, size) -> (E, size)."""
+        # Padding is put back as zeros, so no entry learns from padding.
+        theta, phi, g = padding.put_back(self.theta_phi_g(data)).chunk(3, dim=2)
+        affinity = theta @ phi.mT / (~padding.mask).sum(dim=1)[:, None, None]
+        return data + self.norm(self.back(padding.remove(affinity @ g)).float())
 
 
 class GraphTower(nn.Module):
-    """A linear layer, graph reasoning, and a bidirectional GRU: the mean of its directions' last states, of length 1.
-
-    Shapes:
-        entries (E, inputs), mask (S, L) -> (S, state).
-    """
+    """Encode sequences by a linear layer, graph reasoning and a GRU: the mean of both directions' last states."""
 
     def __init__(self, inputs: int, state: int, layers: int) -> None:
         super().__init__()
@@ -50,16 +43,16 @@ class GraphTower(nn.Module):
         self.layers = nn.ModuleList(GraphReasoning(state) for _ in range(layers))
         self.gru = BiGru(state, state)
 
-    def forward(self, entries: Tensor, packed: Packing, mask: Tensor) -> Tensor:
-        """Encode packed entries."""
+    def forward(self, entries: Tensor, packed: Packing) -> Tensor:
+        """Encode the packed entries of S sequences, (E, inputs) -> (S, state) of length 1."""
         data = functional.normalize(self.first(entries).float(), dim=1)
         for layer in self.layers:
-            data = layer(data, packed.places, mask)
+            data = layer(data, packed)
         return functional.normalize(self.gru(functional.normalize(data, dim=1), packed).mean(dim=0), dim=1)
 
 
 class GraphReasoningRanker(DotRanker):
-    """The scaled cosine of a query's words and a product's boxes; positions and labels are not read.
+    """Score a pair by the scaled cosine of its query's words and product's boxes; positions and labels are not read.
 
     Features are layer-normalised first, as in ``BoxEncoder``.
     """
@@ -72,16 +65,15 @@ class GraphReasoningRanker(DotRanker):
         self.image_tower = GraphTower(sizes.box_feature, options.state, options.layers)
 
     def encode_queries(self, batch: Batch) -> Tensor:
-        """(Q, state), of length 1."""
-        packed = packing(batch.word_mask)
-        words = self.word_vectors(batch.word_ids.flatten()[packed.places])
-        return self.query_tower(words, packed, batch.word_mask)
+        """Encode the queries' words, (Q, state) of length 1."""
+        packed = Packing(batch.word_mask)
+        return self.query_tower(self.word_vectors(packed.remove(batch.word_ids)), packed)
 
     def encode_products(self, batch: Batch) -> Tensor:
-        """(P, state), of length 1."""
-        packed = packing(batch.box_mask)
-        boxes = batch.box_features.flatten(0, 1)[packed.places].float()
-        return self.image_tower(functional.layer_norm(boxes, boxes.shape[1:]), packed, batch.box_mask)
+        """Encode the products' boxes, (P, state) of length 1."""
+        packed = Packing(batch.box_mask)
+        boxes = packed.remove(batch.box_features).float()
+        return self.image_tower(functional.layer_norm(boxes, boxes.shape[1:]), packed)
 
 
 build = GraphReasoningRanker

@@ -7,12 +7,8 @@ from torch import Tensor, nn
 
 from multimodal_recall.config.systems import McanOptions
 from multimodal_recall.data.batch import Batch
-from multimodal_recall.models.layers.attention import (
-    AttentionPooling,
-    GuidedAttentionLayer,
-    Padding,
-    SelfAttentionLayer,
-)
+from multimodal_recall.models.layers.attention import AttentionPooling, GuidedAttentionLayer, SelfAttentionLayer
+from multimodal_recall.models.layers.padding import Padding
 from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_kind
 from multimodal_recall.models.layers.towers import FULL_POSITION
 from multimodal_recall.models.precision import ScoreLayer
@@ -23,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Mcan(Ranker):
-    """Deep modular co-attention, encoder-decoder (Yu et al., CVPR 2019), on a RoBERTa's token embeddings.
+    """Read text and boxes by deep modular co-attention (encoder-decoder, Yu et al., CVPR 2019), on RoBERTa embeddings.
 
     The text layers see no box, so they run once a query; the box layers run once a pair. The score is the logit of a
     pair being right.
@@ -47,12 +43,12 @@ class Mcan(Ranker):
         self.head = _mlp(4 * options.pooled, options.head_state, 1, dropout, ScoreLayer)
 
     def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
-        """Take a RoBERTa's or BERT's embedding layer."""
+        """Copy the embedding layer of a RoBERTa or BERT."""
         check_kind(text_model, ("roberta", "bert"))
         self.tokens.start_from(text_model)
 
     def pair_vectors(self, batch: Batch) -> Tensor:
-        """(N, 4 * pooled): text, image, their product and the size of their difference."""
+        """Concatenate text, image, their product and the absolute difference, (N, 4 * pooled)."""
         text_padding = Padding(batch.token_mask)
         words = self._words(batch, text_padding)
         boxes, box_padding = self._boxes_of_pairs(batch)
@@ -63,18 +59,18 @@ class Mcan(Ranker):
         return torch.cat([text, image, text * image, (text - image).abs()], dim=1)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(N, 4 * pooled) -> (N,)."""
+        """Score pairs by the head, (N, 4 * pooled) -> (N,)."""
         return self.head(vectors).squeeze(1)
 
     def _words(self, batch: Batch, padding: Padding) -> Tensor:
-        """The queries' tokens after all text layers, (tokens, width)."""
+        """Run all text layers on the queries' tokens, (tokens, width)."""
         words = self.token_layer(self.dropout(padding.remove(self.tokens(batch.token_ids))))
         for layer in self.text_layers:
             words = layer(words, padding)
         return words
 
     def _boxes_of_pairs(self, batch: Batch) -> tuple[Tensor, Padding]:
-        """The boxes of each pair's product before any layer, (boxes, width), computed once a product."""
+        """Embed the boxes once a product, and repeat them for each pair, (boxes, width)."""
         padding = Padding(batch.box_mask)
         features, labels = padding.remove(batch.box_features).float(), self.labels(padding.remove(batch.box_labels))
         boxes = self.box_layer(torch.cat([features, padding.remove(batch.box_positions), labels], dim=1))

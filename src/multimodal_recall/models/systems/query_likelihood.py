@@ -1,8 +1,8 @@
-"""Query likelihood: how probable the query's words are, given the product's largest box.
+"""Query likelihood: the probability of the query's words, given the product's largest box.
 
-Each word is a tag. The image gives a distribution over all words, a softmax as in the tenth place's tag pre-training,
-and a query scores by the log-probability of its words (the query-likelihood model of Ponte and Croft, SIGIR 1998, with
-images for documents). It has no published score; it is the first thing to try on small data, and trains in seconds.
+Each word is a tag. The image gives a distribution over all words, a softmax as in the tenth place's tag pre-training.
+A query scores by the log-probability of its words: the query-likelihood model of Ponte and Croft, SIGIR 1998, with
+images for documents. The system has no published score; it suits small data and trains in seconds.
 """
 
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from multimodal_recall.config.systems import QueryLikelihoodOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.largest_box import LargestBox
-from multimodal_recall.models.precision import ScoreLayer, in_float32
-from multimodal_recall.models.ranker import InputSizes, TowerRanker
+from multimodal_recall.models.precision import ScoreLayer
+from multimodal_recall.models.ranker import DotRanker, InputSizes
 
 
-class QueryLikelihood(TowerRanker):
-    """Sum of the log-probabilities of the query's words, frequent words weighing more."""
+class QueryLikelihood(DotRanker):
+    """Sum the log-probabilities of the query's words, in which frequent words weigh more."""
 
     def __init__(self, options: QueryLikelihoodOptions, sizes: InputSizes) -> None:
         super().__init__()
@@ -31,40 +31,28 @@ class QueryLikelihood(TowerRanker):
         nn.init.normal_(self.tags.weight, std=0.01)
         nn.init.zeros_(self.tags.bias)
 
+    def encode_queries(self, batch: Batch) -> Tensor:
+        """Weigh every word, (Q, words): 0 for words outside the query."""
+        share = (self.counts + 1) / (self.counts.sum() + 1)
+        return self._contained(batch) * share**self.power
+
     def encode_products(self, batch: Batch) -> Tensor:
-        """Log-probability of every word, (P, words)."""
+        """Compute the log-probability of every word, (P, words)."""
         return self.tags(self.layers(self.product(batch))).log_softmax(dim=1)
 
-    def encode_queries(self, batch: Batch) -> Tensor:
-        """Weight of every word in the query, (Q, words): 0 for those that it does not hold."""
-        share = (self.counts + 1) / (self.counts.sum() + 1)
-        return self._held(batch) * share**self.power
+    def pair_vectors(self, batch: Batch) -> Tensor:
+        """Compute the score itself, (N, 1): the summands are as many as there are words."""
+        return super().pair_vectors(batch).sum(dim=1, keepdim=True)
 
     def observe(self, batch: Batch) -> None:
-        """Count the queries that hold each word, and take the products into their mean."""
-        self.counts += self._held(batch).sum(dim=0)
+        """Count the queries that contain each word, and update the mean over the products."""
+        self.counts += self._contained(batch).sum(dim=0)
         self.product.observe(batch)
 
-    def score_all(self, batch: Batch) -> Tensor:
-        """(Q, P)."""
-        queries, products = self.all_queries(batch), self.all_products(batch)
-        with in_float32(queries):
-            return queries @ products.T
-
-    def pair_vectors(self, batch: Batch) -> Tensor:
-        """(N, 1): the score itself."""
-        queries = self.all_queries(batch).index_select(0, batch.pair_queries)
-        products = self.all_products(batch).index_select(0, batch.pair_products)
-        return (queries * products).sum(dim=1, keepdim=True)
-
-    def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(N, 1) -> (N,)."""
-        return vectors[:, 0]
-
-    def _held(self, batch: Batch) -> Tensor:
-        """(Q, words): 1 where the query holds the word."""
-        held = torch.zeros(len(batch.word_ids), self.words, device=batch.word_ids.device)
-        return held.scatter_add_(1, batch.word_ids, (~batch.word_mask).float()).clamp(max=1)
+    def _contained(self, batch: Batch) -> Tensor:
+        """(Q, words): 1 for the query's words, else 0."""
+        contained = torch.zeros(len(batch.word_ids), self.words, device=batch.word_ids.device)
+        return contained.scatter_add_(1, batch.word_ids, (~batch.word_mask).float()).clamp(max=1)
 
 
 build = QueryLikelihood

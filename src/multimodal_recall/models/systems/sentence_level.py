@@ -1,4 +1,4 @@
-"""The tenth place's sentence-level model (valid 0.709): a GRU that has seen the image reads the query."""
+"""The tenth place's sentence-level model (valid 0.709): a GRU that starts from the image reads the query."""
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ from multimodal_recall.models.ranker import InputSizes, Ranker
 
 
 class SentenceLevel(Ranker):
-    """A two-layer BiGRU over the words, all its states started from the sentence's image head.
+    """Read the words with a two-layer BiGRU whose first states are all the sentence's image head.
 
     Differs from the publication: stop words are read too.
     """
@@ -27,14 +27,14 @@ class SentenceLevel(Ranker):
         self.last = ScoreLayer(size, 1)
 
     def pair_vectors(self, batch: Batch) -> Tensor:
-        """(N, head_size): the mean of the second layer's last states of both directions."""
+        """Average the second layer's last states of both directions, (N, head_size)."""
         images = self.image_encoder(batch)[:, 0].index_select(0, batch.pair_products)
         words = self.word_norm(self.word_vectors(batch.word_ids)).index_select(0, batch.pair_queries)
         _, last = self.sentence(words, batch.word_mask.index_select(0, batch.pair_queries), images)
         return last[-2:].mean(dim=0)
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(N, head_size) -> (N,)."""
+        """Score pairs by a linear layer, (N, head_size) -> (N,)."""
         return self.last(vectors).squeeze(1)
 
 

@@ -1,19 +1,20 @@
-"""The twelfth place: two light BERTs, one on tokens and one on boxes, compared by the dot product of their vectors."""
+"""The twelfth place: a light BERT on tokens and a light BERT on boxes, compared by their vectors' dot product."""
 
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, PreTrainedModel
 
 from multimodal_recall.config.systems import SiameseOptions
 from multimodal_recall.data.batch import Batch
-from multimodal_recall.models.layers.tokens import check_kind, take_weights
+from multimodal_recall.models.layers.tokens import check_kind
 from multimodal_recall.models.ranker import DotRanker, InputSizes
+from multimodal_recall.models.weights import take_weights
 
 
 class Siamese(DotRanker):
-    """The score is the dot product of BERT's pooled outputs: a linear layer and tanh on the first token, and box.
+    """Score a pair by the dot product of BERT's pooled outputs: a linear layer and tanh on the first token, and box.
 
-    Boxes have neither position nor label. The image BERT's tables of words and of positions have one row: the former
-    is not read, the latter is added to every box alike.
+    Boxes have neither position nor label. The image BERT's tables of words and of positions have one row each: the word
+    is not read, the position is added to every box alike.
     """
 
     def __init__(self, options: SiameseOptions, sizes: InputSizes) -> None:
@@ -23,24 +24,24 @@ class Siamese(DotRanker):
         self.image = BertModel(_config(options, vocab_size=1, max_position_embeddings=1))
 
     def start_from_text_model(self, text_model: PreTrainedModel) -> None:
-        """Take the embeddings, the first layers and the pooling of a BERT.
+        """Copy the embeddings, the first layers and the pooling of a BERT, which may have more layers.
 
         Raises:
-            ValueError: If it is no BERT or of another width.
+            ValueError: If the text model is no BERT or has other sizes.
         """
         check_kind(text_model, ("bert",))
-        wanted = self.text.state_dict().keys()  # it may be deeper
+        wanted = self.text.state_dict().keys()
         take_weights(self.text, {name: weight for name, weight in text_model.state_dict().items() if name in wanted})
 
     def encode_queries(self, batch: Batch) -> Tensor:
-        """(Q, state)."""
+        """Encode the queries' tokens, (Q, state)."""
         return self.text(batch.token_ids, attention_mask=~batch.token_mask).pooler_output
 
     def encode_products(self, batch: Batch) -> Tensor:
-        """(P, state)."""
+        """Encode the products' boxes, (P, state)."""
         boxes = self.first(batch.box_features.float())
-        same = batch.box_labels.new_zeros(1, boxes.shape[1])
-        return self.image(inputs_embeds=boxes, attention_mask=~batch.box_mask, position_ids=same).pooler_output
+        positions = batch.box_labels.new_zeros(1, boxes.shape[1])
+        return self.image(inputs_embeds=boxes, attention_mask=~batch.box_mask, position_ids=positions).pooler_output
 
 
 def _config(options: SiameseOptions, **sizes: int) -> BertConfig:
@@ -51,7 +52,7 @@ def _config(options: SiameseOptions, **sizes: int) -> BertConfig:
         intermediate_size=4 * options.state,
         hidden_dropout_prob=options.dropout,
         attention_probs_dropout_prob=options.dropout,
-        pad_token_id=None,  # else the first token's vector, whichever it is, would stay zero
+        pad_token_id=None,  # else the vector of token 0 would stay zero
         **sizes,
     )
 

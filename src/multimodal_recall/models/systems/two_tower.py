@@ -8,25 +8,22 @@ from multimodal_recall.models.ranker import ConcatRanker, InputSizes
 
 
 class TwoTower(ConcatRanker):
-    """A query vector and an image vector, compared by an MLP on both."""
+    """Compare a query vector and an image vector by an MLP on both."""
 
     def __init__(self, options: TwoTowerOptions, sizes: InputSizes) -> None:
         super().__init__()
         words = WordVectors(sizes.words, sizes.word_vector)
         labels = LabelVectors(sizes.labels, sizes.word_vector)
-
-        def transformer(state: int) -> Transformer:
-            return Transformer(state, options.transformer_layers, options.transformer_heads, options.dropout)
-
+        depth = options.transformer_layers, options.transformer_heads, options.dropout
         if options.words == "lstm":
             self.query_encoder = SentenceAndWords(sizes.query_vector, words, options.word_state)
         else:
-            layers = transformer(options.word_state)
+            layers = Transformer(options.word_state, *depth)
             self.query_encoder = SentenceAndWordTransformer(sizes.query_vector, words, layers)
         if options.boxes == "lstm":
             self.image_encoder = BoxLstm(sizes.box_feature, labels, options.image_state)
         else:
-            self.image_encoder = BoxTransformer(sizes.box_feature, labels, transformer(options.image_state))
+            self.image_encoder = BoxTransformer(sizes.box_feature, labels, Transformer(options.image_state, *depth))
         self.head = ConcatMlp(self.query_encoder.size, self.image_encoder.size, options.head_state, options.dropout)
 
 

@@ -7,17 +7,19 @@ from torch import Tensor, nn
 
 from multimodal_recall.config.systems import VisualBertOptions
 from multimodal_recall.data.batch import Batch
-from multimodal_recall.models.layers.attention import Padding, SelfAttentionLayer
-from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_kind, take_weights
+from multimodal_recall.models.layers.attention import SelfAttentionLayer
+from multimodal_recall.models.layers.padding import Padding
+from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_kind
 from multimodal_recall.models.layers.towers import FULL_POSITION
 from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
+from multimodal_recall.models.weights import take_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EPS = 1e-12
-"""Of BERT's norms."""
+"""Epsilon of BERT's norms."""
 BERT_NAMES = {
     "attention.self.": "attention.",
     "attention.output.dense.": "attention.out.",
@@ -26,14 +28,14 @@ BERT_NAMES = {
     "output.dense.": "feed_forward.layers.2.",
     "output.LayerNorm.": "feed_forward.norm.",
 }
-"""What begins a weight's name in a layer of transformers' BERT, and in one of ours."""
+"""Prefix of a weight's name in a layer of transformers' BERT, and in ``SelfAttentionLayer``."""
 
 
 class VisualBert(Ranker):
-    """The query's tokens, then the product's boxes, through one BERT (Li et al. 2019); an MLP on its first state.
+    """Read the query's tokens, then the product's boxes, with one BERT (Li et al. 2019); an MLP on its first state.
 
-    Boxes are of token type 1 and all stand in place 0; both are in the bias of the layer that projects them. The same
-    function as ``transformers.VisualBertModel``, which runs its layers on padding too. The score is the logit of a pair
+    Boxes have token type 1 and position 0, both contained in the bias of the layer that projects the boxes. The result
+    equals ``transformers.VisualBertModel``, which runs its layers on padding too. The score is the logit of a pair
     being right.
     """
 
@@ -52,23 +54,22 @@ class VisualBert(Ranker):
         )
 
     def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
-        """Take a BERT's embeddings and layers; what begins as a box's bias are its token type 1 and place 0."""
+        """Copy a BERT's embeddings and layers; the boxes' bias starts as token type 1 plus position 0."""
         check_kind(text_model, ("bert",))
         self.tokens.start_from(text_model)
-        take_weights(self.layers, {_our_name(name): own for name, own in text_model.encoder.layer.state_dict().items()})
+        layers = text_model.encoder.layer.state_dict()
+        take_weights(self.layers, {_our_name(name): weight for name, weight in layers.items()})
         embeddings = text_model.embeddings
         with torch.no_grad():
             bias = embeddings.token_type_embeddings.weight[1] + embeddings.position_embeddings.weight[0]
             self.box_layer.bias.copy_(bias)
 
     def pair_vectors(self, batch: Batch) -> Tensor:
-        """(N, width): the state of each pair's first token, [CLS]."""
-        words = self.tokens(batch.token_ids).index_select(0, batch.pair_queries)
-        boxes = self._boxes(batch).index_select(0, batch.pair_products)
-        masks = (
-            batch.token_mask.index_select(0, batch.pair_queries),
-            batch.box_mask.index_select(0, batch.pair_products),
-        )
+        """Compute the last state of each pair's first token, [CLS], (N, width)."""
+        queries, products = batch.pair_queries, batch.pair_products
+        words = self.tokens(batch.token_ids).index_select(0, queries)
+        boxes = self._boxes(batch).index_select(0, products)
+        masks = batch.token_mask.index_select(0, queries), batch.box_mask.index_select(0, products)
         padding = Padding(torch.cat(masks, dim=1))
         entries = self.dropout(padding.remove(torch.cat([words, boxes], dim=1)))
         for layer in self.layers:
@@ -76,21 +77,21 @@ class VisualBert(Ranker):
         return padding.put_back(entries)[:, 0]
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
-        """(N, width) -> (N,)."""
+        """Score pairs by the head, (N, width) -> (N,)."""
         return self.head(vectors).squeeze(1)
 
     def _boxes(self, batch: Batch) -> Tensor:
-        """The boxes of each product, embedded (P, B, width)."""
+        """Embed the boxes of each product, (P, B, width)."""
         padding = Padding(batch.box_mask)
         boxes = torch.cat([padding.remove(batch.box_features).float(), padding.remove(batch.box_positions)], dim=1)
         return padding.put_back(self.tokens.norm(self.box_layer(boxes)))
 
 
 def _our_name(name: str) -> str:
-    """``3.attention.self.query.weight`` to ``3.attention.query.weight``."""
-    layer, _, rest = name.partition(".")
-    begins = next((begins for begins in BERT_NAMES if rest.startswith(begins)), "")
-    return f"{layer}.{BERT_NAMES.get(begins, '')}{rest.removeprefix(begins)}"
+    """Translate ``3.attention.self.query.weight`` into ``3.attention.query.weight``."""
+    layer, _, weight = name.partition(".")
+    prefix = next((prefix for prefix in BERT_NAMES if weight.startswith(prefix)), "")
+    return f"{layer}.{BERT_NAMES.get(prefix, '')}{weight.removeprefix(prefix)}"
 
 
 build = VisualBert

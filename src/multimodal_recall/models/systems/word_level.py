@@ -6,20 +6,22 @@ from torch.utils.checkpoint import checkpoint
 
 from multimodal_recall.config.systems import WordLevelOptions
 from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.padding import Padding
 from multimodal_recall.models.layers.recurrent import PaddedGru
 from multimodal_recall.models.ranker import InputSizes
 from multimodal_recall.models.word_matching import WordMatching
 
 NUMBERS_AT_ONCE = 1 << 24
-"""Of the hidden layer (words, products, weight_state): the rest waits, and is computed again for the gradient."""
+"""Numbers of the hidden layer (words, products, weight_state) in memory; all are computed again for the gradient."""
 
 
 class WordLevel(WordMatching):
-    """Words count by a softmax of an MLP on [the word's BiGRU state, the sentence's image head].
+    """Weigh words by a softmax of an MLP on [the word's BiGRU state, the sentence's image head].
 
-    The MLP's first layer is split, as ``ConcatMlp``'s. The publication adds a hinge on a mined wrong image and a mined
-    wrong query of each pair and one on the batch's hardest. ``in_batch_hinge`` takes the hardest of the batch's images,
-    mined ones among them, and of its queries, which are like mined ones where ``batches`` are ``same_last_word``.
+    The MLP's first layer is split, as in ``ConcatMlp``. The publication adds a hinge on a mined wrong image and a mined
+    wrong query of each pair, and a hinge on the hardest in the batch. Here, ``in_batch_hinge`` takes the hardest image
+    of the batch, mined images included, and the hardest query. With ``batches: same_last_word``, the batch's queries
+    resemble mined queries.
     """
 
     def __init__(self, options: WordLevelOptions, sizes: InputSizes) -> None:
@@ -31,20 +33,17 @@ class WordLevel(WordMatching):
         self.weight = nn.Sequential(nn.PReLU(), nn.Linear(options.weight_state, 1))
 
     def pair_logits(self, batch: Batch, heads: Tensor) -> Tensor:
-        """(N, W)."""
+        """Weigh the words of each pair's query by the pair's image, (N, W)."""
         words = self._word_parts(batch).index_select(0, batch.pair_queries)
         images = self.image_part(heads[:, 0]).index_select(0, batch.pair_products)
         return self.weight(words + images.unsqueeze(1)).squeeze(2).float()
 
     def all_logits(self, batch: Batch, heads: Tensor) -> Tensor:
-        """(Q, W, P)."""
-        places = (~batch.word_mask).flatten().nonzero().squeeze(1)
-        words = self._word_parts(batch).flatten(0, 1).index_select(0, places)  # without the padding
-        images = self.image_part(heads[:, 0])
-        parts = words.split(max(1, NUMBERS_AT_ONCE // images.numel()))
+        """Weigh the words of every query by every image, (Q, W, P), zero on padding."""
+        padding, images = Padding(batch.word_mask), self.image_part(heads[:, 0])
+        parts = padding.remove(self._word_parts(batch)).split(max(1, NUMBERS_AT_ONCE // images.numel()))
         logits = torch.cat([checkpoint(self._compare, part, images, use_reentrant=False) for part in parts])
-        padded = logits.new_zeros(batch.word_mask.numel(), len(images))
-        return padded.index_copy(0, places, logits).unflatten(0, batch.word_mask.shape)
+        return padding.put_back(logits)
 
     def _word_parts(self, batch: Batch) -> Tensor:
         """(Q, W, weight_state)."""

@@ -18,7 +18,7 @@ from multimodal_recall.evaluation import rankings, submission
 from multimodal_recall.evaluation.negatives import draws_of, false_share, hardness
 from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.runtime.device import use_hardware
-from multimodal_recall.runtime.progress import rate
+from multimodal_recall.runtime.progress import bar, rate
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from multimodal_recall.models.ranker import Ranker
@@ -70,7 +70,8 @@ def _rescore(
     arrays, pairs = read_split(examples, ranker.reading)
     lists, rescored = candidate_lists(*(scores[name].to_numpy() for name in rankings.IDS)), {}
     if reranks:
-        vectors = ranker.product_vectors(arrays, pairs)
+        with bar(type(ranker).__name__, len(scores), "pairs") as shown:
+            vectors = ranker.product_vectors(arrays, pairs, shown.advance)
         rescored["reranked"] = rerank(scores["score"].to_numpy(), vectors, lists)
     if options.smooth_boxes:
         rescored["smoothed"] = score_smoothed(ranker, arrays, pairs, lists)
@@ -95,7 +96,8 @@ def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: Ha
     encoded = []
     for tables in examples.values():
         candidates, pairs = read_candidates(tables)
-        vectors = ranker.vectors(read_chunk(tables, ranker.reading), pairs)
+        with bar(type(ranker).__name__, len(candidates), "pairs") as shown:
+            vectors = ranker.vectors(read_chunk(tables, ranker.reading), pairs, shown.advance)
         ends = np.arange(len(vectors) + 1, dtype=np.int32) * vectors.shape[1]
         column = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
         encoded.append(candidates.select(rankings.IDS).append_column("vector", column))
@@ -135,7 +137,9 @@ def judge_negatives(
         some = np.random.default_rng(seed).permutation(len(query_rows))[:JUDGED_PAIRS]
         shown = products[some]
         pairs = Pairs(np.repeat(query_rows[some], shown.shape[1]), shown.ravel(), np.zeros(shown.size, np.int8))
-        found = hardness(ranker.score(arrays, pairs).reshape(shown.shape))
+        with bar(type(ranker).__name__, shown.size, "pairs") as progress:
+            scores = ranker.score(arrays, pairs, progress.advance).reshape(shown.shape)
+        found = hardness(scores)
         facts = false_share(tables, query_rows, products)
         judged.append({"kind": kind, **facts, "candidates": shown.shape[1], **found})
     return pd.DataFrame(judged).round(6)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.layout import Chunk
@@ -113,8 +114,10 @@ def featurize_chunk(
     chunk: Chunk,
 ) -> pa.Table:
     """Give each distinct query of a chunk its vector and word ids; see ``featurize_queries``."""
-    start = time.perf_counter()
-    table = featurize_queries(pairs, language_model, word_vectors, options, use_hardware(hardware), chunk.title)
+    start, chosen = time.perf_counter(), use_hardware(hardware)
+    queries = pc.count_distinct(pairs.to_table(columns=["query_row"])[0]).as_py()
+    with bar(f"featurize {chunk.title}", queries, "queries") as shown:
+        table = featurize_queries(pairs, language_model, word_vectors, options, chosen, shown.advance)
     word_ids = table["word_ids"].combine_chunks().flatten().to_numpy()
     logger.info(
         "featurize %s: %s distinct queries, %s; %s of %s words have no vector of their own",
