@@ -1,4 +1,4 @@
-"""Word vectors: cut from a GloVe text file, or trained on the training queries."""
+"""Word vectors: selected from a GloVe text file, or trained on the training queries."""
 
 import logging
 import tempfile
@@ -18,17 +18,17 @@ UNKNOWN_WORD = "<unknown>"
 
 
 class WordVectorError(Exception):
-    """A word vector file does not fit."""
+    """A word vector file is missing, or its vectors do not fit."""
 
 
 class _Epochs(CallbackAny2Vec):
-    """Tells a bar of each epoch."""
+    """Advances a progress bar after each epoch."""
 
     def __init__(self, shown: Bar) -> None:
         self.shown = shown
 
     def on_epoch_end(self, _: Word2Vec) -> None:
-        """An epoch is done."""
+        """Advance the bar."""
         self.shown.advance()
 
 
@@ -37,15 +37,15 @@ def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -
 
     Args:
         texts: Training queries and label names.
-        options: Where the vectors come from, and how wide they are.
-        seed: Seed of the training; with one worker, gensim gives the same vectors again.
+        options: Source and width of the vectors.
+        seed: Seed of the training; with a single worker, gensim trains the same vectors again.
 
     Returns:
         The words, ``UNKNOWN_WORD`` first, and their vectors (words, size) float32. The unknown word's vector is the
-        mean of all others, as GloVe's authors advise.
+        mean of all other vectors, as GloVe's authors advise.
 
     Raises:
-        WordVectorError: If the GloVe file is missing, holds other widths, or knows none of the words.
+        WordVectorError: See ``read_glove``.
     """
     sentences = [words_of(text) for text in texts]
     if options.glove_file is not None:
@@ -67,13 +67,13 @@ def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -
 
 
 def read_glove(path: Path, vocabulary: set[str], size: int) -> KeyedVectors:
-    """Stream a GloVe text file and keep the words of a vocabulary.
+    """Read the vectors of a vocabulary from a GloVe text file.
 
     A first pass copies the wanted lines to a temporary file, which gensim reads: the 5.6 GB file is never in memory.
-    Lines whose word holds a space (glove.840B has some) never match a word of ours.
+    A word that holds a space (glove.840B has a few) is never in the vocabulary.
 
     Raises:
-        WordVectorError: If the file is missing, its vectors are narrower than ``size``, or no line is wanted.
+        WordVectorError: If the file is missing, its vectors are narrower than ``size``, or no word is wanted.
     """
     if not path.exists():
         raise WordVectorError(
@@ -92,7 +92,7 @@ def read_glove(path: Path, vocabulary: set[str], size: int) -> KeyedVectors:
             shown.advance(len(line) / 1e6)
             word, _, numbers = line.rstrip().partition(b" ")  # fastText ends its lines with a space
             width = numbers.count(b" ") + 1
-            if word not in wanted or width > size:  # wider: the word itself holds spaces ("at name@domain.com")
+            if word not in wanted or width > size:  # a wider line's word holds spaces ("at name@domain.com")
                 continue
             if width < size:
                 raise WordVectorError(f"{path}: {word.decode()!r} has {width} numbers, word_vectors.size is {size}")
