@@ -252,8 +252,8 @@ def _check_glove(options: WordVectorOptions, words: set[str]) -> FileCheck:
 
     check = FileCheck(Path(str(options.glove_file)).name)
     try:
-        vectors = read_glove(Path(str(options.glove_file)), words, options.size)
-        check.facts.append(f"vectors for {len(vectors):,} of the {len(words):,} words of training queries and labels")
+        found, _ = read_glove(Path(str(options.glove_file)), words, options.size)
+        check.facts.append(f"vectors for {len(found):,} of the {len(words):,} words of training queries and labels")
     except WordVectorError as error:
         check.add(str(error))
     return check

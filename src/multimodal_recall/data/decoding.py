@@ -138,7 +138,7 @@ def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
     numbers = _whole_numbers(TSV_COLUMNS[:4], fields)
     _, height, width, count = numbers
     if count < 1 or not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
-        raise BadRow(f"num_boxes {count}, image_h {height}, image_w {width}: wanted 1 or more, sensible sides")
+        raise BadRow(f"num_boxes {count}, image_h {height}, image_w {width}: wanted a box, sides of 1 to 1,000,000")
     box_bytes = _decode("boxes", boxes, count, 16)
     end = start + _text_length(count * feature_size * 4)
     rest = line[end:].rstrip(b"\r\n").split(b"\t")

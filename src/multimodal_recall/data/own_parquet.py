@@ -64,7 +64,7 @@ def _row_of(row: pa.StructScalar) -> OfficialRow:
     numbers = {name: row[name].cast(pa.int64()).as_py() for name in NUMBERS}
     labels = _numbers(row["class_labels"], "class_labels")
     if not len(labels):
-        raise ValueError("class_labels holds no number; wanted one of each box")
+        raise ValueError("class_labels holds no number; wanted a number for each box")
     query = row["query"].as_py()
     if not isinstance(query, str) or "\t" in query or "\n" in query:
         raise ValueError(f"the query is {query!r}; wanted a text without tabs and line ends")

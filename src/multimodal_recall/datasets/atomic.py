@@ -142,7 +142,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         if self._version is None:
             return f"{self._filepath} does not exist.{self.advice}"
         wanted = f"version {self._version.load}" if self._version.load else "version yet"
-        return f"{self._filepath} has no {wanted}. Run the stage that makes it first, or the whole: kedro run"
+        return f"{self._filepath} has no {wanted}. Run the stage that makes it first, or the whole pipeline: kedro run"
 
     def _exists(self) -> bool:
         return Path(self._get_load_path()).exists()

@@ -13,7 +13,7 @@ from kedro.io import DatasetError
 
 FREE, ALLOW = "Free space there", "Make the folder writable"
 DISK_REMEDIES = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: ALLOW, errno.EACCES: ALLOW, errno.EPERM: ALLOW}
-RESUME = "go on with: kedro run --only-missing-outputs (a first run; any other: the same command again)"
+RESUME = "go on with: kedro run --only-missing-outputs (in a later run than the first: the same command again)"
 
 
 @contextmanager

@@ -76,7 +76,7 @@ class LabelsFile(AtomicDataset[list[str], list[str]]):
             raise DatasetError(f"{path}: wanted ids 0, 1, 2, ... each with a tab and a name; found {found[:40]}")
         if len(found) > MOST_LABELS:
             raise DatasetError(
-                f"{path} names {len(found):,} labels, wanted at most {MOST_LABELS:,}: join the rare ones into one"
+                f"{path} names {len(found):,} labels, wanted at most {MOST_LABELS:,}: join rare labels into one"
             )
         return [name.strip() for _, _, name in parts]
 

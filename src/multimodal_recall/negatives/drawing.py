@@ -255,6 +255,6 @@ def draw_others(query_rows: np.ndarray, right: RightAnswers, random: np.random.G
         if drawn[row] < 0:
             raise NegativeError(
                 f"all {right.products} products of the chunk are right answers of its query {query_rows[row]}: there "
-                "is no wrong one to draw. Use fewer, larger chunks (chunks.train)"
+                "is no wrong product to draw. Use fewer, larger chunks (chunks.train)"
             )
     return drawn

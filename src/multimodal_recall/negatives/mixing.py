@@ -33,7 +33,7 @@ def read_samples(tables: ChunkTables, epoch: int, options: RankerOptions, random
     weights = mixture(options, epoch) if k else {next(iter(wrong)): 1.0}
     if unknown := sorted(set(weights) - set(wrong)):
         raise NegativeError(
-            f"the ranker's negatives name {unknown}, but the samples hold {sorted(wrong)}. Add it to "
+            f"the ranker's negatives name {unknown}, but the samples hold {sorted(wrong)}. Add them to "
             "sample_negatives.kinds, then: kedro run --pipelines=sample_negatives,train,evaluate"
         )
     first = drawn.filter(pa.compute.equal(drawn["kind"], next(iter(wrong))))
