@@ -66,12 +66,10 @@ def once_a_pair(batch: Batch) -> Batch:
 
 
 def training_pairs(arrays: ChunkArrays, options: RankerOptions, random: np.random.Generator) -> Pairs:
-    """A batch of right pairs, each followed by its wrong ones."""
+    """Make up a batch of right pairs, each followed by its wrong pairs."""
     group = 1 + options.negatives_per_positive
-    right = max(1, options.batch_size // group)
-    queries = np.repeat(random.integers(0, len(arrays.word_counts), right), group)
-    products = random.integers(0, len(arrays.box_counts), len(queries))
-    return Pairs(queries, products, np.tile([1] + [0] * (group - 1), right))
+    queries = random.integers(0, len(arrays.word_counts), max(1, options.batch_size // group))
+    return Pairs.grouped(queries, random.integers(0, len(arrays.box_counts), (len(queries), group)))
 
 
 def speed(options: RankerOptions, arrays: ChunkArrays, repeats: int, steps: int = 5) -> dict[str, Speed]:

@@ -161,10 +161,9 @@ def made_up_arrays(products: int, queries: int, random: np.random.Generator) -> 
 
 
 def made_up_pairs(arrays: ChunkArrays, size: int, random: np.random.Generator) -> Pairs:
-    """A batch: right pairs, each followed by a wrong one."""
+    """Make up a batch of right pairs, each followed by a wrong pair."""
     queries = random.integers(0, len(arrays.word_counts), size // 2)
-    products = random.integers(0, len(arrays.box_counts), size)
-    return Pairs(np.repeat(queries, 2), products, np.tile([1, 0], size // 2))
+    return Pairs.grouped(queries, random.integers(0, len(arrays.box_counts), (size // 2, 2)))
 
 
 def padded(batch: Batch) -> tuple[torch.Tensor, ...]:

@@ -118,7 +118,6 @@ def make_row(product_id: int = 1, boxes: int = 2, query: str = "red shirt", **ch
         "product_id": product_id,
         "image_h": 100,
         "image_w": 200,
-        "num_boxes": boxes,
         "boxes": np.column_stack([corner, corner + random.integers(1, 50, (boxes, 2))]).astype(np.float32),
         "features": random.random((boxes, 8), np.float32),
         "labels": random.integers(0, 33, boxes),

@@ -53,6 +53,13 @@ def imports_of(path: Path) -> Iterator[str]:
 IMPORTS = {name: {found for found in imports_of(path) if found != name} for name, path in MODULES.items()}
 
 
+def imports_kedro(path: Path) -> bool:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return any(name.partition(".")[0].startswith("kedro") for name in names)
+
+
 def room_of(module: str) -> str:
     return module.partition(".")[0]
 
@@ -78,3 +85,8 @@ def test_there_is_no_circle(level: str) -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("room", ["data", "models", "negatives"])
+def test_a_room_of_plain_python_never_imports_kedro(room: str) -> None:
+    assert [name for name, path in MODULES.items() if room_of(name) == room and imports_kedro(path)] == []

@@ -93,12 +93,11 @@ def make_arrays(queries: int = 10, products: int = 12, seed: int = 0) -> ChunkAr
 
 
 def make_pairs(queries: int = 10, products: int = 12, seed: int = 0) -> Pairs:
-    """Each query with a right product and a wrong one, right ones first in their groups."""
+    """Each query with a right product, then a wrong product."""
     random = np.random.default_rng(seed)
     right = random.integers(0, products, queries)
     wrong = (right + random.integers(1, products, queries)) % products
-    rows = np.repeat(np.arange(queries), 2)
-    return Pairs(rows, np.column_stack([right, wrong]).ravel(), np.tile([1, 0], queries))
+    return Pairs.grouped(np.arange(queries), np.column_stack([right, wrong]))
 
 
 def make_ranker(seed: int = 0, options: RankerOptions = OPTIONS) -> Ranker:

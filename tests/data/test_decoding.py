@@ -4,15 +4,13 @@ import numpy as np
 import pybase64
 import pytest
 
-from multimodal_recall.data.decoding import ON_ONE_CORE, TORCH_PAYS_BYTES, Rows, decode_rows, float16_cast
+from multimodal_recall.data.decoding import Rows, decode_rows
 from multimodal_recall.data.official_format import OfficialRow, encode_row
 from tests.conftest import make_row
 
-CAST = float16_cast(0)
-
 
 def decode(*lines: bytes, largest_first: bool = False) -> tuple[Rows, dict[int, str]]:
-    return decode_rows(lines, 8, 33, 12, largest_first, CAST)
+    return decode_rows(lines, 8, 33, 12, largest_first)
 
 
 def fields_of(row: OfficialRow) -> list[bytes]:
@@ -69,15 +67,6 @@ def test_the_box_order_is_top_left_bottom_right() -> None:
     rows, reasons = decode(encode_row(sound), encode_row(turned))
     assert rows.boxes.tolist() == wide.tolist()
     assert reasons == {1: "a box leaves the image of 100 x 200 pixels (top, left, bottom, right)"}
-
-
-def test_both_casts_round_to_the_same_bits() -> None:
-    # every power of two that float16 and its subnormals have, ties between two neighbours, and -0.0
-    steps = (1 + np.arange(4096) / 4096)[None] * 2.0 ** np.arange(-26, 15)[:, None]
-    values = np.append(steps.ravel(), [0, -0.0, 65_504]).astype(np.float32)
-    assert len(values) > 2 * ON_ONE_CORE  # so that torch's last part is a short one
-    rounded = float16_cast(TORCH_PAYS_BYTES)(values)
-    np.testing.assert_array_equal(rounded.view(np.uint16), values.astype(np.float16).view(np.uint16))
 
 
 def test_minus_zero_is_no_negative_feature() -> None:

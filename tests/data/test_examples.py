@@ -48,6 +48,7 @@ def wrong(tables: dict[str, ds.Dataset], epoch: int, how: RankerOptions, seed: i
         pairs.query_rows.reshape(PAIRS, k + 1), np.arange(PAIRS)[:, None].repeat(k + 1, axis=1)
     )
     np.testing.assert_array_equal(pairs.relevance.reshape(PAIRS, k + 1), [[1] + [0] * k] * PAIRS)
+    assert pairs.negatives_per_positive == k
     return groups[:, 1:]
 
 

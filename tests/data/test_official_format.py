@@ -27,7 +27,6 @@ def test_real_rows_come_back_equal(tmp_path: Path) -> None:
             row["product_id"],
             row["image_h"],
             row["image_w"],
-            row["num_boxes"],
             np.array(row["boxes"], np.float32),
             random.random((row["num_boxes"], 2048), np.float32),
             np.array(row["class_labels"]),

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from kedro.io import DatasetError
 
-from multimodal_recall.data.official_format import TSV_COLUMNS, encode_row
+from multimodal_recall.data.official_format import TSV_COLUMNS, RawFileError, encode_row
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from tests.conftest import make_row
@@ -38,7 +38,7 @@ def test_windows_line_ends_and_a_last_line_without_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"1\t2\t3\n", b"\xff\xfe\n"])
 def test_a_file_without_the_header_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "train.tsv").write_bytes(content)
-    with pytest.raises(DatasetError, match=r"train\.tsv: the first line is .* Wanted the header product_id"):
+    with pytest.raises(RawFileError, match=r"train\.tsv: the first line is .* Wanted the header product_id"):
         list(OfficialTsv(tmp_path / "train.tsv").lines())
 
 

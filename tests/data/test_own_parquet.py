@@ -9,8 +9,9 @@ import pytest
 from kedro.io import DatasetError
 from rich.console import Console
 
-from multimodal_recall.data.official_format import encode_row
+from multimodal_recall.data.official_format import RawFileError, encode_row
 from multimodal_recall.data.own_parquet import ParquetRows
+from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.runtime import progress
 from tests.conftest import make_row
 
@@ -106,14 +107,21 @@ def test_a_bar_counts_the_rows_of_all_and_goes(tmp_path: Path, monkeypatch: pyte
 )
 def test_a_row_that_does_not_fit_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     table_of(**changes).to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(RawFileError, match=message):
         list(ParquetRows(tmp_path / "t.parquet"))
 
 
 def test_missing_columns_and_other_files_are_named(tmp_path: Path) -> None:
     table_of().drop(columns=["boxes", "query"]).to_parquet(tmp_path / "t.parquet")
-    with pytest.raises(DatasetError, match=r"t\.parquet has no column \['boxes', 'query'\], only \['product_id', "):
+    with pytest.raises(RawFileError, match=r"t\.parquet has no column \['boxes', 'query'\], only \['product_id', "):
         list(ParquetRows(tmp_path / "t.parquet"))
     (tmp_path / "t.csv").write_text("product_id\n1\n")
-    with pytest.raises(DatasetError, match=r"t\.csv is no parquet file: "):
+    with pytest.raises(RawFileError, match=r"t\.csv is no parquet file: "):
         list(ParquetRows(tmp_path / "t.csv"))
+
+
+def test_a_table_that_does_not_fit_leaves_no_tsv(tmp_path: Path) -> None:
+    table_of(query=["red", "hat", None]).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DatasetError, match=r"^\S*t\.parquet: row 3: \['query'\] is null\. Mend the table$"):
+        OfficialTsvDataset(str(tmp_path / "train.tsv")).save(ParquetRows(tmp_path / "t.parquet"))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]

@@ -214,7 +214,7 @@ def test_more_labels_than_a_chunk_can_hold_are_refused(tmp_path: Path) -> None:
     file.save(names[:-1])
     assert file.load() == names[:-1]
     file.save(names)
-    with pytest.raises(DatasetError, match="names 32,769 labels, wanted at most 32,768: join the rare ones"):
+    with pytest.raises(DatasetError, match="names 32,769 labels, wanted at most 32,768: join rare labels into one"):
         file.load()
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kedro.io import DatasetError
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
-from multimodal_recall.data.official_format import TSV_COLUMNS, encode_row
+from multimodal_recall.data.official_format import TSV_COLUMNS, RawFileError, encode_row
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from tests.conftest import make_row
@@ -22,7 +21,7 @@ def test_a_missing_column_or_an_empty_file_is_told_by_the_header(tmp_path: Path,
     path.write_bytes("\t".join(header).encode() + b"\n" + encode_row(make_row()) + b"\n" if header else b"")
     found = "\\\\t".join(header)
     message = rf"t\.tsv: the first line is b'{found}(\\n)?'\. Wanted the header product_id<TAB>.*<TAB>query_id"
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(RawFileError, match=message):
         ingest_chunk(OfficialTsv(path), LABELS, OPTIONS, WHOLE)
 
 

@@ -194,7 +194,7 @@ def test_ten_pairs_are_learnt_by_heart(options: RankerOptions) -> None:
 
 def test_every_pair_is_seen_every_epoch_in_another_order() -> None:
     # Given 50 right pairs with two wrong ones each, in batches of 20
-    pairs = Pairs(np.repeat(np.arange(50), 3), np.arange(150), np.tile([1, 0, 0], 50))
+    pairs = Pairs.grouped(np.arange(50), np.arange(150).reshape(50, 3))
     words, options = np.zeros(50, int), replace(OPTIONS, batch_size=20)
     epochs = [list(batch_rows(pairs, words, options, stream(0, epoch, "chunk_000"))) for epoch in range(2)]
     for batches in epochs:
@@ -249,7 +249,7 @@ def test_word_and_label_vectors_stay_frozen() -> None:
 def test_batches_of_the_same_last_word() -> None:
     # Given 60 right pairs of 30 queries with three last words, in groups of 5
     random = np.random.default_rng(0)
-    pairs = Pairs(random.integers(0, 30, 60), np.arange(60), np.ones(60, int))
+    pairs = Pairs.grouped(random.integers(0, 30, 60), np.arange(60)[:, None])
     words = random.integers(0, 3, 30)
     options = replace(OPTIONS, batches="same_last_word", group_size=5, batch_size=60)
     (rows,) = batch_rows(pairs, words, options, random)
@@ -265,7 +265,7 @@ def test_batches_of_the_same_last_word() -> None:
 
 def test_a_group_of_the_same_last_word_holds_different_queries() -> None:
     # Given two words with eight queries of three right pairs each, in groups of 4
-    pairs = Pairs(np.repeat(np.arange(16), 3), np.arange(48), np.ones(48, int))
+    pairs = Pairs.grouped(np.repeat(np.arange(16), 3), np.arange(48)[:, None])
     words = np.arange(16) // 8
     options = replace(OPTIONS, batches="same_last_word", group_size=4, batch_size=48)
     (rows,) = batch_rows(pairs, words, options, np.random.default_rng(0))

@@ -34,8 +34,8 @@ def test_focal_loss_weighs_by_what_is_missing_to_the_truth() -> None:
 
 
 def test_hinge_compares_each_wrong_pair_with_its_right_one() -> None:
-    scores, relevance = torch.tensor([1.0, 0.5, 2.0, 0.0, -3.0, -0.1]), torch.tensor([1, 0, 0, 1, 0, 0])
-    torch.testing.assert_close(losses.hinge(scores, relevance, 0.9), torch.tensor([0.4, 1.9, 0.0, 0.8]))
+    scores = torch.tensor([1.0, 0.5, 2.0, 0.0, -3.0, -0.1])
+    torch.testing.assert_close(losses.hinge(scores, 2, 0.9), torch.tensor([0.4, 1.9, 0.0, 0.8]))
 
 
 def test_in_batch_softmax_is_additive_margin_softmax_over_the_batch() -> None:

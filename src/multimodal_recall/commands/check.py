@@ -18,6 +18,7 @@ from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.config.options import IngestOptions, WordVectorOptions
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError
 from multimodal_recall.data.decoding import Rows, feature_width
+from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.text import words_of
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
 
@@ -137,7 +138,7 @@ def _with_width_of_file(catalog: CatalogProtocol, options: IngestOptions) -> tup
     try:
         lines = itertools.islice(tsv.lines() if tsv is not None else (), LINES_PER_BLOCK)
         widths = Counter(width for _, line in lines if (width := feature_width(line)) is not None)
-    except DatasetError:  # a wrong header: the check of the split says so
+    except RawFileError:  # a wrong header: the check of the split says so
         return options, None
     width = widths.most_common(1)[0][0] if widths else options.feature_size
     if width == options.feature_size:
@@ -164,7 +165,7 @@ def _check_split(
             for sound in rows.read():
                 contents.add(sound, chunk)
                 _note_rejected(rows, rows_before, check)
-        except (DatasetError, IngestError) as error:
+        except (RawFileError, IngestError) as error:
             check.add(str(error))
             return SplitContents(np.zeros(len(labels), np.int64)), check  # of a part, nothing can be said across files
         rows_before += rows.lines
@@ -251,8 +252,8 @@ def _check_glove(options: WordVectorOptions, words: set[str]) -> FileCheck:
 
     check = FileCheck(Path(str(options.glove_file)).name)
     try:
-        vectors = read_glove(Path(str(options.glove_file)), words, options.size)
-        check.facts.append(f"vectors for {len(vectors):,} of the {len(words):,} words of training queries and labels")
+        found, _ = read_glove(Path(str(options.glove_file)), words, options.size)
+        check.facts.append(f"vectors for {len(found):,} of the {len(words):,} words of training queries and labels")
     except WordVectorError as error:
         check.add(str(error))
     return check

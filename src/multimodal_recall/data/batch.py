@@ -1,19 +1,18 @@
-"""What a ranker reads: the arrays of a chunk, and a batch cut from them by row number."""
+"""What a ranker reads: the arrays of a chunk, and the batches that are cut from them by row number."""
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from multimodal_recall.data.pairs import RightAnswers
+from multimodal_recall.data.pairs import Pairs, RightAnswers
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-from multimodal_recall.data.pairs import Pairs
 
 # A chunk's arrays are views on read-only parquet buffers; batches only read them.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -24,14 +23,14 @@ class Reading:
     """What a ranker reads of a chunk besides vectors, words and boxes."""
 
     tokenizer: "Tokenizer | None" = None
-    """Makes the tokens of a query; ``None`` where the ranker reads none."""
+    """Makes the tokens of a query; ``None`` for a ranker that reads no tokens."""
     max_boxes: int | None = None
-    """Boxes read of a product; ``None``: all that ingest has kept."""
+    """Boxes to read of a product; ``None``: all boxes that ingest has kept."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some pairs, with each of their queries and products once.
+    """A set of pairs, which holds each distinct query and product once.
 
     Q queries of at most W words and T tokens, P products of at most B boxes, N pairs. Masks are True on padding.
     """
@@ -51,34 +50,37 @@ class Batch:
     box_mask: Tensor
     """(P, B)."""
     pair_queries: Tensor
-    """(N,) which of the Q."""
+    """(N,) the row of each pair's query, 0 to Q - 1."""
     pair_products: Tensor
-    """(N,) which of the P."""
+    """(N,) the row of each pair's product, 0 to P - 1."""
     relevance: Tensor
     """(N,) 1 right, 0 wrong."""
     token_ids: Tensor | None = None
-    """(Q, T) of the ranker's tokenizer; ``None`` where it has none."""
+    """(Q, T) of the ranker's tokenizer; ``None`` for a ranker without a tokenizer."""
     token_mask: Tensor | None = None
     """(Q, T)."""
     right: Tensor | None = None
-    """(Q, P) whether the product is a right answer of the query; ``None`` where only the pairs are asked for."""
+    """(Q, P) True where the product is a right answer of the query; ``None`` where only the pairs are compared."""
+    negatives_per_positive: int | None = None
+    """As in ``Pairs``."""
 
-    def take_queries(self, rows: slice) -> "Batch":
-        """What a query encoder reads, of some of the queries."""
+    def take_queries(self, rows: slice) -> Self:
+        """Cut the arrays that a query encoder reads to some of the queries."""
         return self._take(rows, ("query_vectors", "word_ids", "word_mask", "token_ids", "token_mask"))
 
-    def take_products(self, rows: slice) -> "Batch":
-        """What an image encoder reads, of some of the products."""
+    def take_products(self, rows: slice) -> Self:
+        """Cut the arrays that an image encoder reads to some of the products."""
         return self._take(rows, ("box_features", "box_positions", "box_labels", "box_mask"))
 
-    def _take(self, rows: slice, names: tuple[str, ...]) -> "Batch":
-        parts = {name: getattr(self, name) for name in names}
-        return replace(self, **{name: None if part is None else part[rows] for name, part in parts.items()})
+    def _take(self, rows: slice, names: tuple[str, ...]) -> Self:
+        return replace(self, **{name: value[rows] for name, value in self._tensors().items() if name in names})
 
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: None if tensor is None else tensor.to(device) for name, tensor in tensors.items()})
+    def to(self, device: torch.device) -> Self:
+        """Copy the batch to another device."""
+        return replace(self, **{name: value.to(device) for name, value in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
 
 @dataclass(frozen=True)
@@ -102,29 +104,29 @@ class ChunkArrays:
     last_words: np.ndarray
     """(queries,) int64: the same number for the same last word."""
     token_ids: np.ndarray | None = None
-    """(tokens,) int64, query after query; ``None`` where the ranker reads none."""
+    """(tokens,) int64, query after query; ``None`` for a ranker that reads no tokens."""
     token_counts: np.ndarray | None = None
     """(queries,) int64."""
     max_boxes: int | None = None
-    """Boxes read of a product, the first of them."""
+    """How many of a product's boxes are read, from the first; ``None``: all boxes."""
 
     def batch(self, pairs: Pairs, right: RightAnswers | None = None) -> Batch:
-        """Gather what some pairs need, each distinct query and product once.
+        """Gather the queries and products of some pairs, each distinct query and product once.
 
         Args:
             pairs: The pairs.
-            right: All right pairs of the chunk, where every query is to be compared with every product.
+            right: All right pairs of the chunk, for losses that compare every query with every product.
         """
         queries, pair_queries = np.unique(pairs.query_rows, return_inverse=True)
         products, pair_products = np.unique(pairs.product_rows, return_inverse=True)
         words, word_mask = _padded_rows(self.word_counts, queries)
         boxes, box_mask = _padded_rows(self.box_counts, products, self.max_boxes)
-        more = {}
+        optional = {}
         if self.token_ids is not None:
             tokens, token_mask = _padded_rows(self.token_counts, queries)
-            more = {"token_ids": _gather(self.token_ids, tokens), "token_mask": torch.from_numpy(token_mask)}
+            optional = {"token_ids": _gather(self.token_ids, tokens), "token_mask": torch.from_numpy(token_mask)}
         if right is not None:
-            more["right"] = torch.from_numpy(right.hold(queries[:, None], products[None]))
+            optional["right"] = torch.from_numpy(right.hold(queries[:, None], products[None]))
         return Batch(
             query_vectors=_gather(self.query_vectors, queries),
             word_ids=_gather(self.word_ids, words),
@@ -136,21 +138,22 @@ class ChunkArrays:
             pair_queries=torch.from_numpy(pair_queries),
             pair_products=torch.from_numpy(pair_products),
             relevance=torch.from_numpy(pairs.relevance.astype(np.int64)),
-            **more,
+            negatives_per_positive=pairs.negatives_per_positive,
+            **optional,
         )
 
     def take_products(self, rows: np.ndarray) -> Self:
-        """The same queries beside copies of some products, in the order of ``rows``, with the boxes that are read."""
+        """Copy some products in the order of ``rows``, with only the boxes that are read; the queries stay."""
         boxes, mask = _padded_rows(self.box_counts, rows, self.max_boxes)
         kept = boxes[~mask]
-        taken = {"features": self.features[kept], "positions": self.positions[kept], "labels": self.labels[kept]}
-        return replace(self, **taken, box_counts=(~mask).sum(axis=1))
+        copies = {name: getattr(self, name)[kept] for name in ("features", "positions", "labels")}
+        return replace(self, **copies, box_counts=(~mask).sum(axis=1))
 
     def batches_by_product(self, pairs: Pairs, size: int) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Cut all pairs into batches in order of product, so that a product of many queries is encoded once.
+        """Cut pairs into batches in order of product, so that a product of many queries is encoded once.
 
         Yields:
-            The positions of the batch's pairs among all, and the batch.
+            The positions of the batch's pairs among ``pairs``, and the batch.
         """
         order = np.argsort(pairs.product_rows, kind="stable")
         for start in range(0, len(order), size):
@@ -159,7 +162,7 @@ class ChunkArrays:
 
 
 def _padded_rows(counts: np.ndarray, rows: np.ndarray, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers into a ragged array (rows, longest, at most ``most``), and the mask that is True on padding."""
+    """Give row numbers into a ragged array (rows, longest), at most ``most`` a row, and the mask, True on padding."""
     starts = np.cumsum(counts) - counts
     place = np.arange(counts[rows].max())[:most]
     mask = place >= counts[rows, None]
@@ -167,6 +170,6 @@ def _padded_rows(counts: np.ndarray, rows: np.ndarray, most: int | None = None) 
 
 
 def _gather(array: np.ndarray, rows: np.ndarray) -> Tensor:
-    # torch copies float16 rows on all cores; numpy's take is on one.
+    # torch copies float16 rows on all cores, numpy's take on one core.
     tensor = torch.from_numpy(array)
     return tensor.index_select(0, torch.from_numpy(rows.ravel())).reshape(*rows.shape, *array.shape[1:])

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def relative_positions(sides: np.ndarray, image_h: np.ndarray, image_w: np.ndarray) -> np.ndarray:
-    """Give boxes as fractions of their image.
+    """Turn boxes in pixels into fractions of their image.
 
     Args:
         sides: (boxes, 4) top, left, bottom, right in pixels.
@@ -12,9 +12,9 @@ def relative_positions(sides: np.ndarray, image_h: np.ndarray, image_w: np.ndarr
         image_w: (boxes,) width.
 
     Returns:
-        (boxes, 6) float32: top, left, bottom, right and area, each 0 to 1, and height / width in pixels, of which a
-        width below one counts as one. Top and bottom are divided by the height, left and right by the width; two
-        published solutions have it the other way round.
+        (boxes, 6) float32: top, left, bottom, right and area, each 0 to 1, and height / width in pixels, where a width
+        below 1 counts as 1. Top and bottom are divided by the height, left and right by the width; two published
+        solutions divide the other way round.
     """
     relative = sides / np.stack([image_h, image_w, image_h, image_w], axis=1)
     area = (relative[:, 2] - relative[:, 0]) * (relative[:, 3] - relative[:, 1])

@@ -1,4 +1,4 @@
-"""Read one chunk of an official TSV: sound rows into columns, faulty rows with their reason."""
+"""Read one chunk of an official TSV: sound rows become columns, faulty rows are rejected with a reason."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
-from multimodal_recall.data.decoding import Rows, decode_rows, float16_cast
+from multimodal_recall.data.decoding import Rows, decode_rows
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.data.text import strip_leading_token
@@ -21,18 +21,19 @@ REJECTED_CHARACTERS = 200
 
 
 class IngestError(Exception):
-    """A chunk cannot be trusted: too many rows, or too many bad ones."""
+    """A chunk has no rows, too many rows, or too many malformed rows."""
 
 
 @dataclass
 class ProductColumns:
-    """Collects distinct products; what one holds beyond its id is written once."""
+    """Collects the distinct products of a chunk."""
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
     seen: dict[int, tuple[int, tuple[int, int, bytes, bytes]]] = field(default_factory=dict)
+    """Row number and content (height, width, boxes, labels) of each product id."""
 
     def add(self, rows: Rows) -> list[int]:
-        """Give each row's product its row number, keeping those that appear for the first time.
+        """Number the products of the rows, and keep each product that appears for the first time.
 
         Returns:
             (n,) row numbers; -1 where the product was seen with another image size, other boxes or labels.
@@ -44,22 +45,22 @@ class ProductColumns:
         for place, (product, height, width, start, end) in enumerate(
             zip(*(column.tolist() for column in columns), strict=True)
         ):
-            looks = (height, width, boxes[16 * start : 16 * end], labels[8 * start : 8 * end])
+            content = (height, width, boxes[16 * start : 16 * end], labels[8 * start : 8 * end])
             if product not in self.seen:
-                self.seen[product] = (len(self.seen), looks)
+                self.seen[product] = (len(self.seen), content)
                 new[place] = True
-            number, first_looks = self.seen[product]
-            numbers.append(number if looks == first_looks else -1)
+            number, first_content = self.seen[product]
+            numbers.append(number if content == first_content else -1)
         self.batches.append(product_batch(rows.take(new)))
         return numbers
 
     def table(self) -> pa.Table:
-        """All products so far."""
+        """Give all products so far as a table."""
         return pa.Table.from_batches(self.batches, TABLES["products"])
 
 
 def product_batch(rows: Rows) -> pa.RecordBatch:
-    """Rows as a batch of ``products``; the features are not copied."""
+    """Turn rows into a batch of ``products`` without copying the features."""
     ends = np.concatenate([[0], np.cumsum(rows.counts)])
     feature_bytes = ends * rows.features.shape[1] * rows.features.itemsize
     offsets = pa.array(ends, pa.int32())
@@ -77,12 +78,11 @@ def product_batch(rows: Rows) -> pa.RecordBatch:
 
 
 class ChunkRows:
-    """Collects what is kept of a chunk and what is not, block after block."""
+    """Collects the kept and the rejected rows of a chunk, block after block."""
 
     def __init__(self, tsv: OfficialTsv, label_count: int, options: IngestOptions, chunk: Chunk) -> None:
         self.tsv, self.label_count, self.options, self.chunk = tsv, label_count, options, chunk
         self.training = chunk.split == "train"
-        self.cast = float16_cast(tsv.path.stat().st_size // chunk.count)
         self.products = ProductColumns()
         self.pairs: list[tuple[int, str, int, int, int]] = []
         self.rejected: list[tuple[str, int, int, str, str, str]] = []
@@ -91,21 +91,22 @@ class ChunkRows:
         self.lines = self.stripped = 0
 
     def read(self) -> Iterator[Rows]:
-        """Take all lines of the chunk, block by block.
+        """Read the whole chunk.
 
         Yields:
-            The sound rows of each block.
+            The sound rows of each block of lines.
 
         Raises:
-            IngestError: If there are more lines than ``max_rows_per_chunk``, or none.
+            IngestError: If the chunk has no line, or more lines than ``max_rows_per_chunk``.
+            RawFileError: If the header is not the official header.
         """
         most, lines = self.options.max_rows_per_chunk, self.tsv.lines(self.chunk.number, self.chunk.count)
         size_in_mb = self.tsv.path.stat().st_size / self.chunk.count / 1e6
         with bar(f"read {self.chunk.title}", size_in_mb, "MB") as shown:
             while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
                 if self.lines + len(block) > most:
-                    raise too_many_rows(self.tsv, self.chunk, self.options, block[most - self.lines][0])
-                yield self.add(*zip(*block, strict=True))
+                    raise self._too_many_rows(block[most - self.lines][0])
+                yield self._add(*zip(*block, strict=True))
                 shown.advance(sum(len(line) for _, line in block) / 1e6)
         if self.lines == 0:
             raise IngestError(
@@ -113,30 +114,24 @@ class ChunkRows:
                 f"lower chunks.{self.chunk.split} (now {self.chunk.count})."
             )
 
-    def add(self, offsets: Sequence[int], lines: Sequence[bytes]) -> Rows:
-        """Take the next lines of the chunk, each with its byte offset in the file; gives the sound rows."""
+    def _add(self, offsets: Sequence[int], lines: Sequence[bytes]) -> Rows:
+        """Take the next lines of the chunk, each with its byte offset in the file, and return the sound rows."""
         options = self.options
-        rows, malformed = decode_rows(
-            lines,
-            options.feature_size,
-            self.label_count,
-            options.max_boxes,
-            options.box_order == "largest_first",
-            self.cast,
-        )
-        cleaned = reasons_to_drop(rows, options) if self.training else {}
+        largest_first = options.box_order == "largest_first"
+        rows, malformed = decode_rows(lines, options.feature_size, self.label_count, options.max_boxes, largest_first)
+        cleaned = _reasons_to_drop(rows, options) if self.training else {}
         rows = rows.take(~np.isin(rows.places, list(cleaned)))
         malformed |= self._keep(rows)
-        for place in sorted(malformed | cleaned):
+        for place, reason in sorted((malformed | cleaned).items()):
             kind = "cleaned" if place in cleaned else "malformed"
             text = lines[place][: 4 * REJECTED_CHARACTERS].decode("utf-8", "replace").rstrip("\r\n")
-            found = (self.lines + place + 1, offsets[place], kind, (malformed | cleaned)[place])
-            self.rejected.append((self.tsv.path.name, *found, text[:REJECTED_CHARACTERS]))
+            location = (self.tsv.path.name, self.lines + place + 1, offsets[place])
+            self.rejected.append((*location, kind, reason, text[:REJECTED_CHARACTERS]))
         self.lines += len(lines)
         return rows
 
     def _keep(self, rows: Rows) -> dict[int, str]:
-        """Keep the pairs and products of sound rows; the reasons for those that contradict what was kept before."""
+        """Keep the pairs and products of sound rows; give the reason for each row that contradicts an earlier row."""
         queries, reasons = rows.queries, {}
         if self.options.strip_leading_tokens:
             queries = [strip_leading_token(query) for query in queries]
@@ -154,14 +149,23 @@ class ChunkRows:
                     self.candidates.add((query_id, product_id))
         return reasons
 
+    def _too_many_rows(self, offset: int) -> IngestError:
+        """Say how many chunks would hold the file, where the last row that fits ends at byte ``offset``."""
+        chunk, most, size = self.chunk, self.options.max_rows_per_chunk, self.tsv.path.stat().st_size
+        row_bytes = (offset - chunk.number * size // chunk.count) / most
+        return IngestError(
+            f"{self.tsv.path}: {chunk.name} of {chunk.count} holds more than {most} rows "
+            f"(ingest.max_rows_per_chunk). Set chunks.{chunk.split} to at least {int(size / (row_bytes * most)) + 1}."
+        )
 
-def reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
-    """Apply the published cleaning rules that the options turn on, to training rows.
 
-    Candidates of valid and test are never dropped, only their queries' text is cleaned.
+def _reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
+    """Apply the published cleaning rules that the options turn on.
+
+    For training rows alone: candidates of valid and test are never dropped.
 
     Returns:
-        The reason for each place of a sound row that a rule leaves out.
+        The reason for the place of each sound row that a rule leaves out.
     """
     reasons = {}
     if options.drop_crowded_images:
@@ -174,18 +178,6 @@ def reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
 
 
 def table_of(name: str, rows: list[tuple]) -> pa.Table:
-    """Turn rows into the table of that name."""
-    schema = TABLES[name]
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    return pa.table([pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)], schema)
-
-
-def too_many_rows(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, offset: int) -> IngestError:
-    """Say how many chunks would hold the file; ``offset`` is where the last row that fits ends."""
-    size = tsv.path.stat().st_size
-    row_bytes = (offset - chunk.number * size // chunk.count) / options.max_rows_per_chunk
-    wanted = int(size / (row_bytes * options.max_rows_per_chunk)) + 1
-    return IngestError(
-        f"{tsv.path}: {chunk.name} of {chunk.count} holds more than {options.max_rows_per_chunk} rows "
-        f"(ingest.max_rows_per_chunk). Set chunks.{chunk.split} to at least {wanted}."
-    )
+    """Turn rows into the table ``TABLES[name]``."""
+    columns = map(list, zip(*rows, strict=True)) if rows else [[]] * len(TABLES[name])
+    return pa.table(list(columns), TABLES[name])

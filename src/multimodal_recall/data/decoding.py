@@ -1,8 +1,7 @@
-"""A block of lines of the official TSV to columns: split, decoded and checked, which is nearly all that ingest does."""
+"""Decode and check a block of lines of the official TSV: nearly all the work of ingest."""
 
 import binascii
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,23 +12,17 @@ from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_q
 
 TABS_BEFORE_FEATURES = TSV_COLUMNS.index("features")
 LARGEST_FLOAT16 = np.float16(65_504)
-LONGEST_NUMBER = 18  # digits that int64 holds for certain
+LONGEST_NUMBER = 18  # digits that always fit into int64
 LARGEST_SIDE = 1_000_000  # pixels
-ON_ONE_CORE = 32_768  # numbers that torch casts on one core; chunks are what is spread over cores
-TORCH_PAYS_BYTES = 2_000_000_000
-
-Cast = Callable[[np.ndarray], np.ndarray]
-"""Rounds float32 to float16."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The sound rows of a block of lines, column by column: n rows, b kept boxes in all."""
+    """The sound rows of a block of lines, column by column: n rows with b kept boxes in all."""
 
     places: np.ndarray
-    """(n,) which of the block's lines."""
+    """(n,) int64, as all numbers of a row: the row's place among the lines of the block."""
     product_ids: np.ndarray
-    """(n,) int64, and so the other numbers."""
     image_h: np.ndarray
     image_w: np.ndarray
     num_boxes: np.ndarray
@@ -37,7 +30,7 @@ class Rows:
     query_ids: np.ndarray
     queries: list[str]
     counts: np.ndarray
-    """(n,) boxes kept."""
+    """(n,) kept boxes."""
     boxes: np.ndarray
     """(b, 4) float32: top, left, bottom, right in pixels, row after row."""
     labels: np.ndarray
@@ -46,18 +39,18 @@ class Rows:
     """(b, F) float16."""
 
     def take(self, kept: np.ndarray) -> "Rows":
-        """The rows where ``kept`` (n,) is true; itself, without a copy, where it is true throughout."""
+        """Select the rows where ``kept`` (n,) is true; without a copy where all rows are kept."""
         if kept.all():
             return self
-        of_box = np.repeat(kept, self.counts)
+        kept_boxes = np.repeat(kept, self.counts)
         columns = {name: value for name, value in vars(self).items() if name != "queries"}
         by_box = ("boxes", "labels", "features")
-        taken = {name: value[of_box if name in by_box else kept] for name, value in columns.items()}
+        taken = {name: value[kept_boxes if name in by_box else kept] for name, value in columns.items()}
         return Rows(**taken, queries=[query for query, keep in zip(self.queries, kept, strict=True) if keep])
 
 
-class Fields(NamedTuple):
-    """A line taken apart, its boxes and labels decoded and its features not yet."""
+class SplitLine(NamedTuple):
+    """A line split into its fields: boxes and labels are decoded, features are still base64."""
 
     place: int
     product_id: int
@@ -72,112 +65,104 @@ class Fields(NamedTuple):
 
 
 def decode_rows(
-    lines: Sequence[bytes],
-    feature_size: int,
-    label_count: int,
-    max_boxes: int,
-    largest_first: bool,
-    cast: Cast,
+    lines: Sequence[bytes], feature_size: int, label_count: int, max_boxes: int, largest_first: bool
 ) -> tuple[Rows, dict[int, str]]:
-    """Read a block of TSV lines and check them; of the features of boxes that are not kept, only the length.
+    """Decode a block of TSV lines and check them; of features beyond ``max_boxes`` only the text's length is checked.
 
-    Boxes, labels and features are rounded and checked for the whole block at once; a line on its own costs its split
-    and three base64 decodings.
+    Boxes, labels and features are rounded and checked for the whole block at once; a single line costs its split and
+    three base64 decodings.
 
     Args:
         lines: Lines with or without line ends.
-        feature_size: F, numbers a box feature holds.
+        feature_size: F, numbers of a box feature.
         label_count: Labels are 0 to ``label_count - 1``.
         max_boxes: Boxes to keep of a row.
-        largest_first: Keep the largest boxes, largest first, instead of the first of the file.
-        cast: Rounds the features to float16; see ``float16_cast``.
+        largest_first: Keep the largest boxes, largest first, instead of the first boxes of the file.
 
     Returns:
-        The sound rows, and the reason for each place of a line that is not one.
+        The sound rows; and for the place of each faulty line the reason.
     """
-    reasons: dict[int, str] = {}
-    fields = _take_apart(lines, feature_size, reasons)
-    numbers = np.array([row[:6] for row in fields], np.int64).reshape(-1, 6)
+    split, reasons = _split_lines(lines, feature_size)
+    numbers = np.array([line[:6] for line in split], np.int64).reshape(-1, 6)
     counts = numbers[:, 4]
-    boxes = np.frombuffer(b"".join(row.boxes for row in fields), "<f4").reshape(-1, 4)
-    labels = np.frombuffer(b"".join(row.labels for row in fields), "<i8")
-    row_of_box = np.repeat(np.arange(len(fields)), counts)
-    reasons |= _unknown(fields, labels, row_of_box, label_count) | _misplaced(fields, boxes, row_of_box)
+    boxes = np.frombuffer(b"".join(line.boxes for line in split), "<f4").reshape(-1, 4)
+    labels = np.frombuffer(b"".join(line.labels for line in split), "<i8")
+    line_of_box = np.repeat(np.arange(len(split)), counts)
+    reasons |= _label_faults(split, labels, line_of_box, label_count) | _box_faults(split, boxes, line_of_box)
     order = np.arange(len(boxes))
-    place = order - np.repeat(np.cumsum(counts) - counts, counts)
+    rank = order - np.repeat(np.cumsum(counts) - counts, counts)
     if largest_first:
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        order = np.lexsort((-area, row_of_box))
-    kept = order[place < max_boxes]  # row after row
+        order = np.lexsort((-area, line_of_box))
+    kept = order[rank < max_boxes]  # line after line
     kept_counts = np.minimum(counts, max_boxes)
-    decoded = counts if largest_first else kept_counts
-    features = _decode_features(fields, decoded, feature_size, reasons)
-    features = cast(features[kept] if largest_first else features)
-    for row in np.unique(np.repeat(np.arange(len(fields)), kept_counts)[_out_of_range(features)]):
-        reason = f"a feature is NaN or beyond {LARGEST_FLOAT16:.0f}"
-        reasons.setdefault(fields[row].place, reason)
+    decoded, feature_faults = _decode_features(split, counts if largest_first else kept_counts, feature_size)
+    features = _to_float16(decoded[kept] if largest_first else decoded)
+    for row in np.unique(np.repeat(np.arange(len(split)), kept_counts)[_out_of_range(features)]):
+        feature_faults.setdefault(split[row].place, f"a feature is NaN or beyond {LARGEST_FLOAT16:.0f}")
+    reasons = feature_faults | reasons
     rows = Rows(
         *(np.ascontiguousarray(column) for column in numbers.T),
-        [row.query for row in fields],
+        [line.query for line in split],
         kept_counts,
         boxes[kept],
         labels[kept],
         features,
     )
-    return rows.take(np.array([row.place not in reasons for row in fields], bool)), reasons
+    return rows.take(np.array([line.place not in reasons for line in split], bool)), reasons
 
 
-def _take_apart(lines: Sequence[bytes], feature_size: int, reasons: dict[int, str]) -> list[Fields]:
-    """Split the lines, leaving those out that are no rows and noting why."""
-    fields = []
+def _split_lines(lines: Sequence[bytes], feature_size: int) -> tuple[list[SplitLine], dict[int, str]]:
+    """Split the lines that have the official layout; give the reason for each other line."""
+    split, reasons = [], {}
     for place, line in enumerate(lines):
         try:
-            fields.append(_fields_of(place, line, feature_size))
+            split.append(_split_line(place, line, feature_size))
         except BadRow as error:
             reasons[place] = str(error)
-    return fields
+    return split, reasons
 
 
-def _fields_of(place: int, line: bytes, feature_size: int) -> Fields:
+def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
     """Split a line without reading or copying its features, whose length follows from ``num_boxes``.
 
     Raises:
-        BadRow: If a field is missing, or is not what the layout says.
+        BadRow: If a field is missing or does not have the official layout.
     """
     start = 0
     for _ in range(TABS_BEFORE_FEATURES):
         start = line.find(b"\t", start) + 1
         if not start:
-            raise _misshapen(line)
-    product_id, image_h, image_w, num_boxes, boxes, _ = line[:start].split(b"\t")
-    numbers = _whole_numbers(TSV_COLUMNS, (product_id, image_h, image_w, num_boxes))
+            raise _layout_fault(line)
+    *fields, boxes, _ = line[:start].split(b"\t")
+    numbers = _whole_numbers(TSV_COLUMNS[:4], fields)
     _, height, width, count = numbers
     if count < 1 or not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
-        raise BadRow(f"num_boxes {count}, image_h {height}, image_w {width}: wanted 1 or more, sensible sides")
+        raise BadRow(f"num_boxes {count}, image_h {height}, image_w {width}: wanted a box, sides of 1 to 1,000,000")
     box_bytes = _decode("boxes", boxes, count, 16)
     end = start + _text_length(count * feature_size * 4)
     rest = line[end:].rstrip(b"\r\n").split(b"\t")
     if len(rest) != 4 or rest[0]:
-        raise _misshapen(line, count, feature_size)
+        raise _layout_fault(line, count, feature_size)
     _, labels, query, query_id = rest
     label_bytes = _decode("class_labels", labels, count, 8)
-    query_number = _whole_numbers(TSV_COLUMNS[-1:], (query_id,))
+    query_number = _whole_numbers(TSV_COLUMNS[-1:], [query_id])
     features = memoryview(line)[start:end]
-    return Fields(place, *numbers, *query_number, decode_query(query), box_bytes, label_bytes, features)
+    return SplitLine(place, *numbers, *query_number, decode_query(query), box_bytes, label_bytes, features)
 
 
-def _misshapen(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> BadRow:
+def _layout_fault(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> BadRow:
     """Say why a line cannot be split at the places where its tabs should be."""
     fields = line.split(b"\t")
     if len(fields) != len(TSV_COLUMNS):
         return BadRow(f"{len(fields)} fields, wanted {len(TSV_COLUMNS)}")
     if width := feature_width(line):
         return BadRow(f"features hold {width} numbers a box, ingest.feature_size is {feature_size}")
-    return _wrong_length("features", len(fields[TABS_BEFORE_FEATURES]), num_boxes, num_boxes * feature_size * 4)
+    return _length_fault("features", len(fields[TABS_BEFORE_FEATURES]), num_boxes, num_boxes * feature_size * 4)
 
 
 def feature_width(line: bytes) -> int | None:
-    """How many numbers a box's feature holds by a line's ``num_boxes``; ``None`` where its length fits no number."""
+    """Work out how many numbers a box feature of the line holds; ``None`` where no number fits ``num_boxes``."""
     fields = line.split(b"\t")
     if len(fields) != len(TSV_COLUMNS) or not fields[TABS_BEFORE_FEATURES - 2].isdigit():
         return None
@@ -186,101 +171,81 @@ def feature_width(line: bytes) -> int | None:
     return width if width and _text_length(num_boxes * width * 4) == length else None
 
 
-def _wrong_length(name: str, found: int, num_boxes: int, data_bytes: int) -> BadRow:
+def _length_fault(name: str, found: int, num_boxes: int, data_bytes: int) -> BadRow:
     return BadRow(f"{name} has {found} characters, num_boxes {num_boxes} wants {_text_length(data_bytes)}")
 
 
 def _whole_numbers(names: Sequence[str], fields: Sequence[bytes]) -> list[int]:
-    """Read fields that hold a whole number each; ``names`` may go on after them."""
-    for name, field in zip(names, fields, strict=False):
+    for name, field in zip(names, fields, strict=True):
         if not field.isdigit() or len(field) > LONGEST_NUMBER:
             raise BadRow(f"{name} is no whole number of at most {LONGEST_NUMBER} digits")
     return [int(field) for field in fields]
 
 
-def _misplaced(fields: list[Fields], boxes: np.ndarray, row_of_box: np.ndarray) -> dict[int, str]:
-    """Rows with a box (b, 4) that leaves the image or has its sides out of order; NaN does both."""
-    sizes = np.array([(row.image_h, row.image_w) for row in fields]).reshape(-1, 2)[row_of_box]
+def _box_faults(split: list[SplitLine], boxes: np.ndarray, line_of_box: np.ndarray) -> dict[int, str]:
+    """Find the lines with a box that leaves the image, has its sides out of order, or is NaN."""
+    sizes = np.array([(line.image_h, line.image_w) for line in split]).reshape(-1, 2)[line_of_box]
     low, high = boxes[:, :2], boxes[:, 2:]
     inside = ((low >= 0) & (low <= high) & (high <= sizes)).all(axis=1)
+    faulty = [split[number] for number in np.unique(line_of_box[~inside])]
     return {
-        fields[row].place: f"a box leaves the image of {fields[row].image_h} x {fields[row].image_w} pixels "
-        "(top, left, bottom, right)"
-        for row in np.unique(row_of_box[~inside])
+        line.place: f"a box leaves the image of {line.image_h} x {line.image_w} pixels (top, left, bottom, right)"
+        for line in faulty
     }
 
 
-def _unknown(fields: list[Fields], labels: np.ndarray, row_of_box: np.ndarray, label_count: int) -> dict[int, str]:
-    """Rows with a label (b,) that is none."""
-    unknown = (labels < 0) | (labels >= label_count)
-    return {
-        fields[row].place: f"unknown label, wanted 0 to {label_count - 1}, "
-        f"found {labels[row_of_box == row].min()} to {labels[row_of_box == row].max()}"
-        for row in np.unique(row_of_box[unknown])
-    }
+def _label_faults(
+    split: list[SplitLine], labels: np.ndarray, line_of_box: np.ndarray, label_count: int
+) -> dict[int, str]:
+    reasons = {}
+    for number in np.unique(line_of_box[(labels < 0) | (labels >= label_count)]):
+        found = labels[line_of_box == number]
+        wanted = f"wanted 0 to {label_count - 1}, found {found.min()} to {found.max()}"
+        reasons[split[number].place] = f"unknown label, {wanted}"
+    return reasons
 
 
 def _decode_features(
-    fields: list[Fields], counts: np.ndarray, feature_size: int, reasons: dict[int, str]
-) -> np.ndarray:
-    """Decode the features of each row's first boxes, (sum of ``counts``, F) float32; zeros where they are no base64.
+    split: list[SplitLine], counts: np.ndarray, feature_size: int
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Decode the features of the first ``counts`` boxes of each line: (sum of ``counts``, F) float32.
 
-    Args:
-        fields: The rows.
-        counts: Boxes to decode of each.
-        feature_size: F.
-        reasons: Gets those of rows whose features are no base64.
+    The features of a line that is not base64 are zeros, and the reason is given for its place.
     """
     decoded: list[bytes | bytearray] = []
-    for row, count in zip(fields, counts.tolist(), strict=True):
+    reasons = {}
+    for line, count in zip(split, counts.tolist(), strict=True):
         try:
-            decoded.append(_decode("features", row.features, row.num_boxes, feature_size * 4, count))
+            decoded.append(_decode("features", line.features, line.num_boxes, feature_size * 4, count))
         except BadRow as error:
-            reasons.setdefault(row.place, str(error))
+            reasons[line.place] = str(error)
             decoded.append(bytes(count * feature_size * 4))
-    return np.frombuffer(bytearray().join(decoded), "<f4").reshape(-1, feature_size)
+    return np.frombuffer(bytearray().join(decoded), "<f4").reshape(-1, feature_size), reasons
+
+
+def _to_float16(values: np.ndarray) -> np.ndarray:
+    # Nanoseconds a number on one AVX2 core, without zeros and with 75 % of them: 3.8 and 5.6; pyarrow's cast 3.9 and
+    # 7.4; the same rounding in numpy's integers 4.2 and 4.5; torch 0.6, after an import of 2.6 s that ingest saves.
+    with np.errstate(over="ignore"):  # a number beyond float16 becomes infinite and is refused
+        return values.astype(np.float16)
 
 
 def _out_of_range(features: np.ndarray) -> np.ndarray:
-    """Which boxes (b,) have a feature that is NaN or infinite as float16 holds it."""
-    bits = features.view(np.uint16)  # in this order: numbers, infinity, NaN, and the same below zero
+    """Find the boxes (b,) with a float16 feature that is NaN or infinite."""
+    bits = features.view(np.uint16)  # ascending: finite numbers, infinity, NaN, then the same below zero
     if bits.max(initial=0) <= LARGEST_FLOAT16.view(np.uint16):
         return np.zeros(len(features), bool)
     return ~np.isfinite(features).all(axis=1)
 
 
-def float16_cast(text_bytes: int) -> Cast:
-    """Give the faster way to round float32 to float16, both to the same bits, for so much TSV text.
-
-    numpy takes 6 ns a number and torch 0.1, but its import 2.6 s, which 2 GB of text are worth (one core, AVX2).
-    """
-    if "torch" not in sys.modules and text_bytes < TORCH_PAYS_BYTES:
-        return _numpy_cast
-    import torch
-
-    def cast(values: np.ndarray) -> np.ndarray:
-        rounded = np.empty(values.shape, np.float16)
-        parts = (torch.from_numpy(array.ravel()).split(ON_ONE_CORE) for array in (rounded, values))
-        for target, source in zip(*parts, strict=True):
-            target.copy_(source)
-        return rounded
-
-    return cast
-
-
-def _numpy_cast(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # to infinity, as torch does without a warning
-        return values.astype(np.float16)
-
-
 def _decode(name: str, field: bytes | memoryview, boxes: int, box_bytes: int, readable: int | None = None) -> bytearray:
-    """Decode base64 of ``boxes`` times ``box_bytes`` bytes, reading no more text than ``readable`` boxes need.
+    """Decode base64 of ``boxes`` times ``box_bytes`` bytes, only as much text as ``readable`` boxes need.
 
     Raises:
-        BadRow: If the text's length does not fit, or it is not base64.
+        BadRow: If the length of the text does not fit, or the text is not base64.
     """
     if len(field) != _text_length(boxes * box_bytes):
-        raise _wrong_length(name, len(field), boxes, boxes * box_bytes)
+        raise _length_fault(name, len(field), boxes, boxes * box_bytes)
     wanted = (boxes if readable is None else readable) * box_bytes
     try:
         # validate=True takes the SIMD path that refuses stray characters: 17-22 GB/s against 4-5.
@@ -293,5 +258,5 @@ def _decode(name: str, field: bytes | memoryview, boxes: int, box_bytes: int, re
 
 
 def _text_length(data_bytes: int) -> int:
-    """Length of the base64 text of so many bytes, padding included."""
+    """Give the length of the base64 text of ``data_bytes`` bytes, padding included."""
     return -(-data_bytes // 3) * 4

@@ -1,4 +1,4 @@
-"""Which pairs, language model and words a chunk's table belongs to."""
+"""Record in a chunk's table which pairs, language model and words the table belongs to, and compare."""
 
 import hashlib
 import logging
@@ -15,23 +15,23 @@ from multimodal_recall.data.schemas import ChunkTables
 logger = logging.getLogger(__name__)
 
 ORIGIN = (b"pairs", b"cut")
-"""Metadata keys: digest of the chunk's pairs, and how its file was cut."""
+"""Metadata keys: digest of the chunk's pairs, and the cut of the file into chunks."""
 
 
 class EncodingMismatch(Exception):
-    """Queries were encoded otherwise than those that a ranker was, or is to be, trained on."""
+    """A chunk's queries were not encoded as the queries that the ranker is trained on."""
 
 
 @dataclass(frozen=True)
 class QueryEncoding:
-    """What encoded a chunk's queries."""
+    """The language model, words and precision that encoded a chunk's queries."""
 
     language_model: str
     """Digest of the language model's files."""
     words: str
     """Digest of the words that have a vector; see ``digest_words``."""
     precision: str = "unknown"
-    """``float32`` or ``bfloat16``; model cards of version 0.1.0 name none."""
+    """``float32`` or ``bfloat16``; ``unknown`` for model cards of version 0.1.0."""
 
     @classmethod
     def of(cls, query_features: pa.Table | ds.Dataset) -> Self:
@@ -40,28 +40,26 @@ class QueryEncoding:
         return cls(*(metadata.get(key.encode(), b"unknown").decode() for key in cls.__dataclass_fields__))
 
     def metadata(self) -> dict[bytes, bytes]:
-        """The encoding as a table's metadata."""
+        """Give the encoding as a table's metadata."""
         return {key.encode(): value.encode() for key, value in asdict(self).items()}
 
     def check(self, examples: dict[str, ChunkTables], owner: str) -> None:
-        """Refuse chunks whose queries were encoded otherwise; warn of those in another precision.
+        """Refuse chunks with another language model or other words; warn of chunks in another precision.
 
         Args:
             examples: Lazy tables of each chunk.
             owner: Whose encoding this is, for the error.
 
         Raises:
-            EncodingMismatch: With the file and what differs: equal numbers would not stand for equal words.
+            EncodingMismatch: With the file and what differs: the same word id would stand for another word.
         """
         for tables in examples.values():
             found, file = QueryEncoding.of(tables["query_features"]), tables["query_features"].files[0]
-            parts = {
-                "language model": found.language_model != self.language_model,
-                "list of words": found.words != self.words,
-            }
-            if any(parts.values()):
+            differing = ["language model"] * (found.language_model != self.language_model)
+            differing += ["list of words"] * (found.words != self.words)
+            if differing:
                 raise EncodingMismatch(
-                    f"{file} was made with another {' and '.join(part for part in parts if parts[part])} than {owner}. "
+                    f"{file} was made with another {' and '.join(differing)} than {owner}. "
                     "Make all query features, and what follows from them, alike: kedro run "
                     "--pipelines=featurize,sample_negatives,train,evaluate"
                 )
@@ -74,17 +72,17 @@ class QueryEncoding:
 
 
 def stamp_origin(table: pa.Table, origin: Mapping[bytes, bytes]) -> pa.Table:
-    """Write into a table's metadata which pairs its row numbers belong to, and what encoded its queries."""
+    """Write the pairs that a table's row numbers belong to, and maybe the query encoding, into its metadata."""
     return table.replace_schema_metadata(origin)
 
 
 def origin_of(table: pa.Table | ds.Dataset) -> dict[bytes, bytes]:
-    """Which pairs a chunk's table belongs to: their digest, and the cut of the file."""
+    """Read the digest of the pairs that a chunk's table belongs to, and the cut of the file."""
     metadata = table.schema.metadata or {}
     return {key: metadata.get(key, b"unknown") for key in ORIGIN}
 
 
 def digest_words(word_vectors: ds.Dataset) -> str:
-    """Stand for the words that have a vector and their order, which word ids count from."""
+    """Hash the words that have a vector, in the order of their word ids."""
     words = word_vectors.to_table(columns=["word"])["word"].to_pylist()
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Rows from a parquet table of one's own: what a detector left as arrays, to be written as an official TSV."""
+"""Read the user's own parquet table, which holds a detector's arrays, to be written as an official TSV."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from kedro.io import DatasetError
 
-from multimodal_recall.data.official_format import OfficialRow
+from multimodal_recall.data.official_format import OfficialRow, RawFileError
 from multimodal_recall.runtime.progress import bar
 
 ROWS_PER_BATCH = 256  # 25 MB of 12 boxes each, 2048 wide
@@ -21,14 +20,14 @@ PARQUET_COLUMNS = (*NUMBERS, *ARRAYS, "query")
 
 @dataclass(frozen=True)
 class ParquetRows:
-    """The rows of a table with the columns of the official TSV but ``num_boxes``, read while they are walked.
+    """The rows of a table with the columns of the official TSV but ``num_boxes``; iteration reads the file.
 
     ``boxes`` (n, 4), ``features`` (n, F) and ``class_labels`` (n) are lists, or lists of lists, of any number type.
 
     Raises:
-        DatasetError: If the file is no parquet table, or a column is missing; of a row, if one is null, an id or size
-            is no whole number, the arrays do not fit each other, its features are of another width than the first
-            row's, or the query is no text or holds a tab or a line end.
+        RawFileError: If the file is no parquet table, or a column is missing; for a row, if a value is null, an id or
+            size is no whole number, the arrays do not fit each other, the features have another width than in the first
+            row, or the query is no text or holds a tab or a line end.
     """
 
     path: Path
@@ -37,64 +36,60 @@ class ParquetRows:
         try:
             file = pq.ParquetFile(self.path)
         except pa.ArrowInvalid as error:
-            raise DatasetError(f"{self.path} is no parquet file: {error}") from error
+            raise RawFileError(f"{self.path} is no parquet file: {error}") from error
         if missing := [name for name in PARQUET_COLUMNS if name not in file.schema_arrow.names]:
-            raise DatasetError(f"{self.path} has no column {missing}, only {file.schema_arrow.names}. Add them")
+            raise RawFileError(f"{self.path} has no column {missing}, only {file.schema_arrow.names}. Add them")
         with bar(f"read {self.path.name}", file.metadata.num_rows, "rows") as shown:
             for row in self._rows(file):
                 yield row
                 shown.advance()
 
     def _rows(self, file: pq.ParquetFile) -> Iterator[OfficialRow]:
-        place, width = 0, None
-        for batch in file.iter_batches(ROWS_PER_BATCH, columns=list(PARQUET_COLUMNS)):
-            for values in batch.to_struct_array():
-                place += 1
-                try:
-                    row = _row_of(values)
-                    width = width or row.features.shape[1]
-                    if row.features.shape[1] != width:
-                        raise ValueError(f"features are {row.features.shape[1]} wide, those of row 1 {width}")
-                except (ValueError, pa.ArrowException) as error:
-                    raise DatasetError(f"{self.path}: row {place}: {error}. Mend the table") from error
-                yield row
+        batches, first_width = file.iter_batches(ROWS_PER_BATCH, columns=list(PARQUET_COLUMNS)), None
+        for place, values in enumerate((values for batch in batches for values in batch.to_struct_array()), start=1):
+            try:
+                row = _row_of(values)
+                width = row.features.shape[1]
+                first_width = first_width or width
+                if width != first_width:
+                    raise ValueError(f"features are {width} wide, those of row 1 {first_width}")
+            except (ValueError, pa.ArrowException) as error:
+                raise RawFileError(f"{self.path}: row {place}: {error}. Mend the table") from error
+            yield row
 
 
 def _row_of(row: pa.StructScalar) -> OfficialRow:
     if null := [name for name in PARQUET_COLUMNS if not row[name].is_valid]:
         raise ValueError(f"{null} is null")
     numbers = {name: row[name].cast(pa.int64()).as_py() for name in NUMBERS}
-    labels = _numbers(row["class_labels"], "class_labels", None)
-    count = len(labels)
-    if not count:
-        raise ValueError("class_labels holds no number; wanted one of each box")
+    labels = _numbers(row["class_labels"], "class_labels")
+    if not len(labels):
+        raise ValueError("class_labels holds no number; wanted a number for each box")
     query = row["query"].as_py()
     if not isinstance(query, str) or "\t" in query or "\n" in query:
         raise ValueError(f"the query is {query!r}; wanted a text without tabs and line ends")
     return OfficialRow(
         **numbers,
-        num_boxes=count,
-        boxes=_numbers(row["boxes"], "boxes", count, 4),
-        features=_numbers(row["features"], "features", count),
+        boxes=_numbers(row["boxes"], "boxes", len(labels), 4),
+        features=_numbers(row["features"], "features", len(labels)),
         labels=labels,
         query=query,
     )
 
 
-def _numbers(value: pa.Scalar, name: str, boxes: int | None, width: int | None = None) -> np.ndarray:
-    """A list's numbers (n,), or (boxes, width) from a list of a list for each box or from one list of all.
+def _numbers(value: pa.Scalar, name: str, boxes: int | None = None, width: int | None = None) -> np.ndarray:
+    """Read the numbers of a list (n,); for ``boxes`` (boxes, width), from a list a box or from a single flat list.
 
     Raises:
-        ValueError: If it is no such list, holds a null, or does not fit so many boxes.
+        ValueError: If the value is no list of numbers, holds a null, or does not fit ``boxes`` and ``width``.
     """
     if not _is_list(value.type):
         raise ValueError(f"{name} is a {value.type}; wanted a list of numbers, or a list of such lists")
-    numbers, lengths = value.values, []
-    if _is_list(numbers.type):
-        lengths, outer, numbers = pc.list_value_length(numbers).to_pylist(), numbers, numbers.flatten()
-        if outer.null_count:
-            raise ValueError(f"{name} holds a null")
-    if numbers.null_count:
+    items = numbers = value.values
+    lengths = []
+    if _is_list(items.type):
+        lengths, numbers = pc.list_value_length(items).to_pylist(), items.flatten()
+    if items.null_count or numbers.null_count:
         raise ValueError(f"{name} holds a null")
     array = numbers.cast(ARRAYS[name]).to_numpy()
     if boxes is None:

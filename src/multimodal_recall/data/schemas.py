@@ -1,4 +1,4 @@
-"""The columns of every table between two stages; the catalog checks them on save and on load."""
+"""The columns of every table that a stage hands to the next; the catalog checks them on save and on load."""
 
 from collections.abc import Mapping
 
@@ -7,6 +7,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+PAIR_IDS = {"query_id": pa.int64(), "product_id": pa.int64()}
+REFERENCE_SCORES = {**PAIR_IDS, "random": pa.float32(), "noun_alone": pa.float32(), "truth": pa.float32()}
 TABLES: Mapping[str, pa.Schema] = {
     # One row a distinct product of the chunk, in order of first appearance.
     "products": pa.schema(
@@ -22,23 +24,23 @@ TABLES: Mapping[str, pa.Schema] = {
             "features": pa.large_binary(),  # (kept boxes, F) little-endian float16
         }
     ),
-    # One row a row of the TSV that was kept, in file order.
+    # One row a kept row of the TSV, in file order.
     "pairs": pa.schema(
         {
             "query_id": pa.int64(),
             "query": pa.string(),
-            "query_row": pa.int32(),  # row of the query's text among the chunk's distinct ones
+            "query_row": pa.int32(),  # row of the query's text among the chunk's distinct texts
             "product_id": pa.int64(),
             "product_row": pa.int32(),  # row in `products`
         }
     ),
-    # One row a row of the TSV that was not kept.
+    # One row a rejected row of the TSV.
     "rejected": pa.schema(
         {
             "file": pa.string(),
             "row": pa.int64(),  # 1 is the first line after the header
             "byte": pa.int64(),  # where the row starts in the file
-            "kind": pa.string(),  # malformed, or cleaned away by an option
+            "kind": pa.string(),  # malformed, or cleaned (left out by an option)
             "reason": pa.string(),
             "text": pa.string(),  # the row's first 200 characters
         }
@@ -64,52 +66,32 @@ TABLES: Mapping[str, pa.Schema] = {
             "kind": pa.string(),
             "query_row": pa.int32(),
             "product_row": pa.int32(),  # the right product
-            "wrong_rows": pa.list_(pa.int32()),  # the wrong ones, as many in each row
+            "wrong_rows": pa.list_(pa.int32()),  # the wrong products, equally many in each row
         }
     ),
     "scores": pa.schema(
         {
-            "query_id": pa.int64(),
-            "product_id": pa.int64(),
+            **PAIR_IDS,
             "score": pa.float32(),
-            "smoothed": pa.float32(),  # with smoothed box features; null where that is switched off
-            "reranked": pa.float32(),  # k-reciprocal; null where that is switched off, or there are no product vectors
+            "smoothed": pa.float32(),  # with smoothed box features; null where smoothing is off
+            "reranked": pa.float32(),  # k-reciprocal; null where it is off or the ranker has no product vectors
         }
     ),
     # One row a candidate, in the order of `scores`.
     "vectors": pa.schema(
         {
-            "query_id": pa.int64(),
-            "product_id": pa.int64(),
-            "vector": pa.list_(pa.float16()),  # what the ranker's last layer sees
+            **PAIR_IDS,
+            "vector": pa.list_(pa.float16()),  # input of the ranker's last layer
         }
     ),
-    "reference_scores": pa.schema(
-        {
-            "query_id": pa.int64(),
-            "product_id": pa.int64(),
-            "random": pa.float32(),
-            "noun_alone": pa.float32(),
-            "truth": pa.float32(),
-        }
-    ),
-    "all_reference_scores": pa.schema(
-        {
-            "split": pa.string(),
-            "query_id": pa.int64(),
-            "product_id": pa.int64(),
-            "random": pa.float32(),
-            "noun_alone": pa.float32(),
-            "truth": pa.float32(),
-        }
-    ),
-    # One row a candidate of each ranking that is made of the models' scores.
+    "reference_scores": pa.schema(REFERENCE_SCORES),
+    "all_reference_scores": pa.schema({"split": pa.string(), **REFERENCE_SCORES}),
+    # One row a candidate of each ranking that combines the models' scores.
     "rankings": pa.schema(
         {
             "ranking": pa.string(),
             "kind": pa.string(),  # leak-free, fitted or using the leak: see `rankings.RANKING_KINDS`
-            "query_id": pa.int64(),
-            "product_id": pa.int64(),
+            **PAIR_IDS,
             "score": pa.float64(),
         }
     ),
@@ -122,7 +104,7 @@ TABLES: Mapping[str, pa.Schema] = {
             "words": pa.int64(),
             "last_word": pa.string(),
             "boxes": pa.float64(),  # mean of the right products
-            "label": pa.string(),  # most frequent one of the right products' boxes
+            "label": pa.string(),  # most frequent label of the right products' boxes
         }
     ),
     # One row a query and ranking.
@@ -147,7 +129,7 @@ TABLES: Mapping[str, pa.Schema] = {
         {
             "epoch": pa.int64(),
             "loss": pa.float64(),
-            "loss_parts": pa.list_(pa.float64()),  # which `loss` is the sum of
+            "loss_parts": pa.list_(pa.float64()),  # `loss` is their sum
             "valid_ndcg_at_5": pa.float64(),
             "pairs": pa.int64(),
             "seconds": pa.float64(),
@@ -157,11 +139,11 @@ TABLES: Mapping[str, pa.Schema] = {
 
 
 class TableError(ValueError):
-    """A table does not have the columns its name promises."""
+    """A table does not have the columns of its schema."""
 
 
 class TableValidator:
-    """Kedro validator: the table has just the columns and types of ``TABLES[table]``, in that order."""
+    """Checks, as a validator of Kedro's catalog, that a table has the columns of ``TABLES[table]`` in their order."""
 
     def __init__(self, table: str) -> None:
         self.schema = TABLES[table]
@@ -170,7 +152,7 @@ class TableValidator:
         """Return ``data`` unchanged.
 
         Raises:
-            TableError: With the columns found and the columns wanted.
+            TableError: If names, types or order differ; with the columns found and the columns wanted.
         """
         if not data.schema.equals(self.schema):
             found, wanted = ({field.name: str(field.type) for field in schema} for schema in (data.schema, self.schema))
@@ -183,13 +165,13 @@ class TableValidator:
 
 
 def distinct_queries(pairs: pa.Table) -> list[str]:
-    """The query texts of a chunk's ``pairs`` in order of ``query_row``."""
+    """List the distinct query texts of a chunk's ``pairs`` in order of ``query_row``."""
     _, first = np.unique(pairs["query_row"].to_numpy(), return_index=True)
     return pairs["query"].take(pa.array(first)).to_pylist()
 
 
 def from_pandas(name: str, data: pd.DataFrame) -> pa.Table:
-    """Turn a data frame into the table of that name; pandas' own metadata is left out, which it may fail to read."""
+    """Turn a data frame into the table ``TABLES[name]``, without pandas' metadata, which pandas may fail to read."""
     schema = TABLES[name]
     return pa.Table.from_pandas(data[schema.names], schema, preserve_index=False).replace_schema_metadata()
 

@@ -1,11 +1,11 @@
-"""Word vectors: cut from a GloVe text file, or trained on the training queries."""
+"""Word vectors: selected from a GloVe text file, or trained on the training queries."""
 
 import logging
-import tempfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from gensim.models import KeyedVectors, Word2Vec
+from gensim.models import Word2Vec
 from gensim.models.callbacks import CallbackAny2Vec
 
 from multimodal_recall.config.options import WordVectorOptions
@@ -18,17 +18,17 @@ UNKNOWN_WORD = "<unknown>"
 
 
 class WordVectorError(Exception):
-    """A word vector file does not fit."""
+    """A word vector file is missing, or its vectors do not fit."""
 
 
 class _Epochs(CallbackAny2Vec):
-    """Tells a bar of each epoch."""
+    """Advances a progress bar after each epoch."""
 
     def __init__(self, shown: Bar) -> None:
         self.shown = shown
 
     def on_epoch_end(self, _: Word2Vec) -> None:
-        """An epoch is done."""
+        """Advance the bar."""
         self.shown.advance()
 
 
@@ -37,22 +37,22 @@ def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -
 
     Args:
         texts: Training queries and label names.
-        options: Where the vectors come from, and how wide they are.
-        seed: Seed of the training; with one worker, gensim gives the same vectors again.
+        options: Source and width of the vectors.
+        seed: Seed of the training; with a single worker, gensim trains the same vectors again.
 
     Returns:
         The words, ``UNKNOWN_WORD`` first, and their vectors (words, size) float32. The unknown word's vector is the
-        mean of all others, as GloVe's authors advise.
+        mean of all other vectors, as GloVe's authors advise.
 
     Raises:
-        WordVectorError: If the GloVe file is missing, holds other widths, or knows none of the words.
+        WordVectorError: See ``read_glove``.
     """
     sentences = [words_of(text) for text in texts]
     if options.glove_file is not None:
-        vectors = read_glove(Path(options.glove_file), {word for words in sentences for word in words}, options.size)
+        words, table = read_glove(Path(options.glove_file), set(chain(*sentences)), options.size)
     else:
         with bar("word vectors", options.epochs, "epochs") as shown:
-            vectors = Word2Vec(
+            trained = Word2Vec(
                 sentences,
                 vector_size=options.size,
                 sg=1,
@@ -62,46 +62,39 @@ def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -
                 workers=1,
                 callbacks=[_Epochs(shown)],
             ).wv
-    table = vectors.vectors.astype(np.float32)
-    return [UNKNOWN_WORD, *vectors.index_to_key], np.vstack([table.mean(axis=0), table])
+        words, table = trained.index_to_key, trained.vectors.astype(np.float32)
+    return [UNKNOWN_WORD, *words], np.vstack([table.mean(axis=0), table])
 
 
-def read_glove(path: Path, vocabulary: set[str], size: int) -> KeyedVectors:
-    """Stream a GloVe text file and keep the words of a vocabulary.
+def read_glove(path: Path, vocabulary: set[str], size: int) -> tuple[list[str], np.ndarray]:
+    """Read the vectors of a vocabulary from a GloVe or fastText text file; the 5.6 GB file is never in memory.
 
-    A first pass copies the wanted lines to a temporary file, which gensim reads: the 5.6 GB file is never in memory.
-    Lines whose word holds a space (glove.840B has some) never match a word of ours.
+    Returns:
+        The words of the vocabulary that the file knows, in the file's order, and their vectors (words, size) float32.
 
     Raises:
-        WordVectorError: If the file is missing, its vectors are narrower than ``size``, or no line is wanted.
+        WordVectorError: If the file is missing, its vectors are narrower than ``size``, or it knows no word.
     """
     if not path.exists():
         raise WordVectorError(
             f"word_vectors.glove_file {path.absolute()} does not exist. Put a GloVe text file there, or set it to null "
             "to train vectors on the training queries"
         )
-    wanted = {word.encode() for word in vocabulary}
-    size_in_mb = path.stat().st_size / 1e6
-    with (
-        tempfile.NamedTemporaryFile(suffix=".txt") as cut,
-        path.open("rb") as lines,
-        bar(f"read {path.name}", size_in_mb, "MB") as shown,
-    ):
-        kept = 0
+    wanted, vectors = {word.encode(): word for word in vocabulary}, {}
+    with path.open("rb") as lines, bar(f"read {path.name}", path.stat().st_size / 1e6, "MB") as shown:
         for line in lines:
             shown.advance(len(line) / 1e6)
             word, _, numbers = line.rstrip().partition(b" ")  # fastText ends its lines with a space
             width = numbers.count(b" ") + 1
-            if word not in wanted or width > size:  # wider: the word itself holds spaces ("at name@domain.com")
+            # A wider line's word holds spaces (glove.840B: "at name@domain.com"). The first line of a word counts.
+            if word not in wanted or width > size or wanted[word] in vectors:
                 continue
             if width < size:
                 raise WordVectorError(f"{path}: {word.decode()!r} has {width} numbers, word_vectors.size is {size}")
-            cut.write(line)
-            kept += 1
-        cut.flush()
-        if not kept:
-            raise WordVectorError(
-                f"{path} has no vector of {size} numbers for any of the {len(vocabulary)} words of queries and labels"
-            )
-        logger.info("word vectors: %s knows %d of %d words", path.name, kept, len(vocabulary))
-        return KeyedVectors.load_word2vec_format(cut.name, no_header=True)
+            vectors[wanted[word]] = np.array(numbers.split(b" "), np.float32)
+    if not vectors:
+        raise WordVectorError(
+            f"{path} has no vector of {size} numbers for any of the {len(vocabulary)} words of queries and labels"
+        )
+    logger.info("word vectors: %s knows %d of %d words", path.name, len(vectors), len(vocabulary))
+    return list(vectors), np.stack(list(vectors.values()))

@@ -1,4 +1,4 @@
-"""Base of every dataset that we write: a version is there whole, or not at all."""
+"""Base of every dataset that this project writes: a version exists complete or not at all."""
 
 import json
 from abc import abstractmethod
@@ -14,38 +14,41 @@ Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
 
 State = str | dict[str, int]
-"""A version; of a file without versions its size in bytes and its time of change in nanoseconds."""
+"""A version; for an unversioned file its size in bytes and its time of change in nanoseconds."""
 
 
 def unfinished_beside(path: Path) -> list[Path]:
-    """What killed runs left of a file, and of its record, under temporary names."""
+    """List what killed runs left of a file and of its record under temporary names."""
     names = (path.name, record_path(path).name)
-    return [left for name in names for left in sorted(path.parent.glob(f".{name}.*.unfinished"))]
+    return [file for name in names for file in sorted(path.parent.glob(f".{name}.*.unfinished"))]
 
 
 def record_path(path: Path) -> Path:
-    """Name of the small JSON that says how a file or folder was made."""
+    """Name the record: the small JSON that says how a file or folder was made."""
     return path.with_name(f".{path.name}.record.json")
 
 
 def file_state(path: Path) -> dict[str, int]:
-    """Size and time of change; renaming keeps both."""
+    """Read the size and the time of change, which renaming keeps."""
     facts = path.stat()
     return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
 
 
 class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
-    """A file or folder that gets its final name last, so that existence means completeness.
+    """A file or folder that gets its final name last: if the name exists, the content is complete.
 
-    A subclass says how to ``_write`` to a path and ``_read`` from it. The path that ``_write`` gets is a temporary
-    name beside the final one: a killed run leaves it behind, and nothing reads it.
+    A subclass implements ``_write`` to a path and ``_read`` from a path. ``_write`` gets a temporary name beside the
+    final name: a killed run leaves the temporary file behind, and nothing reads it.
     """
 
+    advice = ""
+    """What a user can do about a missing file that no stage makes: a sentence with a leading space."""
+
     def __init__(self, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None) -> None:
-        """Name the dataset's place.
+        """Set path and version.
 
         Args:
-            filepath: File, or folder of versions where ``version`` is given.
+            filepath: File; folder of versions if ``version`` is given.
             version: Kedro's load and save version; ``None`` keeps a single, overwritten file.
             metadata: Ignored here; read by kedro-viz.
         """
@@ -62,25 +65,27 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         return self._read(path)
 
     def save(self, data: Saved) -> None:
-        """Write under a temporary name beside the final place, then rename.
+        """Write under a temporary name beside the final name, then rename.
 
-        A kill leaves no version without its record. A file without versions, whose last content has a record too, loses
-        that before it is replaced and gets the new one after: without a record, it counts as stale.
+        Versioned output: the record is written first, the data is renamed into place last. Unversioned file: the old
+        record is deleted, the file replaced, the new record written. Killed in between, the file has no record and
+        ``kedro stale`` reports it.
         """
         path = Path(self._get_save_path())
         with write_atomically(path) as unfinished:
             self._write(unfinished, data)
             output = file_state(unfinished) if unfinished.is_file() else None
-            if self.new_record is not None and self._version is None:
-                record_path(path).unlink(missing_ok=True)
-            elif self.new_record is not None:
+            if self._version is not None:
                 self._write_record(path, output)
-        if self.new_record is not None and self._version is None:
+            elif self.new_record is not None:
+                record_path(path).unlink(missing_ok=True)
+        if self._version is None:
             self._write_record(path, output)
 
     def _write_record(self, path: Path, output: dict[str, int] | None) -> None:
-        with write_atomically(record_path(path)) as record:
-            record.write_text(json.dumps({**self.new_record, "output": output}, indent=2), encoding="utf-8")
+        if self.new_record is not None:
+            with write_atomically(record_path(path)) as record:
+                record.write_text(json.dumps({**self.new_record, "output": output}, indent=2), encoding="utf-8")
 
     @abstractmethod
     def _write(self, path: Path, data: Saved) -> None:
@@ -91,35 +96,35 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         """Read what ``_write`` wrote."""
 
     def _get_save_path(self) -> PurePosixPath:
-        """The place of the run's version, also where that version is there, which Kedro refuses.
+        """Give the path of the run's version, even if the version exists, which Kedro refuses.
 
-        A version is named after its run's time. Who finds it there is the same run once more: a node that runs again
-        because its worker died after saving. What it saves takes the place of what is there.
+        A version is named after the time of its run: if the version exists, its node runs again because its worker died
+        after saving. The new content replaces the old content.
         """
         version = self.resolve_save_version()
         return self._filepath if version is None else self._get_versioned_path(version)
 
     def state(self) -> State | None:
-        """What ``load`` would read; ``None`` where there is nothing."""
+        """Name what ``load`` would read; ``None`` if nothing exists."""
         if not self.exists():
             return None
         return self.resolve_load_version() or file_state(Path(self._filepath))
 
     def record(self) -> dict[str, Any] | None:
-        """How that was made; ``None`` where nothing is recorded.
+        """Read the record of what ``load`` would read; ``None`` if there is no record.
 
-        The record of a file without versions counts only where ``record["output"]`` is the file's state: the file may
-        have been replaced by hand.
+        The record of an unversioned file counts only if ``record["output"]`` is the file's state: the file may have
+        been replaced by hand.
         """
         record = record_path(Path(self._get_load_path()))
         return json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
 
     def version_folder(self, version: str) -> Path:
-        """Where a version and its record lie."""
+        """Give the folder of a version and its record."""
         return Path(self._get_versioned_path(version)).parent
 
     def leftovers(self) -> list[Path]:
-        """What killed runs and prunings left: temporary names, and folders of versions that never got their data."""
+        """List what killed runs and prunings left: temporary files, and folders of versions without data."""
         place = Path(self._filepath)
         if self._version is None:
             return unfinished_beside(place)
@@ -135,13 +140,9 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
     def absence(self) -> str:
         """Say that there is nothing to load, and what to do about it."""
         if self._version is None:
-            return f"{self._filepath} does not exist.{self._advice()}"
+            return f"{self._filepath} does not exist.{self.advice}"
         wanted = f"version {self._version.load}" if self._version.load else "version yet"
-        return f"{self._filepath} has no {wanted}. Run the stage that makes it first, or the whole: kedro run"
-
-    def _advice(self) -> str:
-        """What a user can do where a file that we do not write is missing; a sentence with a leading space."""
-        return ""
+        return f"{self._filepath} has no {wanted}. Run the stage that makes it first, or the whole pipeline: kedro run"
 
     def _exists(self) -> bool:
         return Path(self._get_load_path()).exists()
@@ -151,6 +152,6 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
 
 
 def atomic_datasets(names: Iterable[str], catalog: CatalogProtocol) -> dict[str, AtomicDataset]:
-    """Those of the named datasets that are whole ones: neither options nor checkpoints."""
+    """Select the named datasets that are atomic: neither options nor checkpoints."""
     datasets = {name: catalog.get(name) for name in names}
     return {name: dataset for name, dataset in datasets.items() if isinstance(dataset, AtomicDataset)}

@@ -1,4 +1,4 @@
-"""Write under a temporary name, then rename; say what to do where the disk refuses."""
+"""Write under a temporary name, then rename; say what to do if the disk refuses."""
 
 import errno
 import os
@@ -13,12 +13,12 @@ from kedro.io import DatasetError
 
 FREE, ALLOW = "Free space there", "Make the folder writable"
 DISK_REMEDIES = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: ALLOW, errno.EACCES: ALLOW, errno.EPERM: ALLOW}
-RESUME = "go on with: kedro run --only-missing-outputs (a first run; any other: the same command again)"
+RESUME = "go on with: kedro run --only-missing-outputs (in a later run than the first: the same command again)"
 
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``: it becomes ``path`` if the block ends, and is removed if it breaks off.
+    """Give a temporary name beside ``path``, which is renamed to ``path`` if the block ends and removed if it fails.
 
     Raises:
         DatasetError: If the disk refuses, with the path, the disk's reason, and what to do.
@@ -29,7 +29,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
         yield unfinished
         take_place(unfinished, path)
     except NotADirectoryError:
-        raise  # Kedro says why: a file stands where the folder of versions should be
+        raise  # Kedro's message says that a file stands in place of the folder of versions
     except Exception as error:
         number, reason = _refusal(error)
         if reason is None:
@@ -37,18 +37,21 @@ def write_atomically(path: Path) -> Iterator[Path]:
         remedy = DISK_REMEDIES.get(number, "Mend the cause")
         raise DatasetError(f"{path} could not be written: {reason}. {remedy}, then {RESUME}") from error
     finally:
-        _remove(unfinished)
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
+        else:
+            unfinished.unlink(missing_ok=True)
 
 
 def unfinished_name(path: Path) -> Path:
-    """A temporary name beside ``path`` that no other thread, process or machine takes."""
+    """Make a temporary name beside ``path`` that no other thread, process or machine takes."""
     return path.with_name(f".{path.name}.{uuid4().hex}.unfinished")
 
 
 def take_place(unfinished: Path, path: Path) -> None:
-    """Rename, also where ``path`` is a folder with files, which ``os.replace`` refuses.
+    """Rename, even if ``path`` is a folder with files, which ``os.replace`` refuses.
 
-    Such a folder is first moved aside whole: at every moment there is the old one, the new one, or none.
+    The old folder is first moved aside: at every moment ``path`` is the old folder, the new folder, or absent.
     """
     while True:
         try:
@@ -62,15 +65,8 @@ def take_place(unfinished: Path, path: Path) -> None:
             shutil.rmtree(aside)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    elif path.exists():
-        path.unlink()
-
-
 def _refusal(error: Exception) -> tuple[int | None, str | None]:
-    """Number and text of the operating system's refusal behind an exception; twice ``None`` if it is another one.
+    """Find number and text of the operating system's error in an exception; ``None``, ``None`` for other exceptions.
 
     safetensors and tokenizers are written in Rust; their exceptions only quote the number.
     """

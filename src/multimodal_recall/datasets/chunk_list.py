@@ -1,4 +1,4 @@
-"""The record of the exact chunk versions that a training or an evaluation reads."""
+"""The list of the exact chunk versions that a training or an evaluation reads."""
 
 import json
 import os
@@ -14,9 +14,9 @@ from multimodal_recall.datasets.atomic import AtomicDataset
 
 
 class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
-    """Small JSON that names the files of every chunk of a split, by chunk and kind.
+    """Small JSON with the file of every chunk and kind of table of a split; ``load`` gives lazy tables.
 
-    Paths are relative to the JSON, so that a moved ``data/`` stays whole. Loads as lazy tables again.
+    Paths are relative to the JSON, so that ``data/`` can be moved.
     """
 
     def _write(self, path: Path, data: dict[str, ChunkTables]) -> None:
@@ -40,7 +40,7 @@ class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
         }
 
     def preview(self) -> TablePreview:
-        """The version of each table of each chunk, for kedro-viz."""
+        """Show the version of each table of each chunk in kedro-viz."""
         files = listed_files(Path(self._get_load_path()))
         versions = {chunk: {kind: file.parent.name for kind, file in kinds.items()} for chunk, kinds in files.items()}
         table = pd.DataFrame.from_dict(versions, "index").rename_axis("chunk").reset_index()
@@ -48,7 +48,7 @@ class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
 
 
 def listed_files(path: Path) -> dict[str, dict[str, Path]]:
-    """The file of each chunk and kind that a chunk list names, whether it is still there or not."""
+    """Read the file of each chunk and kind from a chunk list; a file may no longer exist."""
     listed = json.loads(path.read_text(encoding="utf-8"))
     return {
         chunk: {kind: (path.parent / file).resolve() for kind, file in kinds.items()} for chunk, kinds in listed.items()

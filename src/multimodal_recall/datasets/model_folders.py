@@ -1,4 +1,4 @@
-"""What holds weights: a transformers checkpoint, a trained ranker, the state of an unfinished training."""
+"""Weights on disk: a transformers folder, a trained ranker, the checkpoint of an unfinished training."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs non
 
 
 class LanguageModelFolder(AtomicDataset[tuple[Any, Any], Path]):
-    """An ordinary transformers folder: ``save`` takes (model, tokenizer), ``load`` gives the path."""
+    """A plain transformers folder: ``save`` takes (model, tokenizer), ``load`` gives the path."""
 
     def _write(self, path: Path, data: tuple[Any, Any]) -> None:
         for part in data:
@@ -26,12 +26,12 @@ class LanguageModelFolder(AtomicDataset[tuple[Any, Any], Path]):
         return path
 
     def preview(self) -> JSONPreview:
-        """Its configuration, for kedro-viz."""
+        """Show the configuration in kedro-viz."""
         return JSONPreview((self.load() / "config.json").read_text(encoding="utf-8"))
 
 
 class RankerFolder(AtomicDataset[TrainedRanker, TrainedRanker]):
-    """A trained ranker: ``model.safetensors``, ``card.json`` with its options, sizes and history, maybe a tokenizer."""
+    """A trained ranker: ``model.safetensors``, ``card.json`` (options, sizes, history), and its tokenizer if any."""
 
     def _write(self, path: Path, data: TrainedRanker) -> None:
         from safetensors.torch import save_file
@@ -46,22 +46,22 @@ class RankerFolder(AtomicDataset[TrainedRanker, TrainedRanker]):
         return read_ranker(path)
 
     def card(self) -> dict[str, Any]:
-        """The card alone, without reading the weights."""
+        """Read the card without the weights."""
         return read_card(Path(self._get_load_path()))
 
     def preview(self) -> JSONPreview:
-        """Its card, for kedro-viz."""
+        """Show the card in kedro-viz."""
         return JSONPreview(json.dumps(self.card()))
 
 
 class CheckpointFile:
-    """The state of an unfinished training in one safetensors file, replaced whole at each write."""
+    """The checkpoint of an unfinished training: a safetensors file that each write replaces atomically."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
-        """The tensors and facts last written; ``None`` where there is no file."""
+        """Read the last tensors and facts; ``None`` if there is no file."""
         from safetensors import safe_open
 
         if not self.path.exists():
@@ -70,7 +70,7 @@ class CheckpointFile:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
 
     def write(self, tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> None:
-        """Write beside the file, then rename; see ``write_atomically``."""
+        """Replace the file atomically."""
         from safetensors.torch import save_file
 
         with write_atomically(self.path) as unfinished:
@@ -78,22 +78,22 @@ class CheckpointFile:
 
 
 class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):
-    """Gives the train node its checkpoint file; only the training writes to it, while it runs."""
+    """Gives the train node its checkpoint file, to which the training writes while it runs."""
 
     def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._path = Path(filepath)
         self.metadata = metadata
 
     def load(self) -> CheckpointFile:
-        """A handle on the file, whether it exists or not."""
+        """Give a handle on the file, which need not exist."""
         return CheckpointFile(self._path)
 
     def save(self, data: Any) -> None:
-        """Refuse: training itself writes its checkpoints."""
+        """Refuse to save: the training writes its checkpoints itself."""
         raise DatasetError(f"{self._path} is written by the training, not from a node's {type(data).__name__}")
 
     def _exists(self) -> bool:
-        return True  # a handle is always there
+        return True  # as a handle
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._path)}

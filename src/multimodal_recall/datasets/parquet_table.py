@@ -1,4 +1,4 @@
-"""Parquet tables: saved whole, loaded as lazy pyarrow datasets."""
+"""Parquet tables, saved atomically and loaded as lazy pyarrow datasets."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from kedro_datasets._typing import TablePreview
 
 from multimodal_recall.datasets.atomic import AtomicDataset
 
-# Small enough that `head` and a filter on `epoch` read little.
+# Row groups are small, so that `head` and a filter on `epoch` read little.
 ROWS_PER_GROUP = 16_384
 # pyarrow holds a row group twice before it writes: at 16,384 products that took 0.2 GB more and half as long again.
 BYTES_PER_GROUP = 1 << 24
@@ -20,8 +20,8 @@ LONGEST_CELL = 16  # numbers of a list that a preview shows whole
 class ChunkParquet(AtomicDataset[pa.Table, ds.Dataset]):
     """One parquet file: ``save`` takes a table, ``load`` gives a lazy ``pyarrow.dataset.Dataset``.
 
-    Nothing is read before ``to_table()``, ``head()`` or ``to_batches()`` asks, so a node can take the handles of
-    thirty chunks and hold one in memory.
+    ``to_table()``, ``head()`` and ``to_batches()`` read the file, so that a node can take the handles of thirty chunks
+    and hold a single chunk in memory.
     """
 
     def _write(self, path: Path, data: pa.Table) -> None:
@@ -33,7 +33,7 @@ class ChunkParquet(AtomicDataset[pa.Table, ds.Dataset]):
         return ds.dataset(path, format="parquet")
 
     def preview(self, rows: int = 5) -> TablePreview:
-        """The first rows for kedro-viz: binary columns as their length in bytes, long vectors by their ends."""
+        """Show the first rows in kedro-viz, binary values as their length in bytes, long vectors by their ends."""
         head = self.load().head(rows)
         for position, field in enumerate(head.schema):
             if pa.types.is_large_binary(field.type):
@@ -44,9 +44,9 @@ class ChunkParquet(AtomicDataset[pa.Table, ds.Dataset]):
 
 
 def _codec(field: pa.Field) -> tuple[str, str]:
-    """Parquet's name of a column, and how it is compressed: zstd but for features, which are stored as they are.
+    """Give a column's name in parquet and its compression: zstd, but none for features.
 
-    They are nearly all of a chunk. zstd makes them 2.7 times smaller, writing 7 and reading 6 times slower.
+    Features are nearly all of a chunk: zstd makes them 2.7 times smaller, writing 7 and reading 6 times slower.
     """
     path = f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name
     return path, "none" if pa.types.is_large_binary(field.type) else "zstd"

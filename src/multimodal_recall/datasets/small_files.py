@@ -1,4 +1,4 @@
-"""The small official files (answers, labels) and the small files that we write (JSON, CSV)."""
+"""The small official files (answers, labels) and the small files that this project writes (JSON, CSV, HTML)."""
 
 import json
 from pathlib import Path
@@ -26,15 +26,8 @@ class JsonFile(AtomicDataset[Any, Any]):
         return json.loads(path.read_text(encoding="utf-8"))
 
     def preview(self) -> JSONPreview:
-        """The whole value, for kedro-viz."""
+        """Show the whole value in kedro-viz."""
         return JSONPreview(json.dumps(self.load()))
-
-
-def _whole_numbers(query: str, right: Any) -> list[int]:
-    """The answers of a query, as they are."""
-    if not isinstance(right, list) or any(type(product) is not int for product in right):
-        raise TypeError(f"the answers of query {query} are {json.dumps(right)[:120]}")
-    return right
 
 
 class AnswersFile(JsonFile):
@@ -44,9 +37,15 @@ class AnswersFile(JsonFile):
         DatasetError: If a key or an answer is no whole number, or a query has no answer.
     """
 
+    advice = RAW_ADVICE
+
     def _read(self, path: Path) -> dict[int, list[int]]:
+        answers = {}
         try:
-            answers = {int(query): _whole_numbers(query, right) for query, right in super()._read(path).items()}
+            for query, right in super()._read(path).items():
+                if not isinstance(right, list) or any(type(product) is not int for product in right):
+                    raise TypeError(f"the answers of query {query} are {json.dumps(right)[:120]}")
+                answers[int(query)] = right
         except (AttributeError, TypeError, ValueError) as error:
             raise DatasetError(f"{path}: {error}. Wanted {{query_id: [product_id, ...]}} with whole numbers") from error
         empty = [query for query, right in answers.items() if not right]
@@ -54,16 +53,16 @@ class AnswersFile(JsonFile):
             raise DatasetError(f"{path}: {len(empty)} queries have no answer, first {empty[0]}. Leave them out.")
         return answers
 
-    def _advice(self) -> str:
-        return RAW_ADVICE
-
 
 class LabelsFile(AtomicDataset[list[str], list[str]]):
     """``multimodal_labels.txt``: a header, then ``category_id<TAB>category_name``; loads the names in order of id.
 
     Raises:
-        DatasetError: If a line has no tab, the ids are not 0, 1, 2, ... in order, or there are too many for a chunk.
+        DatasetError: If a line has no tab, the ids are not 0, 1, 2, ... in order, or there are more labels than a chunk
+            can hold.
     """
+
+    advice = RAW_ADVICE
 
     def _write(self, path: Path, data: list[str]) -> None:
         lines = ["category_id\tcategory_name", *(f"{number}\t{name}" for number, name in enumerate(data))]
@@ -77,30 +76,27 @@ class LabelsFile(AtomicDataset[list[str], list[str]]):
             raise DatasetError(f"{path}: wanted ids 0, 1, 2, ... each with a tab and a name; found {found[:40]}")
         if len(found) > MOST_LABELS:
             raise DatasetError(
-                f"{path} names {len(found):,} labels, wanted at most {MOST_LABELS:,}: join the rare ones into one"
+                f"{path} names {len(found):,} labels, wanted at most {MOST_LABELS:,}: join rare labels into one"
             )
         return [name.strip() for _, _, name in parts]
 
     def preview(self) -> TablePreview:
-        """All labels with their ids, for kedro-viz."""
+        """Show all labels with their ids in kedro-viz."""
         table = pd.DataFrame(enumerate(self.load()), columns=["id", "name"])
         return TablePreview(table.to_dict(orient="split"))
 
-    def _advice(self) -> str:
-        return RAW_ADVICE
-
 
 class CsvFile(AtomicDataset[pd.DataFrame, pd.DataFrame]):
-    """A pandas table as CSV without index; an empty cell is a missing value, and any text is itself."""
+    """A pandas table as CSV without index; only an empty cell is a missing value."""
 
     def _write(self, path: Path, data: pd.DataFrame) -> None:
         data.to_csv(path, index=False)
 
     def _read(self, path: Path) -> pd.DataFrame:
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])  # pandas would take a label "null" for none
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])  # pandas' default reads "null" as missing
 
     def preview(self, rows: int = 10) -> TablePreview:
-        """The first rows, for kedro-viz."""
+        """Show the first rows in kedro-viz."""
         return TablePreview(self.load().head(rows).astype(str).to_dict(orient="split"))
 
 
@@ -110,7 +106,7 @@ class SubmissionFile(CsvFile):
     A query with fewer than five candidates has empty cells after its products.
 
     Raises:
-        DatasetError: If the header is another one, or a line has not six fields.
+        DatasetError: If the header differs, or a line does not have six fields.
     """
 
     def _read(self, path: Path) -> pd.DataFrame:
@@ -128,7 +124,7 @@ class SubmissionFile(CsvFile):
                         f"{path}: line {number} is {line[:120]!r}. Wanted a query id and {len(SUBMISSION_COLUMNS) - 1} "
                         "product ids, whole numbers with commas between"
                     )
-        return pd.read_csv(path, dtype="Int64")  # of empty cells and whole numbers pandas would make floats
+        return pd.read_csv(path, dtype="Int64")  # pandas' default reads whole numbers beside empty cells as floats
 
 
 class HtmlFile(AtomicDataset[str, str]):

@@ -1,4 +1,4 @@
-"""Which wrong products to show beside a right one, drawn for all pairs of a chunk at once."""
+"""Draw wrong products for the right products of all pairs of a chunk at once, by several kinds of rules."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,19 +9,19 @@ from multimodal_recall.data.pairs import RightAnswers
 from multimodal_recall.data.text import words_of
 from multimodal_recall.runtime.cores import usable_cores
 
-# After so many vectorised rounds, what is left has almost no product to draw and is searched exactly.
+# A pair that is still open after 32 vectorised rounds has almost no product to draw and is searched exactly.
 ROUNDS = 32
 
 
 class NegativeError(Exception):
-    """No wrong product can be drawn, or those that were drawn are not what a ranker wants."""
+    """No wrong product can be drawn, or the drawn products are not what a ranker wants."""
 
 
 def ignored_rows(labels: list[str], ignored: Sequence[str]) -> list[int]:
-    """Numbers of the labels that do not count as shared.
+    """Number the labels that do not count as shared.
 
     Raises:
-        NegativeError: If one is no label.
+        NegativeError: If an ignored name is no label.
     """
     if unknown := sorted(set(ignored) - set(labels)):
         raise NegativeError(
@@ -32,10 +32,10 @@ def ignored_rows(labels: list[str], ignored: Sequence[str]) -> list[int]:
 
 
 class LabelSharing:
-    """Draws products that share a box label with a given one, each such product with the same probability.
+    """Draws products that share a box label with a given product, all with the same probability.
 
-    A label of the given product is drawn with probability proportional to its postings, then one of its postings;
-    a product that shares s labels would come up s times as often, so it is kept with probability 1/s.
+    A label of the given product is drawn with probability proportional to its postings, then one of the label's
+    postings. A product that shares s labels would come up s times as often, so it is kept with probability 1/s.
     """
 
     def __init__(self, labels: pa.ListArray, label_count: int, ignored: list[int]) -> None:
@@ -56,16 +56,16 @@ class LabelSharing:
     def draw(
         self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
     ) -> np.ndarray:
-        """Draw one product for each pair.
+        """Draw a wrong product for each pair.
 
         Args:
             query_rows: (n,) query of each pair.
-            product_rows: (n,) its right product.
-            right: The pairs that must not be drawn.
+            product_rows: (n,) right product of each pair.
+            right: The right pairs, which are never drawn.
             random: The chunk's stream.
 
         Returns:
-            (n,) product rows; -1 where every product that shares a label is a right answer, or none shares one.
+            (n,) product rows; -1 where no wrong product shares a label.
         """
         # Products of a posting times whether the pair's product has the label: the mixture to draw a label from.
         weights = np.cumsum(self.has * np.diff(self.starts), axis=1)
@@ -80,17 +80,18 @@ class LabelSharing:
             return candidate, (random.random(len(given)) * shared < 1) & ~right.hold(query_rows[rows], candidate)
 
         drawn, left = _draw_until_accepted(len(query_rows), np.flatnonzero(weights[product_rows, -1] > 0), propose)
-        for row in left:  # a handful of rows; the loop is off the hot path
+        for row in left:  # a handful of rows
             sharing = np.flatnonzero((self.has & self.has[product_rows[row]]).any(axis=1))
             drawn[row] = _any_but(sharing, right.of(query_rows[row]), random)
         return drawn
 
 
 class SimilarQueries:
-    """Draws a product of a query text like the given one: any of the most similar texts, then any of its rows.
+    """Draws a product of a similar query text: any of the most similar texts, then any row of that text.
 
-    Similarity is the cosine of binary tf-idf vectors (first place of the KDD Cup). It took three times as many texts as
-    the most frequent one has rows, which one frequent text makes thousands; here their number is given.
+    Similarity is the cosine of binary tf-idf vectors (first place of the KDD Cup). The first place took three times as
+    many texts as the most frequent text has rows, thousands because of a single frequent text; here the number of texts
+    is an option.
     """
 
     def __init__(self, queries: list[str], query_rows: np.ndarray, product_rows: np.ndarray, similar: int) -> None:
@@ -99,19 +100,16 @@ class SimilarQueries:
         Args:
             queries: The distinct texts of the chunk.
             query_rows: (n,) text of each pair.
-            product_rows: (n,) its right product.
+            product_rows: (n,) right product of each pair.
             similar: Texts to draw from.
         """
-        order = np.argsort(query_rows, kind="stable")
-        self.products = product_rows[order]
-        self.starts = np.searchsorted(query_rows[order], np.arange(len(queries) + 1))
+        self.products, self.starts = _index(query_rows, product_rows, len(queries))
         self.neighbours, self.neighbour_starts = most_similar(queries, similar)
 
     def draw(
-        self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
+        self, query_rows: np.ndarray, _product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
     ) -> np.ndarray:
-        """Draw one product for each pair; as ``LabelSharing.draw``, -1 where no similar text has a wrong product."""
-        del product_rows
+        """Draw as ``LabelSharing.draw``; -1 where no similar text has a wrong product."""
         similar = np.diff(self.neighbour_starts)
 
         def propose(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +119,7 @@ class SimilarQueries:
             return candidate, ~right.hold(given, candidate)
 
         drawn, left = _draw_until_accepted(len(query_rows), np.flatnonzero(similar[query_rows] > 0), propose)
-        for row in left:  # as rare as above
+        for row in left:  # a handful of rows
             query = query_rows[row]
             texts = self.neighbours[self.neighbour_starts[query] : self.neighbour_starts[query + 1]]
             products = np.concatenate([self.products[self.starts[text] : self.starts[text + 1]] for text in texts])
@@ -130,7 +128,7 @@ class SimilarQueries:
 
 
 class SameGroup:
-    """Draws a product of a query text of the same group, any of the group's rows with the same probability."""
+    """Draws a product of a query text of the same group, from all rows of the group with the same probability."""
 
     def __init__(self, groups: np.ndarray, query_rows: np.ndarray, product_rows: np.ndarray) -> None:
         """Index the rows by group.
@@ -138,17 +136,15 @@ class SameGroup:
         Args:
             groups: (texts,) group of each distinct text of the chunk, from 0.
             query_rows: (n,) text of each pair.
-            product_rows: (n,) its right product.
+            product_rows: (n,) right product of each pair.
         """
-        of_row = groups[query_rows]
-        self.groups, self.products = groups, product_rows[np.argsort(of_row, kind="stable")]
-        self.starts = np.concatenate([[0], np.cumsum(np.bincount(of_row, minlength=groups.max() + 1))])
+        self.groups = groups
+        self.products, self.starts = _index(groups[query_rows], product_rows, groups.max() + 1)
 
     def draw(
-        self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
+        self, query_rows: np.ndarray, _product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
     ) -> np.ndarray:
-        """Draw one product for each pair; as ``LabelSharing.draw``, -1 where the group has no wrong product."""
-        del product_rows
+        """Draw as ``LabelSharing.draw``; -1 where the group has no wrong product."""
 
         def propose(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             group = self.groups[query_rows[rows]]
@@ -156,7 +152,7 @@ class SameGroup:
             return candidate, ~right.hold(query_rows[rows], candidate)
 
         drawn, left = _draw_until_accepted(len(query_rows), np.arange(len(query_rows)), propose)
-        # Many rows where many groups hold one text alone: its own rows are all that there is.
+        # A group of a single text holds right answers alone; there may be many such rows, which need no search.
         alone = np.bincount(self.groups) == 1
         for row in left[~alone[self.groups[query_rows[left]]]]:
             group = self.groups[query_rows[row]]
@@ -169,23 +165,22 @@ class Anywhere:
     """Draws any product of the chunk that is no right answer."""
 
     def draw(
-        self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
+        self, query_rows: np.ndarray, _product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
     ) -> np.ndarray:
-        """Draw one product for each pair; see ``draw_others``."""
-        del product_rows
+        """Draw as ``draw_others``."""
         return draw_others(query_rows, right, random)
 
 
 def clusters(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Cluster the query vectors (Q, D) by k-means, scaled to length 1.
+    """Cluster query vectors, scaled to length 1, by k-means.
 
     Args:
-        vectors: Of the language model.
-        size: Vectors to a cluster, on average.
-        seed: Of the k-means.
+        vectors: (Q, D) of the language model.
+        size: Mean number of vectors in a cluster.
+        seed: Seed of the k-means.
 
     Returns:
-        (Q,) the cluster of each.
+        (Q,) the cluster of each vector.
     """
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.preprocessing import normalize
@@ -196,33 +191,41 @@ def clusters(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def most_similar(queries: list[str], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the texts most like each of the distinct ``queries`` (Q,), among those that share a word with it.
+    """Find for each text the most similar texts that share a word with it.
 
     Args:
-        queries: The texts.
-        count: How many for each; one more where so many have just its words that it is not among its own nearest.
+        queries: (Q,) distinct texts.
+        count: Neighbours of a text. A text gets one neighbour more where too many texts have just its words, so that
+            it is not among its own nearest texts.
 
     Returns:
-        Row numbers, text after text, most similar first, and where each text's begin (Q + 1,).
+        Row numbers of the neighbours, text after text, most similar first; and where each text's neighbours begin
+        (Q + 1,).
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sparse_dot_topn import sp_matmul_topn
 
     vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
     found = sp_matmul_topn(vectors, vectors.T.tocsr(), top_n=count + 1, sort=True, n_threads=usable_cores())
-    of = np.repeat(np.arange(len(queries)), np.diff(found.indptr))
-    others = found.indices != of
-    ends = np.cumsum(np.bincount(of[others], minlength=len(queries)))
-    return found.indices[others], np.concatenate([[0], ends])
+    texts = np.repeat(np.arange(len(queries)), np.diff(found.indptr))
+    other = found.indices != texts
+    ends = np.cumsum(np.bincount(texts[other], minlength=len(queries)))
+    return found.indices[other], np.concatenate([[0], ends])
+
+
+def _index(groups: np.ndarray, products: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sort the products of all rows by the group of the row; give where each of ``count`` groups begins."""
+    order = np.argsort(groups, kind="stable")
+    return products[order], np.searchsorted(groups[order], np.arange(count + 1))
 
 
 def _draw_until_accepted(
     count: int, rows: np.ndarray, propose: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Propose products for the rows until each is accepted, at most ``ROUNDS`` times.
+    """Propose products for the rows until each row has accepted a product, at most ``ROUNDS`` times.
 
     Returns:
-        (count,) products, -1 where there is none, and the rows that are still open.
+        (count,) products, -1 where no product was accepted, and the rows that are still open.
     """
     drawn = np.full(count, -1)
     for _ in range(ROUNDS):
@@ -235,24 +238,23 @@ def _draw_until_accepted(
 
 
 def _any_but(products: np.ndarray, right: np.ndarray, random: np.random.Generator) -> int:
-    """Draw one of some distinct products that is not right; -1 where there is none."""
+    """Draw a wrong product from distinct ``products``; -1 if all are right."""
     wrong = np.setdiff1d(products, right, assume_unique=True)
     return int(random.choice(wrong)) if len(wrong) else -1
 
 
 def draw_others(query_rows: np.ndarray, right: RightAnswers, random: np.random.Generator) -> np.ndarray:
-    """Draw, for each query (n,), any product of the chunk that is no right answer of it.
+    """Draw for each query (n,) any product of the chunk that is no right answer.
 
     Raises:
         NegativeError: If all products of the chunk are right answers of a query.
     """
     drawn = random.integers(0, right.products, len(query_rows))
-    for row in np.flatnonzero(right.hold(query_rows, drawn)):  # answers are a small share of a chunk
-        wrong = np.setdiff1d(np.arange(right.products), right.of(query_rows[row]), assume_unique=True)
-        if not len(wrong):
+    for row in np.flatnonzero(right.hold(query_rows, drawn)):  # few rows: right answers are a small share of a chunk
+        drawn[row] = _any_but(np.arange(right.products), right.of(query_rows[row]), random)
+        if drawn[row] < 0:
             raise NegativeError(
                 f"all {right.products} products of the chunk are right answers of its query {query_rows[row]}: there "
-                "is no wrong one to draw. Use fewer, larger chunks (chunks.train)"
+                "is no wrong product to draw. Use fewer, larger chunks (chunks.train)"
             )
-        drawn[row] = random.choice(wrong)
     return drawn

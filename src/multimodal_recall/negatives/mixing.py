@@ -1,4 +1,4 @@
-"""One epoch's pairs of a chunk: right ones, and the wrong ones that a ranker mixes."""
+"""Read one epoch's pairs of a chunk: right pairs, and wrong pairs of the kinds that the ranker mixes."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,27 +6,25 @@ import pyarrow.compute
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.rankers import RankerOptions
-from multimodal_recall.data.examples import list_column
 from multimodal_recall.data.pairs import Pairs
+from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.negatives.drawing import NegativeError
 
 
-def read_samples(
-    tables: dict[str, ds.Dataset], epoch: int, options: RankerOptions, random: np.random.Generator
-) -> Pairs:
-    """Read one epoch's right and wrong pairs of a training chunk; epochs beyond the last draw start over.
+def read_samples(tables: ChunkTables, epoch: int, options: RankerOptions, random: np.random.Generator) -> Pairs:
+    """Read one epoch's pairs of a training chunk; epochs beyond the last draw start over.
 
     Args:
         tables: ``samples`` of the chunk.
         epoch: From 0.
-        options: How the kinds of negatives are mixed, and how many are taken.
-        random: Of the mixing.
+        options: Which kinds of negatives are mixed, in which shares, and how many negatives a right pair gets.
+        random: The stream of the mixing.
 
     Returns:
-        Each right pair, followed by its ``negatives_per_positive`` wrong ones.
+        Pairs with ``negatives_per_positive``: each right pair is followed by its wrong pairs.
 
     Raises:
-        NegativeError: If a kind was not drawn, or not often enough.
+        NegativeError: If a kind was not drawn, or too few negatives were drawn.
     """
     samples, k = tables["samples"], options.negatives_per_positive
     draws = int(pa.compute.max(samples.to_table(columns=["epoch"])["epoch"]).as_py()) + 1
@@ -35,20 +33,19 @@ def read_samples(
     weights = mixture(options, epoch) if k else {next(iter(wrong)): 1.0}
     if unknown := sorted(set(weights) - set(wrong)):
         raise NegativeError(
-            f"the ranker's negatives name {unknown}, but the samples hold {sorted(wrong)}. Add it to "
+            f"the ranker's negatives name {unknown}, but the samples hold {sorted(wrong)}. Add them to "
             "sample_negatives.kinds, then: kedro run --pipelines=sample_negatives,train,evaluate"
         )
     first = drawn.filter(pa.compute.equal(drawn["kind"], next(iter(wrong))))
     query_rows, product_rows = (first[name].to_numpy() for name in ("query_row", "product_row"))
     kinds = random.choice(len(weights), (len(first), k), p=np.array(list(weights.values())))
     mixed = np.stack([wrong[kind] for kind in weights])[kinds, np.arange(len(first))[:, None], np.arange(k)]
-    together = np.column_stack([product_rows, mixed])
-    return Pairs(np.repeat(query_rows, k + 1), together.ravel(), np.tile(np.array([1] + [0] * k, np.int8), len(first)))
+    return Pairs.grouped(query_rows, np.column_stack([product_rows, mixed]))
 
 
 def _wrong_rows(drawn: pa.Table, kind: str, wanted: int) -> np.ndarray:
-    """The first ``wanted`` wrong products of each pair (n, wanted)."""
-    rows = list_column(drawn.filter(pa.compute.equal(drawn["kind"], kind)), "wrong_rows")
+    """Select the first ``wanted`` wrong products of each pair (n, wanted)."""
+    rows = drawn.filter(pa.compute.equal(drawn["kind"], kind))["wrong_rows"].combine_chunks()
     wrong = rows.flatten().to_numpy().reshape(len(rows), -1)
     if wrong.shape[1] < wanted:
         raise NegativeError(
@@ -60,11 +57,9 @@ def _wrong_rows(drawn: pa.Table, kind: str, wanted: int) -> np.ndarray:
 
 
 def mixture(options: RankerOptions, epoch: int) -> dict[str, float]:
-    """Share of each kind of negatives in an epoch, from ``negatives`` in the first to ``negatives_at_end``."""
+    """Give each kind's share of an epoch's negatives: from ``negatives`` at first to ``negatives_at_end``."""
     ends = [options.negatives, options.negatives if options.negatives_at_end is None else options.negatives_at_end]
     done = epoch / max(options.epochs - 1, 1)
-    shares = [{kind: weight / sum(end.values()) for kind, weight in end.items()} for end in ends]
-    mixed = {
-        kind: (1 - done) * shares[0].get(kind, 0) + done * shares[1].get(kind, 0) for kind in {**ends[0], **ends[1]}
-    }
+    first, last = ({kind: weight / sum(end.values()) for kind, weight in end.items()} for end in ends)
+    mixed = {kind: (1 - done) * first.get(kind, 0) + done * last.get(kind, 0) for kind in {**first, **last}}
     return {kind: share for kind, share in mixed.items() if share > 0}

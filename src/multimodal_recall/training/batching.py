@@ -41,7 +41,7 @@ def batch_rows(
     """Cut a chunk's pairs into batches, each right pair together with its wrong ones.
 
     Args:
-        pairs: The epoch's pairs, each right one followed by its k wrong ones.
+        pairs: The epoch's pairs, with ``negatives_per_positive`` k.
         last_words: (queries,) a number for each last word, for batches of the same ones.
         options: Size and composition of the batches.
         random: The stream of chunk and epoch.
@@ -50,8 +50,8 @@ def batch_rows(
         Row numbers (right pairs, 1 + k), at most ``batch_size`` pairs (at least one right one), batches of equal size
         but for one right pair; every row comes once.
     """
-    starts = np.flatnonzero(pairs.relevance == 1)
-    group = len(pairs.relevance) // len(starts)
+    group = 1 + pairs.negatives_per_positive
+    starts = np.arange(0, len(pairs.relevance), group)
     order = random.permutation(starts)
     if options.batches == "same_last_word":
         queries = pairs.query_rows[order]
@@ -83,7 +83,7 @@ def _places(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """A chunk's arrays and its pairs of one epoch, each right pair followed by its wrong ones; a ``Chunk``."""
+    """A chunk's arrays and its pairs of one epoch, with ``negatives_per_positive``; a ``Chunk``."""
 
     arrays: ChunkArrays
     pairs: Pairs
@@ -105,8 +105,8 @@ class TrainingPairs:
         return list(batch_rows(self.pairs, self.arrays.last_words, self.options, random))
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """Gather what the pairs of some rows need."""
-        return self.arrays.batch(self.pairs.take(rows.ravel()), self.right)
+        """Gather the queries and products of some rows (right pairs, 1 + k)."""
+        return self.arrays.batch(self.pairs.take_groups(rows), self.right)
 
 
 def share_of_batch(rows: np.ndarray, process: int, processes: int, whole: bool) -> tuple[np.ndarray, float]:

@@ -28,18 +28,18 @@ def focal(scores: Tensor, relevance: Tensor, gamma: float = 2.0) -> Tensor:
     return (1 - (-loss).exp()) ** gamma * loss
 
 
-def hinge(scores: Tensor, relevance: Tensor, margin: float) -> Tensor:
+def hinge(scores: Tensor, negatives_per_positive: int, margin: float) -> Tensor:
     """By how much each wrong pair's score comes closer to its right one's than the margin.
 
     Args:
-        scores: (N,), each right pair followed by its k wrong ones.
-        relevance: (N,).
+        scores: (N,) of pairs in which each right pair is followed by its k wrong pairs.
+        negatives_per_positive: k.
         margin: What a right score must be ahead by.
 
     Returns:
         (N / (1 + k) * k,).
     """
-    groups = scores.reshape(int(relevance.sum()), -1)
+    groups = scores.reshape(-1, 1 + negatives_per_positive)
     return functional.relu(margin + groups[:, 1:] - groups[:, :1]).flatten()
 
 
@@ -122,11 +122,11 @@ def _own_scores(matrix: Tensor, batch: Batch) -> Tensor:
     return matrix.flatten().index_select(0, queries * matrix.shape[1] + products)
 
 
-PAIR_LOSSES: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "cross_entropy": lambda scores, relevance, _: cross_entropy(scores, relevance),
-    "focal": lambda scores, relevance, _: focal(scores, relevance),
-    "hinge": hinge,
-    "likelihood": lambda scores, relevance, _: -scores[relevance == 1],
+PAIR_LOSSES: Mapping[str, Callable[[Tensor, Batch, float], Tensor]] = {
+    "cross_entropy": lambda scores, batch, _: cross_entropy(scores, batch.relevance),
+    "focal": lambda scores, batch, _: focal(scores, batch.relevance),
+    "hinge": lambda scores, batch, margin: hinge(scores, batch.negatives_per_positive, margin),
+    "likelihood": lambda scores, batch, _: -scores[batch.relevance == 1],
 }
 MATRIX_LOSSES: Mapping[str, Callable[[Tensor, Batch, float], Tensor]] = {
     "in_batch_softmax": in_batch_softmax,

@@ -48,6 +48,6 @@ class RankerObjective(Objective):
                 scores = scores / self.ranker.scale
             losses = MATRIX_LOSSES[self.options.loss](scores, batch, self.options.margin)
         else:
-            losses = PAIR_LOSSES[self.options.loss](self.ranker(batch), batch.relevance, self.options.margin)
+            losses = PAIR_LOSSES[self.options.loss](self.ranker(batch), batch, self.options.margin)
         extra = self.ranker.extra_loss(batch)
         return losses if extra is None else losses + extra

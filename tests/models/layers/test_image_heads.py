@@ -155,12 +155,13 @@ PRETRAINING = replace(OPTIONS, model=SYSTEMS["image_tags"], loss="tags_and_capti
 
 def right_alone(name: str, epoch: int) -> TrainingPairs:
     pairs = make_pairs(seed=100 * CHUNKS[name] + epoch)
-    return TrainingPairs(make_arrays(seed=CHUNKS[name]), pairs.take(np.flatnonzero(pairs.relevance == 1)), PRETRAINING)
+    right = Pairs.grouped(pairs.query_rows[::2], pairs.product_rows[::2, None])
+    return TrainingPairs(make_arrays(seed=CHUNKS[name]), right, PRETRAINING)
 
 
 def test_pre_training_learns_tags_and_captions_by_heart() -> None:
     # Given ten products with a query each, no unknown words, and room enough for any set of tags
-    arrays, pairs = make_arrays(), Pairs(np.arange(10), np.arange(10), np.ones(10, int))
+    arrays, pairs = make_arrays(), Pairs.grouped(np.arange(10), np.arange(10)[:, None])
     arrays = replace(arrays, word_ids=np.maximum(arrays.word_ids, 1))
     torch.manual_seed(0)
     ranker = build_ranker(PRETRAINING, replace(SIZES, word_vector=SIZES.words))

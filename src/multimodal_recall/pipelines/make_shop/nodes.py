@@ -1,21 +1,23 @@
 """Make up products, queries and candidate lists, and draw each product's boxes and features.
 
-A product has a noun and one value of each attribute. A query names the noun and some values; a product that has them
-all is right. Each box of an image shows some of the product's attributes, each a direction in feature space under
-noise, so that which words go with which directions has to be learnt from the matches alone.
+A product has a noun and a value of each attribute. A query names a noun and some values; a product with all of them is
+right. Each box of an image shows some of the product's values, each as a direction in feature space under noise: which
+word goes with which direction has to be learnt from the matches alone.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.options import ShopOptions
 from multimodal_recall.data.official_format import OfficialRow
-from multimodal_recall.data.schemas import TABLES
+from multimodal_recall.data.schemas import from_pandas
 from multimodal_recall.pipelines.make_shop.words import (
     ATTRIBUTES,
     BOX_COUNTS,
@@ -31,10 +33,10 @@ from multimodal_recall.runtime.progress import track
 
 FEATURE_SIZE = 2048
 NOUN_NAMES = tuple(NOUNS)
-VALUE_COUNTS = tuple(len(values) for values in ATTRIBUTES.values())
-WORD_KINDS = 1 + len(ATTRIBUTES)
-# A candidate list: 6 answers; of the other 24, 15 from a pool that the noun's lists share and 9 of their own. With 3.75
-# products in the pool for each list, the official shares come out: 20 % of products, 51 % of rows repeated.
+CHOICES = (len(NOUNS), *(len(values) for values in ATTRIBUTES.values()))
+"""Number of nouns, then of the values of each attribute."""
+# A candidate list holds 6 answers, 15 wrong products from a pool that all lists of the noun share, and 9 wrong products
+# of its own. With 3.75 pool products a list, 20 % of products and 51 % of rows are repeated, as in the official data.
 ANSWERS, SHARED_WRONG, OWN_WRONG, POOLED_PER_LIST = 6, 15, 9, 3.75
 FIRST_QUERY_ID = {"train": 100_000, "valid": 1, "testA": 10_001}
 FIRST_PRODUCT_ID = {"train": 1_000_000, "valid": 2_000_000, "testA": 3_000_000}
@@ -43,7 +45,7 @@ ANY = -1
 
 @dataclass(frozen=True)
 class Query:
-    """A query and what it asks for."""
+    """A query and the values that it asks for."""
 
     query_id: int
     text: str
@@ -51,13 +53,13 @@ class Query:
     """Noun, then a value of each attribute or ``ANY``."""
 
     def accepts(self, product: "Product") -> bool:
-        """Whether the product has all that the query names."""
-        return all(wish in (ANY, value) for wish, value in zip(self.wanted, product.values, strict=True))
+        """Tell whether the product has all values that the query names."""
+        return all(wanted in (ANY, value) for wanted, value in zip(self.wanted, product.values, strict=True))
 
 
 @dataclass(frozen=True)
 class Product:
-    """A product and what it is."""
+    """A product and its values."""
 
     product_id: int
     values: tuple[int, ...]
@@ -65,45 +67,45 @@ class Product:
 
 
 class ProductMaker:
-    """Gives products of wished values; ids are shuffled, so that their order says nothing."""
+    """Makes products of wanted values, with shuffled ids, so that the order of the ids says nothing."""
 
     def __init__(self, split: str, random: np.random.Generator, count: int) -> None:
         self.random = random
         self.ids = iter(FIRST_PRODUCT_ID[split] + random.permutation(count))
 
-    def values(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        """Draw what is not wanted."""
-        free = (len(NOUNS), *VALUE_COUNTS)
+    def _values(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
+        """Draw a value wherever ``ANY`` is wanted."""
         return tuple(
-            int(self.random.integers(size)) if wish == ANY else wish for wish, size in zip(wanted, free, strict=True)
+            int(self.random.integers(size)) if value == ANY else value
+            for value, size in zip(wanted, CHOICES, strict=True)
         )
 
     def make(self, wanted: tuple[int, ...]) -> Product:
-        """Make a product that has what is wanted, the rest at random."""
-        return Product(int(next(self.ids)), self.values(wanted))
+        """Make a product of the wanted values."""
+        return Product(int(next(self.ids)), self._values(wanted))
 
     def make_wrong(self, query: Query) -> Product:
-        """Make a product that the query does not accept; 30 % of them have another noun."""
+        """Make a product that the query does not accept, in 30 % of the cases of any noun."""
         noun = query.wanted[0] if self.random.random() < 0.7 else ANY
         while True:
-            values = self.values((noun, *[ANY] * len(ATTRIBUTES)))
+            values = self._values((noun, *[ANY] * len(ATTRIBUTES)))
             if not query.accepts(Product(0, values)):
                 return Product(int(next(self.ids)), values)
 
 
 def make_query(query_id: int, random: np.random.Generator) -> Query:
-    """Make up a query: values of some attributes, sometimes fillers, and the noun last."""
+    """Make up a query: values of some attributes, maybe fillers, and the noun last."""
     words = int(random.choice(list(QUERY_WORDS), p=list(QUERY_WORDS.values())))
     named = random.permutation(len(ATTRIBUTES))[: words - 1]
     noun = int(random.integers(len(NOUNS)))
-    values = [int(random.integers(size)) if place in named else ANY for place, size in enumerate(VALUE_COUNTS)]
+    values = [int(random.integers(size)) if place in named else ANY for place, size in enumerate(CHOICES[1:])]
     spoken = [names[value] for names, value in zip(ATTRIBUTES.values(), values, strict=True) if value != ANY]
     fillers = list(random.choice(FILLERS, words - 1 - len(spoken)))
     return Query(query_id, " ".join([*fillers, *spoken, NOUN_NAMES[noun]]), (noun, *values))
 
 
 def plan_training(options: ShopOptions) -> list[tuple[Query, Product]]:
-    """Make up (query, right product) matches in random order; a query stands on 2.2 rows on average."""
+    """Make up (query, right product) matches in random order, on average 2.2 of a query."""
     random = np.random.default_rng([options.seed, 0])
     maker = ProductMaker("train", random, options.train_rows)
     matches: list[tuple[Query, Product]] = []
@@ -117,7 +119,7 @@ def plan_training(options: ShopOptions) -> list[tuple[Query, Product]]:
 
 
 def plan_candidates(split: str, queries: int, seed: int) -> list[tuple[Query, Product]]:
-    """Make up candidate lists: about 30 products of mostly the same noun a query, about 6 of them right."""
+    """Make up candidate lists of about 30 products, most of the query's noun, 6 of them right."""
     random = np.random.default_rng([seed, *split.encode()])
     pool_size = max(SHARED_WRONG, round(POOLED_PER_LIST * queries / len(NOUNS)))
     maker = ProductMaker(split, random, queries * (ANSWERS + OWN_WRONG) + pool_size * len(NOUNS))
@@ -134,37 +136,25 @@ def plan_candidates(split: str, queries: int, seed: int) -> list[tuple[Query, Pr
 
 
 class Images:
-    """Draws the boxes and features of products; a product looks the same wherever it stands."""
+    """Draws the boxes and features of products; a product looks the same in all its rows."""
 
     def __init__(self, options: ShopOptions) -> None:
         random = np.random.default_rng([options.seed, 1])
         self.seed, self.signal = options.seed, options.signal
-        self.directions = [
-            random.standard_normal((size, FEATURE_SIZE), np.float32) for size in (len(NOUNS), *VALUE_COUNTS)
-        ]
+        self.directions = [random.standard_normal((size, FEATURE_SIZE), np.float32) for size in CHOICES]
 
     def row(self, query: Query, product: Product) -> OfficialRow:
         """Draw the row of a match."""
         random = np.random.default_rng([self.seed, product.product_id])
-        image_h, image_w = _image_size(random)
-        boxes = _boxes(random, image_h, image_w)
+        sides = _image_size(random)
+        boxes = _boxes(random, *sides)
         shown = _shown(random, len(boxes))
         labels = _labels(random, shown[:, 0], NOUNS[NOUN_NAMES[product.values[0]]])
         features = self._features(random, product, shown)
-        return OfficialRow(
-            product.product_id,
-            image_h,
-            image_w,
-            len(boxes),
-            boxes,
-            features,
-            labels,
-            query.text,
-            query.query_id,
-        )
+        return OfficialRow(product.product_id, *sides, boxes, features, labels, query.text, query.query_id)
 
     def _features(self, random: np.random.Generator, product: Product, shown: np.ndarray) -> np.ndarray:
-        """Features (n, F): noise plus the directions of what each box shows, cut so that 75 % are zero."""
+        """Draw features (n, F): noise plus the directions of the values that a box shows, cut so that 75 % are zero."""
         directions = np.stack([table[value] for table, value in zip(self.directions, product.values, strict=True)])
         strength = shown.astype(np.float32) * self.signal
         level = random.standard_normal((len(shown), FEATURE_SIZE), np.float32) + strength @ directions
@@ -174,16 +164,16 @@ class Images:
 
 
 def _image_size(random: np.random.Generator) -> tuple[int, int]:
-    pick = random.random()
+    left = random.random()
     for side, share in SQUARE_SIDES.items():
-        if (pick := pick - share) < 0:
+        if (left := left - share) < 0:
             return side, side
     image_h, image_w = np.exp(random.normal(np.log(640), 0.35, 2)).clip(61, 1879).astype(int)
     return int(image_h), int(image_w)
 
 
 def _boxes(random: np.random.Generator, image_h: int, image_w: int) -> np.ndarray:
-    """Boxes (n, 4) in whole pixels, top, left, bottom, right; relative areas as in the official data."""
+    """Draw boxes (n, 4) in whole pixels: top, left, bottom, right, with relative areas as in the official data."""
     count = 1 + int(random.choice(len(BOX_COUNTS), p=BOX_COUNTS))
     if count == len(BOX_COUNTS):
         count = min(count - 1 + int(random.geometric(0.15)), 91)
@@ -196,14 +186,14 @@ def _boxes(random: np.random.Generator, image_h: int, image_w: int) -> np.ndarra
 
 
 def _shown(random: np.random.Generator, boxes: int) -> np.ndarray:
-    """Which box shows the noun and each attribute (n, kinds): each one or more of them."""
-    shown = random.random((boxes, WORD_KINDS)) < 0.3
-    shown[random.integers(boxes, size=WORD_KINDS), np.arange(WORD_KINDS)] = True
+    """Draw which boxes show the noun and each attribute (n, 1 + attributes), at least one box for each."""
+    shown = random.random((boxes, len(CHOICES))) < 0.3
+    shown[random.integers(boxes, size=len(CHOICES)), np.arange(len(CHOICES))] = True
     return shown
 
 
 def _labels(random: np.random.Generator, shows_noun: np.ndarray, label: int) -> np.ndarray:
-    """Labels (n,): 59 % of the images all "others"; else the noun's label where it shows, some faces, some others."""
+    """Draw labels (n,): all "others" in 59 % of the images, else the noun's label on its boxes, faces and others."""
     labels = np.full(len(shows_noun), OTHERS_LABEL)
     if random.random() > 0.59:
         named = shows_noun | (random.random(len(labels)) < 0.45)
@@ -214,7 +204,7 @@ def _labels(random: np.random.Generator, shows_noun: np.ndarray, label: int) -> 
 
 @dataclass(frozen=True)
 class ShopRows:
-    """The rows of a split, drawn one by one while they are written: nothing of the split's size is in memory."""
+    """The rows of a split, each drawn when it is written: the split is never in memory."""
 
     matches: list[tuple[Query, Product]]
     images: Images
@@ -229,39 +219,32 @@ def make_training_file(options: ShopOptions) -> ShopRows:
 
 
 def make_candidate_files_of(split: str) -> Callable[..., dict[str, Any]]:
-    """Bind ``make_candidate_files`` to valid or testA."""
+    """Bind ``make_candidate_files`` to its split: valid or testA."""
 
     def make_candidate_files(options: ShopOptions) -> dict[str, Any]:
-        """Make up a split's TSV, its answers, and the scores of rankings that know how the shop was made."""
+        """Make up a split's TSV, its answers, and the scores of random, noun-alone and true rankings."""
         queries = options.valid_queries if split == "valid" else options.test_queries
         matches = plan_candidates(split, queries, options.seed)
+        accepted = [query.accepts(product) for query, product in matches]
         answers: dict[str, list[int]] = {str(query.query_id): [] for query, _ in matches}
-        for query, product in matches:
-            if query.accepts(product):
-                answers[str(query.query_id)].append(product.product_id)
+        for query, product in itertools.compress(matches, accepted):
+            answers[str(query.query_id)].append(product.product_id)
         random = np.random.default_rng([options.seed, 2, *split.encode()])
-        scores = [
-            [query.query_id for query, _ in matches],
-            [product.product_id for _, product in matches],
-            random.random(len(matches)),
-            [query.wanted[0] == product.values[0] for query, product in matches],
-            [query.accepts(product) for query, product in matches],
-        ]
-        columns = [
-            pa.array(np.asarray(values).astype(field.type.to_pandas_dtype()))
-            for values, field in zip(scores, TABLES["reference_scores"], strict=True)
-        ]
-        return {
-            "tsv": ShopRows(matches, Images(options)),
-            "answers": answers,
-            "reference_scores": pa.table(columns, TABLES["reference_scores"]),
+        scores = {
+            "query_id": [query.query_id for query, _ in matches],
+            "product_id": [product.product_id for _, product in matches],
+            "random": random.random(len(matches)),
+            "noun_alone": [query.wanted[0] == product.values[0] for query, product in matches],
+            "truth": accepted,
         }
+        tsv, table = ShopRows(matches, Images(options)), from_pandas("reference_scores", pd.DataFrame(scores))
+        return {"tsv": tsv, "answers": answers, "reference_scores": table}
 
     return make_candidate_files
 
 
 def make_labels() -> list[str]:
-    """The 33 official label names."""
+    """Give the 33 official label names."""
     return list(LABELS)
 
 
@@ -269,12 +252,11 @@ def join_reference_scores_of(splits: tuple[str, ...]) -> Callable[..., pa.Table]
     """Bind the splits of the tables that are joined."""
 
     def join_reference_scores(*scores: ds.Dataset) -> pa.Table:
-        """Put the reference scores of all splits into one table, with a column that says which."""
+        """Put the reference scores of all splits into a single table, with a column for the split."""
         tables = [table.to_table().replace_schema_metadata() for table in scores]
-        named = [
+        return pa.concat_tables(
             table.add_column(0, "split", pa.array([split] * len(table)))
             for split, table in zip(splits, tables, strict=True)
-        ]
-        return pa.concat_tables(named)
+        )
 
     return join_reference_scores
