@@ -4,6 +4,7 @@ python -m multimodal_recall.config.reference
 """
 
 import json
+import textwrap
 from collections import defaultdict
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -88,18 +89,19 @@ def render_page(project: Path) -> str:
 
 
 def _section(title: str, text: str, group: Any) -> str:
-    rows = ["| option | type | default | meaning |", "|---|---|---|---|"]
+    items = []
     for name, schema in TypeAdapter(group).json_schema()["properties"].items():
         field = group.__pydantic_fields__[name]
-        value = field.get_default(call_default_factory=True)
-        default = "" if field.is_required() or is_dataclass(value) else f"`{json.dumps(to_jsonable_python(value))}`"
-        meaning = _sentence(field.description or GROUPS[name].__doc__)
-        rows.append(f"| `{name}` | {_type(schema)} | {default} | {meaning} |")
-    return "\n".join([f"## {title}", "", _sentence(text), "", *rows, ""])
+        facts, value = [_type(schema)], field.get_default(call_default_factory=True)
+        if not (field.is_required() or is_dataclass(value)):
+            facts.append(f"default `{json.dumps(to_jsonable_python(value))}`".replace('"', ""))
+        items.append(_wrap(f"- `{name}` ({'; '.join(facts)}): {field.description or GROUPS[name].__doc__}"))
+    return "\n".join([f"## {title}", "", _wrap(text), "", *items, ""])
 
 
-def _sentence(text: str) -> str:
-    return " ".join(text.split()).replace("``", "`")
+def _wrap(text: str) -> str:
+    indent = "  " if text.startswith("-") else ""
+    return textwrap.fill(text.replace("``", "`"), 120, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _type(schema: dict[str, Any]) -> str:
