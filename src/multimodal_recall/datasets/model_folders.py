@@ -92,6 +92,13 @@ class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):
         """Refuse: training itself writes its checkpoints."""
         raise DatasetError(f"{self._path} is written by the training, not from a node's {type(data).__name__}")
 
+    def preview(self) -> JSONPreview:
+        """The state of the training without its tensors, for kedro-viz."""
+        from safetensors import safe_open
+
+        with safe_open(self._path, "np") as file:
+            return JSONPreview(file.metadata()["facts"])
+
     def _exists(self) -> bool:
         return True  # a handle is always there
 

@@ -1,11 +1,13 @@
-"""Tables that kedro-viz shows as plots."""
+"""Tables that kedro-viz shows as plots, and the report, shown by its headline."""
 
+import html
+import re
 from typing import Any
 
-from kedro_datasets._typing import PlotlyPreview
+from kedro_datasets._typing import PlotlyPreview, TablePreview
 
 from multimodal_recall.datasets.parquet_table import ChunkParquet
-from multimodal_recall.datasets.small_files import CsvFile
+from multimodal_recall.datasets.small_files import CsvFile, HtmlFile
 
 LAYOUT = {"template": "none", "margin": {"l": 160, "t": 30}}
 
@@ -66,7 +68,7 @@ class CalibrationCsv(CsvFile):
         """The bins and the diagonal, where they would be, as Plotly's JSON."""
         bins = self.load()
         limit = min(1.1 * bins[["predicted", "observed"]].max(axis=None), 1)
-        told = [f"{candidates:,} candidates" for candidates in bins["candidates"]]
+        counts = [f"{candidates:,} candidates" for candidates in bins["candidates"]]
         data: list[dict[str, Any]] = [
             {"type": "scatter", "mode": "lines", "name": "perfectly calibrated", "x": [0, limit], "y": [0, limit]},
             {
@@ -75,9 +77,20 @@ class CalibrationCsv(CsvFile):
                 "name": "candidates, binned",
                 "x": bins["predicted"].tolist(),
                 "y": bins["observed"].tolist(),
-                "text": told,
+                "text": counts,
             },
         ]
         titles = {"xaxis": "predicted probability", "yaxis": "share that is right"}
         axes = {axis: {"title": {"text": title}} for axis, title in titles.items()}
         return PlotlyPreview({"data": data, "layout": {**LAYOUT, **axes}})
+
+
+class ReportFile(HtmlFile):
+    """The report, shown as the figures of its headline and where the page lies."""
+
+    def preview(self) -> TablePreview:
+        """Each figure with its meaning, then the path of the page."""
+        found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", self.load())
+        rows = [[html.unescape(figure), html.unescape(meaning)] for meaning, figure in found]
+        rows.append([str(self._get_load_path()), "open this page in a browser"])
+        return TablePreview({"index": list(range(len(rows))), "columns": ["figure", "meaning"], "data": rows})
