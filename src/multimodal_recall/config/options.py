@@ -93,7 +93,7 @@ class LanguageModelOptions:
     hidden_size: Positive = 128
     """Width of a new ALBERT and of the query vector."""
     layers: Annotated[int, Field(ge=2)] = 3
-    """Layers of a new ALBERT; the query vector is the output of the last layer but one."""
+    """Layers of a new ALBERT; the query vector is the output of the second-to-last layer."""
     heads: Positive = 4
     """Attention heads of a new ALBERT."""
     checkpoint: str = "data/03_primary/language_model_checkpoint.safetensors"

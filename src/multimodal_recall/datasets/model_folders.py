@@ -26,7 +26,7 @@ class LanguageModelFolder(AtomicDataset[tuple[Any, Any], Path]):
         return path
 
     def preview(self) -> JSONPreview:
-        """Its configuration, for kedro-viz."""
+        """Show the configuration of the model in kedro-viz."""
         return JSONPreview((self.load() / "config.json").read_text(encoding="utf-8"))
 
 
@@ -50,7 +50,7 @@ class RankerFolder(AtomicDataset[TrainedRanker, TrainedRanker]):
         return read_card(Path(self._get_load_path()))
 
     def preview(self) -> JSONPreview:
-        """Its card, for kedro-viz."""
+        """Show the card in kedro-viz."""
         return JSONPreview(json.dumps(self.card()))
 
 
@@ -93,7 +93,7 @@ class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):
         raise DatasetError(f"{self._path} is written by the training, not from a node's {type(data).__name__}")
 
     def preview(self) -> JSONPreview:
-        """The state of the training without its tensors, for kedro-viz."""
+        """Show the state of the training, without its tensors, in kedro-viz."""
         from safetensors import safe_open
 
         with safe_open(self._path, "np") as file:

@@ -16,7 +16,7 @@ class TrainingLogParquet(ChunkParquet):
     """A ``training_log``, drawn as learning curves."""
 
     def preview(self) -> PlotlyPreview:
-        """nDCG@5 on valid and the loss after each epoch, as Plotly's JSON."""
+        """Plot nDCG@5 on valid and the loss after each epoch."""
         log = self.load().to_table().to_pydict()
         epochs = [epoch + 1 for epoch in log["epoch"]]
         curves = {"nDCG@5 on valid": ("valid_ndcg_at_5", "y"), "training loss": ("loss", "y2")}
@@ -35,7 +35,7 @@ class ComparisonCsv(CsvFile):
     """A ``comparison``, drawn as nDCG@5 of each ranking with its interval."""
 
     def preview(self) -> PlotlyPreview:
-        """One series a split and kind, as Plotly's JSON."""
+        """Plot a series for each split and kind."""
         data: list[dict[str, Any]] = []
         for (split, kind), rows in self.load().groupby(["split", "kind"], sort=False):
             ends = {"array": rows["high"] - rows["nDCG@5"], "arrayminus": rows["nDCG@5"] - rows["low"]}
@@ -50,7 +50,7 @@ class NegativesCsv(CsvFile):
     """A ranker's ``negatives``, drawn as how false each kind is against how hard."""
 
     def preview(self) -> PlotlyPreview:
-        """A point a kind, as Plotly's JSON."""
+        """Plot a point for each kind."""
         rows = self.load()
         points = {"x": rows["beaten"].tolist(), "y": rows["false_share"].tolist(), "text": rows["kind"].tolist()}
         titles = {"xaxis": "share that beats the right product", "yaxis": "share right for a near-identical query"}
@@ -65,7 +65,7 @@ class CalibrationCsv(CsvFile):
     """A calibration, drawn as the share that is right by predicted probability."""
 
     def preview(self) -> PlotlyPreview:
-        """The bins and the diagonal, where they would be, as Plotly's JSON."""
+        """Plot the bins, and the diagonal of a perfectly calibrated model."""
         bins = self.load()
         limit = min(1.1 * bins[["predicted", "observed"]].max(axis=None), 1)
         counts = [f"{candidates:,} candidates" for candidates in bins["candidates"]]
@@ -89,7 +89,7 @@ class ReportFile(HtmlFile):
     """The report, shown as the figures of its headline and where the page lies."""
 
     def preview(self) -> TablePreview:
-        """Each figure with its meaning, then the path of the page."""
+        """Show each headline figure with its meaning, then the path of the page."""
         found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", self.load())
         rows = [[html.unescape(figure), html.unescape(meaning)] for meaning, figure in found]
         rows.append([str(self._get_load_path()), "open this page in a browser"])
