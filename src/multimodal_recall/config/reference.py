@@ -10,6 +10,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import click
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic_core import to_jsonable_python
@@ -122,3 +123,4 @@ if __name__ == "__main__":
     for path, text in ((PAGE, render_page(Path.cwd())), (SCHEMA, render_schema())):
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")
+        click.echo(f"wrote {path}")
