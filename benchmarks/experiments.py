@@ -118,8 +118,8 @@ def load(project: Path, env: str) -> Examples:
 
 def ranker_group(name: str, **changes: Any) -> RankerOptions:
     """A ranker of ``conf/base``, changed."""
-    groups = yaml.safe_load((PROJECT / "conf" / "base" / "parameters_rankers.yml").read_text())
-    return RankerOptions(**groups[name] | changes)
+    group = yaml.safe_load((PROJECT / "conf/base/rankers" / f"{name}.yml").read_text())[name]
+    return RankerOptions(**group | changes)
 
 
 def cut(training: dict[str, ChunkTables], share: float) -> dict[str, ChunkTables]:

@@ -43,8 +43,8 @@ class Speed(NamedTuple):
 
 def base_rankers() -> dict[str, RankerOptions]:
     """The rankers of ``conf/base``."""
-    groups = yaml.safe_load((PROJECT / "conf" / "base" / "parameters_rankers.yml").read_text())
-    return {name: RankerOptions(**group) for name, group in groups.items()}
+    files = sorted((PROJECT / "conf/base/rankers").glob("*.yml"))
+    return {path.stem: RankerOptions(**yaml.safe_load(path.read_text())[path.stem]) for path in files}
 
 
 def made_up_chunk(random: np.random.Generator, products: int = 6000) -> ChunkArrays:

@@ -15,7 +15,8 @@ from tests.tiny_rankers import SYSTEMS
 
 pytestmark = pytest.mark.slow
 
-RECIPES = yaml.safe_load((PROJECT / "conf" / "base" / "parameters_rankers.yml").read_text())
+FILES = sorted((PROJECT / "conf/base/rankers").glob("*.yml"))
+RECIPES = {path.stem: yaml.safe_load(path.read_text())[path.stem] for path in FILES}
 
 
 @pytest.fixture(scope="module")

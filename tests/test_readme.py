@@ -4,7 +4,6 @@ import re
 import shlex
 
 import pytest
-import yaml
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -93,8 +92,8 @@ def test_every_module_stands_in_the_map() -> None:
 
 
 def test_every_ranker_stands_in_its_table() -> None:
-    recipes = yaml.safe_load((PROJECT / "conf" / "base" / "parameters_rankers.yml").read_text())
-    assert {name for name in recipes if f"\n| `{name}` |" in RANKERS} == set(recipes)
+    rankers = {path.stem for path in (PROJECT / "conf/base/rankers").glob("*.yml")}
+    assert {name for name in rankers if f"\n| `{name}` |" in RANKERS} == rankers
 
 
 @pytest.mark.parametrize("command", OF_BASE)

@@ -92,11 +92,13 @@ def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(finished_project, project)
     for name in ("benchmarks", "tests"):
         shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    recipes = yaml.safe_load((PROJECT / "conf/base/parameters_rankers.yml").read_text())
+    files = sorted((PROJECT / "conf/base/rankers").glob("*.yml"))
+    recipes = {path.stem: yaml.safe_load(path.read_text())[path.stem] for path in files}
     tiny = {
         name: {"model": asdict(SYSTEMS.get(name) or SYSTEMS[recipe["model"]["kind"]]), "epochs": 1, "batch_size": 50}
         for name, recipe in recipes.items()
     }
+    (project / "conf/kddcup/rankers/two_tower.yml").unlink()  # SMALL's is written into parameters.yml
     small = {**SMALL, **tiny}
     set_options(project, "local", small)
     set_options(project, "photos", {**small, "make_shop": None, "chunks": {"train": 1}})

@@ -20,9 +20,12 @@ pytest.importorskip("playwright", reason="playwright is not installed: pip insta
 
 from benchmarks.pictures import browser, build_lineage, open_lineage, served
 
+from tests.conftest import copy_project
+
 pytestmark = pytest.mark.external
 
-NOT_PREVIEWED = {"two_tower.checkpoint", "evaluation.report"}  # a file of an unfinished training; a page of its own
+LAYERS = ["raw", "intermediate", "primary", "feature", "model_input", "models", "model_output", "reporting"]
+"""Kedro's order."""
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +46,26 @@ def details(build: Path, graph: dict) -> dict[str, dict]:
     return {name: json.loads((build / "api" / "nodes" / key).read_text()) for key, name in names.items()}
 
 
-def test_the_default_view_is_readable(graph: dict) -> None:
-    # parameters are hidden until one asks for them
-    boxes = [box for box in graph["modular_pipelines"]["__root__"]["children"] if box["type"] != "parameters"]
-    assert 10 < len(boxes) < 30
+@pytest.fixture(scope="module")
+def graph_of_three(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The graph of a project with three rankers, before its first run."""
+    project = copy_project(tmp_path_factory.mktemp("three"))
+    (project / "conf/local/parameters.yml").write_text("rankers: [two_tower, mcan, query_likelihood]")
+    return json.loads((build_lineage(project) / "api" / "main").read_text())
 
 
-def test_layers_are_in_order(graph: dict) -> None:
-    layers = ["raw", "primary", "intermediate", "feature", "model_input", "models", "model_output", "reporting"]
-    assert graph["layers"] == layers
+def boxes_of(graph: dict) -> list[dict]:
+    """The boxes of the default view, in which parameters are hidden."""
+    return [box for box in graph["modular_pipelines"]["__root__"]["children"] if box["type"] != "parameters"]
+
+
+def test_the_default_view_is_readable(graph: dict, graph_of_three: dict) -> None:
+    assert 10 < len(boxes_of(graph)) < 30
+    assert len(boxes_of(graph_of_three)) <= len(boxes_of(graph)) + 2 * 7
+
+
+def test_layers_are_in_the_order_of_kedro(graph: dict, graph_of_three: dict) -> None:
+    assert graph["layers"] == graph_of_three["layers"] == LAYERS
     data = [node for node in graph["nodes"] if node["type"] == "data"]
     assert [node["name"] for node in data if node["layer"] is None] == []
 
@@ -71,13 +85,17 @@ def test_each_node_says_what_it_does(graph: dict, details: dict[str, dict]) -> N
 def test_each_dataset_has_a_preview(graph: dict, details: dict[str, dict]) -> None:
     data = [node["name"] for node in graph["nodes"] if node["type"] == "data"]
     made = [name for name in data if "chunk_002" not in name and "chunk_003" not in name]  # conf/base has four chunks
-    assert {name for name in made if not details[name].get("preview")} == NOT_PREVIEWED
+    assert [name for name in made if not details[name].get("preview")] == []
     cells = details["train.chunk_000.query_features"]["preview"]["data"]
     assert max(len(cell) for row in cells for cell in row) < 200
     assert details["train_examples"]["preview"]["columns"] == ["chunk", "products", "query_features", "samples"]
     tsv = details["train_tsv"]["preview"]
     assert dict(zip(tsv["columns"], tsv["data"][0], strict=True))["features"].endswith("bytes")
     assert json.loads(details["two_tower.model"]["preview"])["options"]["model"]["kind"] == "two_tower"
+    assert json.loads(details["two_tower.checkpoint"]["preview"])["state"]["epoch"] == 2
+    figures = details["evaluation.report"]["preview"]["data"]
+    assert "nDCG@5 of two_tower" in [meaning for _, meaning in figures]
+    assert figures[-1][0].endswith("report.html")
 
 
 def test_learning_curves_comparison_and_calibration_are_drawn(details: dict[str, dict]) -> None:

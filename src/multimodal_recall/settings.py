@@ -11,6 +11,8 @@ CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
+    # Kedro's own patterns, and rankers/<name>.yml.
+    "config_patterns": {"parameters": ["parameters*", "parameters*/**", "**/parameters*", "rankers/*"]},
     # "soft" merges an environment's parameters into the base's key by key instead of replacing whole groups.
     "merge_strategy": {"parameters": "soft"},
 }

@@ -182,6 +182,6 @@ def test_without_a_loader_the_environment_comes_from_the_shell(project: Path, mo
 def test_kddcup_keeps_what_it_does_not_change(project: Path) -> None:
     load(project, "kddcup")
     options = RememberingConfigLoader.current["parameters"]
-    published = yaml.safe_load((project / "conf" / "kddcup" / "parameters.yml").read_text())
+    published = yaml.safe_load((project / "conf" / "kddcup" / "rankers" / "two_tower.yml").read_text())
     assert options["two_tower"]["batch_size"] == published["two_tower"]["batch_size"] == 1000
     assert options["two_tower"]["model"]["word_state"] == 128

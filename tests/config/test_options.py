@@ -3,24 +3,20 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from kedro.config import OmegaConfigLoader
 from kedro.validation import ParameterValidationError
 from pydantic import ValidationError
 
 from multimodal_recall.config import options, rankers, systems
+from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.config.options import (
     EvaluateOptions,
-    HardwareOptions,
     IngestOptions,
     LanguageModelOptions,
     NegativeOptions,
-    QueryOptions,
-    RerankOptions,
-    ShopOptions,
     UnknownModelError,
-    WordVectorOptions,
 )
 from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.reference import GROUPS
 from multimodal_recall.config.systems import (
     ImageHeadsOptions,
     McanOptions,
@@ -28,19 +24,9 @@ from multimodal_recall.config.systems import (
     SiameseOptions,
     TwoTowerOptions,
 )
+from multimodal_recall.settings import CONFIG_LOADER_ARGS
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
-GROUPS = {
-    "make_shop": ShopOptions,
-    "ingest": IngestOptions,
-    "language_model": LanguageModelOptions,
-    "word_vectors": WordVectorOptions,
-    "featurize": QueryOptions,
-    "sample_negatives": NegativeOptions,
-    "rerank": RerankOptions,
-    "evaluate": EvaluateOptions,
-    "hardware": HardwareOptions,
-}
 STRUCTURE = {"seed", "chunks", "rankers", "tracking"}
 TWO_TOWER = {"kind": "two_tower"}
 MODELS = get_args(get_args(ModelOptions)[0])
@@ -48,10 +34,7 @@ MODELS = get_args(get_args(ModelOptions)[0])
 
 def parameters_of(env: str) -> dict:
     """The parameters of an environment, over those of base."""
-    loader = OmegaConfigLoader(
-        str(PROJECT / "conf"), env, base_env="base", default_run_env="local", merge_strategy={"parameters": "soft"}
-    )
-    return loader["parameters"]
+    return RememberingConfigLoader(str(PROJECT / "conf"), env, **CONFIG_LOADER_ARGS)["parameters"]
 
 
 @pytest.mark.parametrize("env", ["base", "kddcup", "photos"])
@@ -134,18 +117,22 @@ def test_every_option_has_a_sentence() -> None:
         (RankerOptions, {"model": TWO_TOWER, "epochs": "many"}, "valid integer"),
         (RankerOptions, {"model": TWO_TOWER, "negatives": {"hard": 1}}, "label_sharing"),
         (RankerOptions, {"model": TWO_TOWER, "negatives_per_positive": 0}, "cross_entropy compares right pairs with"),
-        (RankerOptions, {"model": {"kind": "mcan"}, "loss": "in_batch_hinge"}, "and mcan reads one at a time"),
-        (RankerOptions, {"model": TWO_TOWER, "loss": "multi_similarity"}, "is one of cosines, which two_tower does"),
-        (RankerOptions, {"model": TWO_TOWER, "loss": "likelihood"}, "is query_likelihood's own, and the model is two"),
+        (RankerOptions, {"model": {"kind": "mcan"}, "loss": "in_batch_hinge"}, "and mcan reads pair by pair"),
+        (
+            RankerOptions,
+            {"model": TWO_TOWER, "loss": "multi_similarity"},
+            "needs cosines, and the score of two_tower is no",
+        ),
+        (RankerOptions, {"model": TWO_TOWER, "loss": "likelihood"}, "is for query_likelihood alone, and the model is"),
         (
             RankerOptions,
             {"model": TWO_TOWER, "batch_size": 8, "processes": 5},
-            r"processes \(5\) share .* leave 4. Set",
+            r"processes \(5\) share .* leaves 4 right pairs. Set",
         ),
         (
             RankerOptions,
             {"model": {"kind": "mcan"}, **FIRST, "batch_size": 66, "processes": 8},
-            "leave 6. Set processes",
+            "leaves 6 right pairs. Set processes",
         ),
         (NegativeOptions, {"kinds": ["random", "random"]}, "each once"),
         (LanguageModelOptions, {"pretrain_epochs": 0}, "Name a checkpoint in start_from"),

@@ -127,7 +127,7 @@ def test_what_would_live_in_memory_is_refused(free: str, tmp_path: Path) -> None
     )
     catalog.save("first", 1)
     nodes = [Node(abs, "first", "between", name="one"), Node(abs, "between", "last", name="two")]
-    with pytest.raises(ClusterError, match=rf"^{free}: not in the catalog.*entry in conf/base/catalog_"):
+    with pytest.raises(ClusterError, match=rf"^{free}: not in the catalog.*entry in conf/base/<pipeline>/catalog"):
         DaskRunner().run(Pipeline(nodes), catalog)
 
 

@@ -1,7 +1,7 @@
-"""The configuration loader that remembers itself and resolves the parameters.
+"""The configuration loader, which resolves the parameters and tells the pipelines their environment.
 
-Kedro 1.7 builds pipelines without telling them the environment. So the configuration loader, which every way of
-starting Kedro makes first (run, sessions, viz, server, ipython), remembers itself here.
+Kedro 1.7 builds pipelines without an environment. Every way of starting Kedro (run, sessions, viz, server, ipython)
+makes a configuration loader before the pipelines, so the class of the loader keeps the newest loader.
 """
 
 import os
@@ -15,7 +15,7 @@ from multimodal_recall.config.resolve import resolve
 
 
 class RememberingConfigLoader(OmegaConfigLoader):
-    """Kedro's configuration loader; the newest one made is ``current``."""
+    """Kedro's configuration loader; the newest loader of the process is ``current``."""
 
     current: ClassVar["RememberingConfigLoader | None"] = None
 
@@ -30,7 +30,7 @@ class RememberingConfigLoader(OmegaConfigLoader):
 
 
 def current_configuration() -> tuple[OmegaConfigLoader, Path]:
-    """The configuration in force and the project's folder; made anew where Kedro has made none yet."""
+    """Get the newest loader, or a new loader if Kedro has made none yet, and the folder of its project."""
     loader = RememberingConfigLoader.current
     if loader is None:  # an empty loader is falsy, hence `is None`
         from kedro.framework.project import settings

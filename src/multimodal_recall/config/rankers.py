@@ -1,7 +1,6 @@
-"""Every option of a ranker: which system it is, the sizes of its parts, and how it is trained.
+"""The options of a ranker: its system, the sizes of its parts, and how it is trained.
 
-Each group of ``parameters_rankers.yml`` is one ranker. Its ``model.kind`` names the system, a file of
-``models/systems``.
+Each file of ``conf/<env>/rankers`` is a ranker. Its ``model.kind`` names the system, a file of ``models/systems``.
 """
 
 from dataclasses import field
@@ -15,40 +14,39 @@ from multimodal_recall.config.systems import ModelOptions
 
 Mixture = dict[NegativeKind, Annotated[float, Field(gt=0)]]
 
-
 IN_BATCH_LOSSES = ("in_batch_softmax", "in_batch_cross_entropy", "in_batch_hinge", "multi_similarity")
 OWN_LOSSES = {"likelihood": "query_likelihood", "tags_and_caption": "image_tags"}
 JOINT = ("mcan", "visual_bert", "sentence_level")
-"""Kinds that read a query and a product together, and so have no in-batch loss."""
+"""Systems that read a query and a product jointly, and so have no in-batch loss."""
 COSINES = ("graph_reasoning", "bag_of_words")
-"""Kinds whose score is a scaled cosine."""
+"""Systems whose score is a scaled cosine."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class RankerOptions:
-    """One ranker: its model and how it is trained."""
+    """A ranker: its system and how it is trained."""
 
     model: ModelOptions
     """The system and the sizes of its parts."""
     seed: Count | None = None
-    """Seed of the ranker's weights, shuffles and dropout; ``null``: the run's ``seed``. Rankers that differ in the seed
-    alone are a seed ensemble, whose scores ``evaluate.blends`` adds up."""
+    """Seed of weights, shuffles and dropout; ``null``: the run's seed. Rankers that differ in the seed alone are a seed
+    ensemble, whose scores ``evaluate.blends`` adds up."""
     start_from: str | None = None
-    """Ranker from which it takes the weights of the parts that both have; that one is trained first."""
+    """Ranker that is trained first; the weights of the parts that both rankers have start from its weights."""
     max_boxes: Positive | None = None
-    """Boxes of a product that are read, of those that ingest has kept; ``None``: all."""
+    """Boxes read of a product, from the boxes that ``ingest`` has kept; ``null``: all."""
     negatives: Mixture = field(default_factory=lambda: {"label_sharing": 1.0})
-    """Kinds of wrong products and how often each is taken, as weights."""
+    """Kinds of wrong products, each with the weight with which it is drawn."""
     negatives_at_end: Mixture | None = None
-    """The same in the last epoch; those between are mixed in proportion. ``None``: the same throughout."""
+    """Weights in the last epoch; the epochs before move to them linearly. ``null``: the weights of ``negatives``."""
     negatives_per_positive: Count = 1
-    """Wrong products drawn for each right one; 0 where other pairs of the batch are enough."""
+    """Wrong products drawn for each right product; 0 for losses that compare the pairs of a batch."""
     fresh_negatives: bool = True
-    """Whether each epoch has a draw of its own, or all have the first."""
+    """Whether each epoch has a draw of its own; ``false``: all epochs have the first draw."""
     batches: Literal["shuffled", "same_last_word"] = "shuffled"
-    """What stands together in a batch: any pairs of the chunk, or groups of queries with the same last word."""
+    """What a batch holds: any pairs of the chunk, or groups of queries with the same last word."""
     group_size: Positive = 16
-    """Pairs of such a group (WST)."""
+    """Pairs in a group of queries with the same last word (WST)."""
     loss: Literal[
         "cross_entropy",
         "focal",
@@ -60,43 +58,43 @@ class RankerOptions:
         "likelihood",
         "tags_and_caption",
     ] = "cross_entropy"
-    """Training loss; in_batch_* and multi_similarity compare every query of the batch with every product, likelihood
-    takes the score for the log-probability of the query, and tags_and_caption pre-trains image_tags. in_batch_softmax
-    with a margin is AM-softmax where the score is a scaled cosine (Wang et al. 2018)."""
+    """Training loss. ``in_batch_*`` and ``multi_similarity`` compare every query of the batch with every product.
+    ``likelihood`` takes the score as the log-probability of the query. ``tags_and_caption`` pre-trains ``image_tags``.
+    ``in_batch_softmax`` with a margin is AM-softmax for scores that are scaled cosines (Wang et al. 2018)."""
     margin: Annotated[float, Field(ge=0)] = 0.2
-    """By how much a right score must beat a wrong one, in the losses that ask for it."""
+    """Margin by which a right score must beat a wrong score, in losses with a margin."""
     schedule: Literal["constant", "linear_warmup", "wavy_linear_warmup"] = "constant"
-    """Learning rate over the training steps; linear_warmup rises over the first 10 % and falls to 0, wavy_linear_warmup
-    also swings by 30 % around that (first place)."""
+    """Learning rate over the training steps. ``linear_warmup`` rises over the first 10 % and then falls to 0;
+    ``wavy_linear_warmup`` also swings by 30 % around ``linear_warmup`` (first place)."""
     epochs: Positive = 10
     """Passes over the training chunks."""
     batch_size: Positive = 1000
-    """Pairs a step, right and wrong ones together, over all processes."""
+    """Right and wrong pairs in a training step, over all processes."""
     optimiser: Literal["adam", "nadam"] = "adam"
     """Adam, or Adam with Nesterov's momentum."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    """The optimiser's learning rate."""
+    """Learning rate of the optimiser."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled weight decay (AdamW); 0 is plain Adam."""
     processes: Positive = 1
-    """Processes (one a GPU) that train together; each takes its share of every batch."""
+    """Processes, each with a GPU, that train the ranker data-parallel; each takes its share of every batch."""
 
     def __post_init__(self) -> None:
         kind, problem = self.model.kind, None
         if self.loss in ("cross_entropy", "focal", "hinge") and not self.negatives_per_positive:
             problem = "compares right pairs with drawn ones: set negatives_per_positive to 1 or more"
         elif self.loss in IN_BATCH_LOSSES and kind in JOINT:
-            problem = f"scores all pairs of the batch, and {kind} reads one at a time: name a loss of pairs"
+            problem = f"scores all pairs of the batch, and {kind} reads pair by pair: name a loss of pairs"
         elif self.loss == "multi_similarity" and kind not in COSINES:
-            problem = f"is one of cosines, which {kind} does not score by: name in_batch_softmax"
+            problem = f"needs cosines, and the score of {kind} is no cosine: name in_batch_softmax"
         elif self.loss in OWN_LOSSES and kind != OWN_LOSSES[self.loss]:
-            problem = f"is {OWN_LOSSES[self.loss]}'s own, and the model is {kind}: name another"
+            problem = f"is for {OWN_LOSSES[self.loss]} alone, and the model is {kind}: name another loss"
         if problem:
             raise ValueError(f"the loss {self.loss} {problem}")
         right = max(1, self.batch_size // (1 + self.negatives_per_positive))
         if self.processes > right:
             raise ValueError(
-                f"processes ({self.processes}) share the right pairs of a batch, of which batch_size "
-                f"({self.batch_size}) and negatives_per_positive ({self.negatives_per_positive}) leave {right}. Set "
+                f"processes ({self.processes}) share the right pairs of a batch, and batch_size ({self.batch_size}) "
+                f"with negatives_per_positive ({self.negatives_per_positive}) leaves {right} right pairs. Set "
                 f"processes to {right} or less, or batch_size to {self.processes * (1 + self.negatives_per_positive)}"
             )

@@ -12,33 +12,33 @@ EvenWidth = Annotated[int, Field(gt=0, multiple_of=2)]
 
 
 def check_heads(width: int, heads: int) -> None:
-    """Refuse a width that the attention heads cannot share."""
+    """Refuse a width that is no multiple of the number of attention heads."""
     if width % heads:
         raise ValueError(f"model.width ({width}) must be a multiple of model.heads ({heads})")
 
 
 @dataclass(frozen=True, config=STRICT)
 class TwoTowerOptions:
-    """Section 0, the seed system: language model and words beside boxes, compared by an MLP."""
+    """Seed system (23rd place): an MLP compares a vector of language model and words with a vector of boxes."""
 
     kind: Literal["two_tower"] = "two_tower"
-    """The system."""
+    """Name of the system."""
     words: Literal["lstm", "transformer"] = "lstm"
-    """What reads the words: a BiLSTM, as published, or transformer layers."""
+    """Reader of the words: a BiLSTM, as published, or transformer layers."""
     boxes: Literal["lstm", "transformer"] = "lstm"
-    """What reads the boxes: the same choice."""
+    """Reader of the boxes: a BiLSTM, as published, or transformer layers."""
     word_state: EvenWidth = 128
     """Width of the words' vector, both directions together."""
     image_state: EvenWidth = 1024
     """Width of the image vector, both directions together."""
     transformer_layers: Positive = 2
-    """Layers of each transformer."""
+    """Layers of each transformer reader."""
     transformer_heads: Positive = 4
-    """Attention heads of each transformer."""
+    """Attention heads of each transformer reader."""
     head_state: Positive = 512
     """Width of the head's hidden layer."""
     dropout: Share = 0.1
-    """Dropout in the head and in the transformers."""
+    """Dropout in the head and in the transformer readers."""
 
     def __post_init__(self) -> None:
         for reader, name in ((self.words, "word_state"), (self.boxes, "image_state")):
@@ -48,37 +48,37 @@ class TwoTowerOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class GraphReasoningOptions:
-    """Section 5, WST: graph reasoning over boxes and over words, compared by their cosine."""
+    """WST: graph reasoning over boxes and over words; the score is the scaled cosine of both vectors."""
 
     kind: Literal["graph_reasoning"] = "graph_reasoning"
-    """The system."""
+    """Name of the system."""
     state: Positive = 2048
-    """Width of a box, a word and both vectors."""
+    """Width of a box, of a word, and of the query's and the image's vector."""
     layers: Positive = 4
     """Layers of graph reasoning in each tower."""
     scale: Annotated[float, Field(gt=0)] = 14.0
-    """What the cosine is multiplied with to be a score; ``margin`` is in units of the score."""
+    """Factor from cosine to score; the ranker's ``margin`` is in units of the score."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class SiameseOptions:
-    """Section 3, the twelfth place: a light BERT on tokens and one on boxes, compared by their dot product."""
+    """Twelfth place: a small BERT on tokens and a small BERT on boxes; the score is the dot product of both vectors."""
 
     kind: Literal["siamese"] = "siamese"
-    """The system."""
+    """Name of the system."""
     text_model: str | None = None
-    """Hub name or folder of a BERT whose tokenizer and first layers are taken; ``None``: from scratch, as published,
-    with the language model's tokenizer."""
+    """Hub name or folder of a BERT whose tokenizer and first layers are taken; ``null``: from scratch, as published,
+    with the tokenizer of ``language_model``."""
     max_tokens: Annotated[int, Field(gt=0, le=512)] = 30
-    """Tokens read of a query, special ones included."""
+    """Tokens read of a query, special tokens included."""
     state: Positive = 768
     """Width of both BERTs."""
     layers: Positive = 4
-    """Layers of each."""
+    """Layers of each BERT."""
     heads: Positive = 12
-    """Attention heads of each."""
+    """Attention heads of each BERT."""
     dropout: Share = 0.1
-    """Dropout in both."""
+    """Dropout in both BERTs."""
 
     def __post_init__(self) -> None:
         if self.state % self.heads:
@@ -87,91 +87,91 @@ class SiameseOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class ConcatQueryOptions:
-    """Section 4, the Ai-Light baseline: parts of a box side by side, query and image compared by an MLP."""
+    """Ai-Light's baseline: label, feature and position of a box side by side; an MLP compares query and image."""
 
     kind: Literal["concat_query"] = "concat_query"
-    """The system."""
+    """Name of the system."""
     word_state: EvenWidth = 128
-    """Width of the word BiLSTM's vector, both directions together."""
+    """Width of the words' BiLSTM, both directions together."""
     label_state: Positive = 128
-    """Width of a box's label."""
+    """Width of a box's label vector."""
     feature_state: Positive = 512
-    """Width of a box's feature."""
+    """Width to which a box's feature is projected."""
     position_state: Positive = 512
-    """Width of a box's position."""
+    """Width to which a box's position is projected."""
     image_state: EvenWidth = 1152
     """Width of the image vector, both directions together."""
     head_state: Positive = 512
     """Width of the head's first hidden layer."""
     second_head_state: Positive = 128
-    """Width of its second."""
+    """Width of the head's second hidden layer."""
     dropout: Share = 0.1
     """Dropout in the head."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class QueryLikelihoodOptions:
-    """Our own baseline: the probability of the query's words given the largest box."""
+    """Our own baseline: the score is the probability of the query's words given the largest box."""
 
     kind: Literal["query_likelihood"] = "query_likelihood"
-    """The system."""
+    """Name of the system."""
     hidden: Positive | None = None
-    """Width of a hidden layer; ``None``: a linear model (valid of the photos 0.72, with 512 0.77)."""
+    """Width of the hidden layer; ``null``: a linear model (valid of the photos: 0.72, with 512 0.77)."""
     feature_dropout: Share = 0.3
-    """Dropout of the feature."""
+    """Dropout on the box feature."""
     hidden_dropout: Share = 0.4
-    """Dropout of the hidden layer."""
+    """Dropout on the hidden layer."""
     frequency_power: Annotated[float, Field(ge=0)] = 0.25
-    """A word counts as its share of all words to this power; 0: all the same."""
+    """Weight of a word: its share of all words to this power; 0: all words weigh the same."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class BagOfWordsOptions:
-    """Our own baseline: a bag of words and the largest box, compared by cosine."""
+    """Our own baseline: a bag of words and the largest box in one space; the score is their scaled cosine."""
 
     kind: Literal["bag_of_words"] = "bag_of_words"
-    """The system."""
+    """Name of the system."""
     size: Positive = 256
-    """Width of the space."""
+    """Width of the common space of words and images."""
     hidden: Positive = 512
     """Width of the image tower's hidden layer."""
     feature_dropout: Share = 0.3
-    """Dropout of the feature."""
+    """Dropout on the box feature."""
     hidden_dropout: Share = 0.4
-    """Dropout of the hidden layer."""
+    """Dropout on the hidden layer."""
     scale: Annotated[float, Field(gt=0)] = 8.0
-    """Score of a cosine of 1."""
+    """Factor from cosine to score."""
     tag_weight: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the loss that takes the query's words for the product's tags."""
+    """Weight of the tag loss, which takes the query's words as tags of the product."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class McanOptions:
-    """First place's MCAN: text layers, and box layers that the text guides."""
+    """First place's MCAN: self-attention over words, then box layers that attend to the words."""
 
     kind: Literal["mcan"] = "mcan"
-    """The system."""
+    """Name of the system."""
     text_model: str | None = None
-    """Hub name or folder of a RoBERTa whose tokenizer and token embeddings are taken (published: roberta-large);
-    ``None``: the tokenizer of ``language_model``, and embeddings from scratch."""
+    """Hub name or folder of a RoBERTa whose tokenizer and token embeddings are taken (published: ``roberta-large``);
+    ``null``: the tokenizer of ``language_model``, and embeddings from scratch."""
     max_tokens: Positive = 32
-    """Sub-word tokens of a query that are read, special ones included (not published)."""
+    """Sub-word tokens read of a query, special tokens included (not published)."""
     width: Positive = 1024
-    """Width of token embeddings and layers."""
+    """Width of the token embeddings and of the layers."""
     layers: Positive = 12
-    """Layers of the text, and as many of the boxes."""
+    """Number of text layers, and of box layers."""
     heads: Positive = 16
-    """Attention heads of a layer."""
+    """Attention heads of a layer; ``width`` must be a multiple of this number."""
     feed_forward: Positive = 4096
-    """Width of a layer's hidden layer."""
+    """Width of the feed-forward network in a layer."""
     label_state: Positive = 32
-    """Width of a label's trained embedding."""
+    """Width of a label's learnt embedding."""
     box_state: Positive = 2048
-    """Width of the hidden layer between a box's numbers and the box layers."""
+    """Width of the hidden layer between the inputs of a box and the box layers."""
     pooling_state: Positive = 512
-    """Width of the hidden layer that weighs words or boxes."""
+    """Width of the hidden layer that weighs words or boxes for the pooled vector."""
     pooled: Positive = 2048
-    """Width of the text's vector and of the image's."""
+    """Width of the pooled text vector and of the pooled image vector."""
     head_state: Positive = 4096
     """Width of the head's hidden layer."""
     dropout: Share = 0.1
@@ -186,20 +186,20 @@ class VisualBertOptions:
     """First place's VisualBERT: words and boxes in one BERT."""
 
     kind: Literal["visual_bert"] = "visual_bert"
-    """The system."""
+    """Name of the system."""
     text_model: str | None = None
-    """Hub name or folder of a BERT whose tokenizer and weights are taken (published: bert-large-uncased); ``None``: the
-    tokenizer of ``language_model``, and weights from scratch."""
+    """Hub name or folder of a BERT whose tokenizer and weights are taken (published: ``bert-large-uncased``); ``null``:
+    the tokenizer of ``language_model``, and weights from scratch."""
     max_tokens: Positive = 32
-    """Sub-word tokens of a query that are read, special ones included (not published)."""
+    """Sub-word tokens read of a query, special tokens included (not published)."""
     width: Positive = 1024
-    """Width of token embeddings and layers."""
+    """Width of the token embeddings and of the layers."""
     layers: Positive = 24
-    """Layers of words and boxes."""
+    """Layers over words and boxes."""
     heads: Positive = 16
-    """Attention heads of a layer."""
+    """Attention heads of a layer; ``width`` must be a multiple of this number."""
     feed_forward: Positive = 4096
-    """Width of a layer's hidden layer."""
+    """Width of the feed-forward network in a layer."""
     head_state: Positive = 512
     """Width of the head's hidden layer."""
     dropout: Share = 0.1
@@ -211,64 +211,64 @@ class VisualBertOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class ImageHeadsOptions:
-    """The tenth place's image encoder: one vector of an image for the sentence, others for its tags."""
+    """Tenth place's image encoder: a vector of the image for the whole query, and further vectors for its words."""
 
     head_size: Positive = 1024
-    """Width of each vector."""
+    """Width of each of these vectors."""
     tag_heads: Positive = 4
-    """Vectors that words are compared with, besides the one for the sentence."""
+    """Number of vectors that words are compared with, besides the vector for the whole query."""
     box_size: Positive | None = None
-    """Width to which a layer norm and a linear layer first narrow the features; ``None``: they stay as wide."""
+    """Width to which a linear layer first narrows the normalised features; ``null``: the features keep their width."""
     position_state: Positive = 100
-    """Width of the hidden layer from a box's position to a box's width."""
+    """Width of the hidden layer that projects a position to the width of a box."""
     attention_heads: Positive = 16
-    """Heads of the self-attention over boxes; a box's width must be a multiple of it."""
+    """Attention heads over boxes; the width of a box must be a multiple of this number."""
     feed_forward: Positive = 4096
-    """Width of the feed-forward network's hidden layer."""
+    """Width of the hidden layer of the feed-forward network."""
     weight_states: tuple[Positive, ...] = (512, 256, 128)
-    """Widths of the hidden layers from a box to its weight."""
+    """Widths of the hidden layers that compute the weight of a box."""
     dropout: Share = 0.1
-    """Dropout of boxes and of attention."""
+    """Dropout on boxes and on attention."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class WordLevelOptions:
-    """Section 2, the tenth place's better model: each word scored against the image's heads, and weighed."""
+    """Tenth place's better model: each word is scored against the image's vectors, and the word scores are weighed."""
 
     kind: Literal["word_level"] = "word_level"
-    """The system."""
+    """Name of the system."""
     image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
-    """Sizes of the image encoder."""
+    """Sizes of the image encoder (below)."""
     word_state: EvenWidth = 256
-    """Width of a word's BiGRU state, both directions together."""
+    """Width of the words' BiGRU, both directions together."""
     weight_state: Positive = 512
-    """Width of the hidden layer from word and image to the word's weight."""
+    """Width of the hidden layer that computes the weight of a word from word and image."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class SentenceLevelOptions:
-    """Section 2, the tenth place's other model: a BiGRU that starts from the image reads the words."""
+    """Tenth place's other model: a BiGRU whose first state is the image reads the words."""
 
     kind: Literal["sentence_level"] = "sentence_level"
-    """The system."""
+    """Name of the system."""
     image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
-    """Sizes of the image encoder; ``head_size`` is also the GRU's width, each direction alone."""
+    """Sizes of the image encoder (below); ``head_size`` is also the width of each direction of the BiGRU."""
     dropout: Share = 0.1
-    """Dropout between the GRU's layers."""
+    """Dropout between the layers of the BiGRU."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class ImageTagsOptions:
-    """Section 2, the tenth place's pre-training of its image encoder, as a ranker of its own."""
+    """Tenth place's pre-training of its image encoder, as a ranker of its own."""
 
     kind: Literal["image_tags"] = "image_tags"
-    """The system."""
+    """Name of the system."""
     image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
-    """Sizes of the image encoder."""
+    """Sizes of the image encoder (below)."""
     hard_negatives: Positive = 1000
-    """Words that are no tag of an image but look most like one, which the loss counts."""
+    """Number of highest-scoring words, without the image's own tags, that the loss counts as negatives."""
     dropout: Share = 0.1
-    """Dropout in the captioner."""
+    """Dropout in the caption decoder."""
 
 
 ModelOptions = Annotated[

@@ -26,7 +26,7 @@ class LanguageModelFolder(AtomicDataset[tuple[Any, Any], Path]):
         return path
 
     def preview(self) -> JSONPreview:
-        """Show the configuration in kedro-viz."""
+        """Show the configuration of the model in kedro-viz."""
         return JSONPreview((self.load() / "config.json").read_text(encoding="utf-8"))
 
 
@@ -91,6 +91,13 @@ class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):
     def save(self, data: Any) -> None:
         """Refuse to save: the training writes its checkpoints itself."""
         raise DatasetError(f"{self._path} is written by the training, not from a node's {type(data).__name__}")
+
+    def preview(self) -> JSONPreview:
+        """Show the state of the training, without its tensors, in kedro-viz."""
+        from safetensors import safe_open
+
+        with safe_open(self._path, "np") as file:
+            return JSONPreview(file.metadata()["facts"])
 
     def _exists(self) -> bool:
         return True  # as a handle

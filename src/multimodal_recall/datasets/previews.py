@@ -1,11 +1,13 @@
-"""Tables that kedro-viz shows as plots."""
+"""Tables that kedro-viz shows as plots, and the report, shown by its headline."""
 
+import html
+import re
 from typing import Any
 
-from kedro_datasets._typing import PlotlyPreview
+from kedro_datasets._typing import PlotlyPreview, TablePreview
 
 from multimodal_recall.datasets.parquet_table import ChunkParquet
-from multimodal_recall.datasets.small_files import CsvFile
+from multimodal_recall.datasets.small_files import CsvFile, HtmlFile
 
 
 def _axes(**titles: str) -> dict[str, Any]:
@@ -75,3 +77,14 @@ class CalibrationCsv(CsvFile):
             {"mode": "lines+markers", "name": "candidates, binned", **points, "text": sizes},
         ]
         return _plot(traces, _axes(xaxis="predicted probability", yaxis="share that is right"))
+
+
+class ReportFile(HtmlFile):
+    """The report, shown as the figures of its headline and where the page lies."""
+
+    def preview(self) -> TablePreview:
+        """Show each headline figure with its meaning, then the path of the page."""
+        found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", self.load())
+        rows = [[html.unescape(figure), html.unescape(meaning)] for meaning, figure in found]
+        rows.append([str(self._get_load_path()), "open this page in a browser"])
+        return TablePreview({"index": list(range(len(rows))), "columns": ["figure", "meaning"], "data": rows})

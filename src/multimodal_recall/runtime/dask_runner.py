@@ -92,7 +92,8 @@ def refuse_memory(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     if memory:
         raise ClusterError(
             f"{', '.join(memory)}: not in the catalog, and so kept in the memory of one process, which other Dask "
-            "workers cannot read. Give each an entry in conf/base/catalog_*.yml, or run with --runner=ThreadRunner."
+            "workers cannot read. Give each an entry in conf/base/<pipeline>/catalog.yml, or run with "
+            "--runner=ThreadRunner."
         )
 
 
