@@ -15,9 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.conftest import copy_project
-
 from benchmarks.made_up import FOLDER, made_up_tsv
+from benchmarks.small_project import copy_project
 from multimodal_recall.config.options import ShopOptions
 from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.datasets.small_files import JsonFile, LabelsFile

@@ -24,8 +24,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io.core import is_parameter
 from safetensors.numpy import load_file
-from tests.conftest import SMALL, copy_project
 
+from benchmarks.small_project import SMALL, copy_project
 from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.chunk_list import ChunkList
 from multimodal_recall.datasets.model_folders import CheckpointFile
@@ -212,7 +212,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=20)
     arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--small", action="store_true", help="the shop of the tests, seconds a run")
+    arguments.add_argument("--small", action="store_true", help="the small shop, seconds a run")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = (copy_project(Path(folder) / name) for name in ("alone", "killed"))

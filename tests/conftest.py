@@ -6,15 +6,20 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks import small_project
+from benchmarks.small_project import PROJECT, copy_project
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
+from kedro.io import CatalogProtocol
 
 from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.data.official_format import OfficialRow
@@ -22,27 +27,13 @@ from multimodal_recall.runtime import cores, device
 from multimodal_recall.runtime.device import Hardware
 from tests.tiny_rankers import arrays, options, pairs, ranker  # noqa: F401  (fixtures of several folders)
 
-PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"
 LEADERBOARD = SHARED / "leaderboard"
 
 SMALL_DISK = 1 << 20  # bytes
 
-# A shop of seconds: whole runs check the wiring, not the score.
-SMALL = {
-    "make_shop": {"train_rows": 120, "valid_queries": 8, "test_queries": 8},
-    "chunks": {"train": 2},
-    "language_model": {"pretrain_epochs": 1, "hidden_size": 16, "layers": 2, "heads": 2, "vocabulary_size": 200},
-    "word_vectors": {"size": 8, "epochs": 1},
-    "sample_negatives": {"epochs": 2},
-    "two_tower": {
-        "model": {"image_state": 16, "word_state": 8, "head_state": 16},
-        "epochs": 2,
-        "batch_size": 50,
-    },
-    "evaluate": {"bootstrap_draws": 50},
-}
-
+SMALL: dict[str, Any] = {**small_project.SMALL}
+"""Options of a shop of seconds, on the hardware that the tests force: whole runs check the wiring, not the score."""
 
 PRECISION = "TESTED_PRECISION"
 """Environment variable with the precision that the tests force; processes that tests start inherit it."""
@@ -60,6 +51,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     os.environ[PRECISION] = config.getoption("--precision")
     SMALL["hardware"] = forced_options()
+
+
+REFUSE_SKIPS = "REFUSE_SKIPS"
+"""Environment variable of CI: a test that is skipped for want of a tool or of shared data fails."""
+
+
+def refuse_skip(report: Any, keywords: Collection[str]) -> Any:
+    """The report of a skipped test or file as a failure, unless it waits for a GPU."""
+    if os.environ.get(REFUSE_SKIPS) and report.skipped and not hasattr(report, "wasxfail") and "gpu" not in keywords:
+        report.outcome, report.longrepr = "failed", f"{REFUSE_SKIPS} is set. {report.longrepr[2]}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    return refuse_skip((yield), item.keywords)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    return refuse_skip((yield), collector.keywords)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that mounts a small disk needs Linux and root: tier ``external``."""
+    for item in items:
+        if "disk" in item.fixturenames:
+            item.add_marker("external")
 
 
 TIERS = ("slow", "external", "docs")
@@ -127,15 +147,6 @@ def make_row(product_id: int = 1, boxes: int = 2, query: str = "red shirt", **ch
     return OfficialRow(**{**fields, **changes})
 
 
-def copy_project(target: Path) -> Path:
-    """Copy configuration and code, without data."""
-    for name in ("conf", "src"):
-        shutil.copytree(PROJECT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", ".telemetry"):
-        shutil.copy(PROJECT / name, target)
-    return target
-
-
 def run_project(project: Path, env: str | None = None, parameters: dict | None = None, **how: object) -> None:
     """What ``kedro run`` does, in this process."""
     bootstrap_project(project)
@@ -143,6 +154,23 @@ def run_project(project: Path, env: str | None = None, parameters: dict | None =
     parameters = {"hardware": forced_options(), **(SMALL if parameters is None else parameters)}
     with KedroSession.create(project, env=env, runtime_params=parameters) as session:
         session.run(**how)
+
+
+def open_catalog(project: Path, env: str | None = None) -> CatalogProtocol:
+    """The catalog of a notebook that is opened now."""
+    bootstrap_project(project)
+    with KedroSession.create(project, env=env) as session:
+        return session.load_context().catalog
+
+
+_opened = lru_cache(maxsize=8)(open_catalog)  # 0.6 s of CPU each
+
+
+def load(project: Path, name: str, env: str | None = None) -> Any:
+    """What ``catalog.load`` gives in a notebook: the newest version."""
+    catalog = _opened(project, env)
+    catalog.release(name)  # else the catalog takes the version that it found before
+    return catalog.load(name)
 
 
 @pytest.fixture(scope="session")

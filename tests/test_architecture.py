@@ -90,3 +90,12 @@ def test_there_is_no_circle(level: str) -> None:
 @pytest.mark.parametrize("room", ["data", "models", "negatives"])
 def test_a_room_of_plain_python_never_imports_kedro(room: str) -> None:
     assert [name for name, path in MODULES.items() if room_of(name) == room and imports_kedro(path)] == []
+
+
+def test_benchmarks_import_no_tests() -> None:
+    sources = sorted((PROJECT / "benchmarks").glob("*.py"))
+    nodes = [(path.name, node) for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    imported = [(name, node.module) for name, node in nodes if isinstance(node, ast.ImportFrom)]
+    imported += [(name, alias.name) for name, node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    assert ("kill.py", "benchmarks.small_project") in imported
+    assert [found for found in imported if found[1].partition(".")[0] == "tests"] == []

@@ -15,8 +15,8 @@ from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import find_run_command
 
-from tests.conftest import SMALL, copy_project
-from tests.test_whole_run import load, versions
+from tests.conftest import SMALL, copy_project, load
+from tests.test_whole_run import versions
 
 Kedro = Callable[[str], Result]
 CHUNK = "data/02_intermediate/shop/train/chunk_001"
@@ -67,6 +67,17 @@ def kedro_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Kedro]:
     return enter
 
 
+@pytest.fixture(scope="module")
+def unchanged_project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shutil.copytree(finished_project, tmp_path_factory.mktemp("cli") / "project")
+
+
+@pytest.fixture
+def kedro_unchanged(unchanged_project: Path, kedro_in: Callable[[Path], Kedro]) -> Kedro:
+    """The shell's ``kedro`` in a copy that several tests share: for commands that make and drop nothing."""
+    return kedro_in(unchanged_project)
+
+
 @pytest.fixture
 def kedro(run_copy: tuple[Path, Callable], kedro_in: Callable[[Path], Kedro]) -> Kedro:
     """The shell's ``kedro`` in a copy of the finished project, which is the working directory."""
@@ -105,15 +116,15 @@ def test_the_run_command_is_kedros_with_shorter_errors() -> None:
         ("kedro stale --env=mien", "Name a folder of conf/ as --env"),
     ],
 )
-def test_what_is_wrong_before_the_first_node_is_one_error(kedro: Kedro, command: str, said: str) -> None:
-    result = kedro(command)
+def test_what_is_wrong_before_the_first_node_is_one_error(kedro_unchanged: Kedro, command: str, said: str) -> None:
+    result = kedro_unchanged(command)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)  # no traceback
     assert said in result.output[result.output.index("Error: ") :]
 
 
-def test_nothing_is_stale_after_a_whole_run(kedro: Kedro) -> None:
-    assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
+def test_nothing_is_stale_after_a_whole_run(kedro_unchanged: Kedro) -> None:
+    assert lines_of(kedro_unchanged("kedro stale"), 0) == ["nothing is stale"]
 
 
 def test_everything_is_stale_before_the_first_run(tmp_path: Path, kedro_in: Callable[[Path], Kedro]) -> None:
@@ -137,6 +148,8 @@ def test_the_command_remakes_what_follows_from_a_new_chunk_and_nothing_else(kedr
     assert lines[-1] == f"  kedro run --from-nodes={nodes}"
     assert kedro(lines[-1]).exit_code == 0
     assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
+    listed = load(Path.cwd(), "train_examples")["chunk_001"]
+    assert Path(listed["query_features"].files[0]).parent.name == versions(Path(), "query_features")[-1]
     made = [len(versions(Path(), name)) for name in ("products", "query_features", "samples")]
     assert made == [2, 2, 2]
     assert len(versions(Path(), "query_features", chunk="chunk_000")) == 1
@@ -155,16 +168,16 @@ def test_another_option_is_named_and_stale_until_it_is_run(kedro: Kedro) -> None
     assert lines_of(kedro("kedro stale"), 1)[1] == f"  evaluate.confidence was 0.9, is now 0.95: {wanted}"
 
 
-def test_a_reason_of_many_chunks_is_one_line(kedro: Kedro) -> None:
-    lines = lines_of(kedro("kedro stale --params=ingest.max_boxes=10"), 1)
+def test_a_reason_of_many_chunks_is_one_line(kedro_unchanged: Kedro) -> None:
+    lines = lines_of(kedro_unchanged("kedro stale --params=ingest.max_boxes=10"), 1)
     assert lines[1] == (
         "  ingest.max_boxes was 12, is now 10: collect_queries of language, ingest of testA.chunk_000 and 3 more"
     )
     assert "--from-nodes=language.collect_queries,testA.chunk_000.ingest," in lines[-1]
 
 
-def test_another_cut_of_the_file_is_seen(kedro: Kedro) -> None:
-    lines = lines_of(kedro("kedro stale --params=chunks.train=3"), 1)
+def test_another_cut_of_the_file_is_seen(kedro_unchanged: Kedro) -> None:
+    lines = lines_of(kedro_unchanged("kedro stale --params=chunks.train=3"), 1)
     assert lines[1].startswith("  chunk.count was 2, is now 3: ingest of train.chunk_000 and 1 more")
     assert "train.chunk_002.ingest" in lines[-1]
 
@@ -190,12 +203,12 @@ def test_changed_code_is_named(kedro: Kedro) -> None:
 
 
 def test_a_raw_file_replaced_by_hand_stays_and_what_read_it_is_stale(kedro: Kedro) -> None:
-    answers = Path("data/01_raw/shop/valid_answer.json")
+    answers = Path("data/01_raw/shop/testA_answer.json")
     content = answers.read_text() + " "
     answers.write_text(content)
     lines = lines_of(kedro("kedro stale"), 1)
-    assert lines[0].startswith("note: valid_answers is not the file that shop.make_valid_files wrote; it stays")
-    assert lines[2].startswith("  valid_answers is not the file that was read: ")
+    assert lines[0].startswith("note: testA_answers is not the file that shop.make_testA_files wrote; it stays")
+    assert lines[2].startswith("  testA_answers is not the file that was read: ")
     assert "shop.make" not in lines[-1]
     assert kedro(lines[-1]).exit_code == 0
     assert lines_of(kedro("kedro stale"), 0)[-1] == "nothing is stale"
@@ -226,18 +239,16 @@ def test_a_pinned_older_input_is_not_stale(run_copy: tuple[Path, Callable], kedr
     ]
 
 
-def test_an_unknown_pipeline_is_refused(kedro: Kedro) -> None:
-    result = kedro("kedro stale --pipelines=ingst")
+def test_an_unknown_pipeline_is_refused(kedro_unchanged: Kedro) -> None:
+    result = kedro_unchanged("kedro stale --pipelines=ingst")
     assert result.exit_code == 2
     assert "there is no pipeline ['ingst'], only ['__default__', 'evaluate'," in result.output
 
 
 def test_pruning_keeps_what_a_kept_list_or_model_names(run_copy: tuple[Path, Callable], kedro: Kedro) -> None:
     project, run = run_copy
-    run(node_names=["train.chunk_001.featurize"])
-    run(node_names=["train.list_examples"])
-    run(node_names=["valid.chunk_000.featurize"])
-    run(pipeline_names=["evaluate"])
+    featurize = ["train.chunk_001.featurize", "valid.chunk_000.featurize"]
+    run(node_names=[*featurize, "train.list_examples", "two_tower.score_valid"])
     # The old training features are in the card of the only model, the old valid ones in the only list of valid
     before = sorted(path for path in Path("data").rglob("*") if path.is_file())
     dry = lines_of(kedro("kedro prune --keep=1 --dry-run"), 0)
@@ -305,15 +316,15 @@ def test_pruning_drops_what_killed_runs_left_an_hour_ago(kedro: Kedro) -> None:
     assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
 
 
-def test_at_least_one_version_stays(kedro: Kedro) -> None:
-    result = kedro("kedro prune --keep=0")
+def test_at_least_one_version_stays(kedro_unchanged: Kedro) -> None:
+    result = kedro_unchanged("kedro prune --keep=0")
     assert result.exit_code == 2
     assert "0 is not in the range x>=1" in result.output
 
 
-def test_search_prints_and_draws_the_best_products(kedro: Kedro, tmp_path: Path) -> None:
+def test_search_prints_and_draws_the_best_products(kedro_unchanged: Kedro, tmp_path: Path) -> None:
     page = tmp_path / "found.html"
-    result = kedro(f"kedro search 'red dress' 'schwarzes <b>kleid' --split=valid --top=3 --html={page}")
+    result = kedro_unchanged(f"kedro search 'red dress' 'schwarzes <b>kleid' --split=valid --top=3 --html={page}")
     assert result.exit_code == 0, result.output
     red, black, drawn = result.output.strip().split("\n\n")
     assert (red.split("\n")[0], drawn) == ("red dress", f"drawn in {page}")
@@ -337,8 +348,8 @@ def test_search_works_with_what_prune_leaves(kedro: Kedro) -> None:
     assert after.output == before.output
 
 
-def test_search_says_what_is_missing(kedro: Kedro) -> None:
-    result = kedro("kedro search shoes --ranker=mcan")
+def test_search_says_what_is_missing(kedro_unchanged: Kedro) -> None:
+    result = kedro_unchanged("kedro search shoes --ranker=mcan")
     assert result.exit_code == 1
     assert "Error: there is no model of 'mcan'" in result.output
     assert "Traceback" not in result.output
@@ -348,7 +359,7 @@ def test_comparing_needs_two_runs_and_names_those_there(kedro: Kedro) -> None:
     lines = lines_of(kedro("kedro compare"), 2)
     assert "Two runs are needed to compare. The runs of this environment, and what each has made:" in lines[-2]
     assert lines[-1].endswith("Z: comparison, two_tower.model")
-    kedro("kedro run --pipelines=evaluate")
+    kedro("kedro run --pipelines=evaluate --to-nodes=evaluation.compare_rankings")
     lines = lines_of(kedro("kedro compare"), 0)
     assert lines[:2] == ["what differs:", "nothing"]
     first, second = sorted(path.name for path in Path(EVALUATED, "comparison.csv").iterdir())
@@ -356,9 +367,9 @@ def test_comparing_needs_two_runs_and_names_those_there(kedro: Kedro) -> None:
     assert any(line.startswith("two_tower ") and line.endswith("+0.000 (+0.000 to +0.000)") for line in lines)
 
 
-def test_hardware_that_is_not_there_is_one_error(kedro: Kedro, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hardware_that_is_not_there_is_one_error(kedro_unchanged: Kedro, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = kedro("kedro run --nodes=two_tower.train --params=hardware.device=cuda")
+    result = kedro_unchanged("kedro run --nodes=two_tower.train --params=hardware.device=cuda")
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)  # no traceback
     assert "hardware.device is cuda, and torch" in result.output

@@ -9,8 +9,7 @@ import yaml
 from multimodal_recall.data.examples import read_candidates, read_chunk
 from multimodal_recall.evaluation.rankings import LEAK_FREE, OWN_LIST
 from multimodal_recall.models.saved import read_ranker
-from tests.conftest import PROJECT, SMALL, copy_project, run_project
-from tests.test_whole_run import load
+from tests.conftest import PROJECT, SMALL, copy_project, load, run_project
 from tests.tiny_rankers import SYSTEMS
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from multimodal_recall.config.options import UnknownModelError
-from tests.test_whole_run import load
+from tests.conftest import load
 
 pytestmark = pytest.mark.slow
 

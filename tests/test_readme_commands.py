@@ -90,8 +90,7 @@ def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A copy of the finished project with tiny rankers, the benchmarks, and small files for the other environments."""
     project = tmp_path_factory.mktemp("readme") / "project"
     shutil.copytree(finished_project, project)
-    for name in ("benchmarks", "tests"):
-        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECT / "benchmarks", project / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     files = sorted((PROJECT / "conf/base/rankers").glob("*.yml"))
     recipes = {path.stem: yaml.safe_load(path.read_text())[path.stem] for path in files}
     tiny = {

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.conftest import SHARED, copy_project, run_project
-from tests.test_whole_run import load
+from tests.conftest import SHARED, copy_project, load, run_project
 
 PHOTOS = SHARED / "real-photos"
 pytestmark = [

@@ -25,7 +25,7 @@ from multimodal_recall.data.examples import read_candidates, read_chunk
 from multimodal_recall.data.origins import EncodingMismatch
 from multimodal_recall.evaluation.submission import check_submission
 from multimodal_recall.models.saved import read_ranker
-from tests.conftest import PROJECT, SMALL, by_precision, copy_project, run_project
+from tests.conftest import PROJECT, SMALL, by_precision, copy_project, load, run_project
 
 Run = tuple[Path, Callable[..., None]]
 PINNED = "import os, sys; os.sched_setaffinity(0, {allowed}); from kedro.framework.cli import main; main()"
@@ -38,11 +38,8 @@ def versions(project: Path, name: str, split: str = "train", chunk: str = "chunk
     return sorted(path.name for path in folder.iterdir())
 
 
-def load(project: Path, name: str, env: str | None = None) -> object:
-    """What ``catalog.load`` gives in a notebook."""
-    bootstrap_project(project)
-    with KedroSession.create(project, env=env) as session:
-        return session.load_context().catalog.load(name)
+def read_record(folder: Path, name: str) -> dict:
+    return json.loads((folder / f".{name}.record.json").read_text())
 
 
 def scores_of(project: Path) -> pd.DataFrame:
@@ -118,18 +115,23 @@ def test_nothing_unfinished_is_left(finished_project: Path) -> None:
 
 
 @pytest.mark.precision
-def test_training_that_would_end_the_same_is_not_done_again(run_copy: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finished_training_is_repeated_with_another_seed_alone(
+    run_copy: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     # as after a crash between the last epoch and the saving of the model
     project, run = run_copy
-    before = load(project, "two_tower.model")
+    before, scores = load(project, "two_tower.model"), scores_of(project)
     caplog.set_level("INFO", "multimodal_recall")
     run(node_names=["two_tower.train"])
     assert "taking its result" in caplog.text
     after = load(project, "two_tower.model")
     assert all(torch.equal(after.weights[name], tensor) for name, tensor in before.weights.items())
     caplog.clear()
-    run(node_names=["two_tower.train"], parameters={**SMALL, "seed": 5})
+    # and another seed draws other negatives and trains another model
+    stages, last = ["sample_negatives", "train", "evaluate"], ["two_tower.score_valid"]
+    run(pipeline_names=stages, to_nodes=last, parameters={**SMALL, "seed": 5})
     assert "training starts anew and replaces it" in caplog.text
+    assert not scores_of(project)["score"].equals(scores["score"])
 
 
 @pytest.mark.precision
@@ -138,26 +140,13 @@ def test_threads_in_any_order_give_the_same_scores(finished_project: Path, tmp_p
     pd.testing.assert_frame_equal(scores_of(tmp_path), scores_of(finished_project))
 
 
-def test_one_chunk_all_stages(run_copy: Run) -> None:
+def test_one_chunk_in_all_stages_or_in_one(run_copy: Run) -> None:
     project, run = run_copy
     run(namespaces=["train.chunk_001"])
     assert [len(versions(project, name)) for name in STAGES] == [2, 2, 2]
-    assert [len(versions(project, name, chunk="chunk_000")) for name in STAGES] == [1, 1, 1]
-
-
-def test_one_stage_of_one_chunk(run_copy: Run) -> None:
-    project, run = run_copy
     run(pipeline_names=["featurize"], namespaces=["train.chunk_001"])
-    assert [len(versions(project, name)) for name in STAGES] == [1, 2, 1]
-
-
-def test_a_chunk_and_what_follows_from_it(run_copy: Run) -> None:
-    project, run = run_copy
-    run(from_nodes=["train.chunk_001.featurize"])
-    assert [len(versions(project, name)) for name in STAGES] == [1, 2, 2]
-    listed = load(project, "train_examples")["chunk_001"]
-    assert Path(listed["query_features"].files[0]).parent.name == versions(project, "query_features")[-1]
-    assert len(list((project / "data/06_models/shop/two_tower/model").iterdir())) == 2
+    assert [len(versions(project, name)) for name in STAGES] == [2, 3, 2]
+    assert [len(versions(project, name, chunk="chunk_000")) for name in STAGES] == [1, 1, 1]
 
 
 @pytest.mark.precision
@@ -181,40 +170,32 @@ def test_pinning_a_chunk_and_a_training_set(run_copy: Run) -> None:
     run(node_names=["train.list_examples"], load_versions=pinned)
     newest = load(project, "train_examples")["chunk_001"]["query_features"]
     assert Path(newest.files[0]).parent.name == first
+    record = read_record(max(lists.iterdir()), "examples.json")
+    assert record["inputs"]["train.chunk_001.query_features"] == first
     run(node_names=["two_tower.train"], load_versions={"train_examples": first_list})
     model = load(project, "two_tower.model")
     assert model.card["inputs"]["chunk_001"]["query_features"] == first
 
 
-@pytest.mark.precision
-def test_another_seed_trains_another_model(run_copy: Run) -> None:
+def test_a_seed_ensemble_trained_in_threads_is_a_ranking_of_its_own(run_copy: Run) -> None:
+    # Given two rankers that differ in their seed alone, and train in threads at the same time
     project, run = run_copy
-    before = scores_of(project)
-    run(pipeline_names=["sample_negatives", "train", "evaluate"], parameters={**SMALL, "seed": 1})
-    assert not scores_of(project)["score"].equals(before["score"])
-
-
-def test_a_seed_ensemble_is_a_ranking_of_its_own(run_copy: Run) -> None:
-    project, run = run_copy
-    once = {"model": {"kind": "two_tower", **SMALL["two_tower"]["model"]}, "epochs": 2, "batch_size": 50}
+    first = {**SMALL["two_tower"], "model": {"kind": "two_tower", **SMALL["two_tower"]["model"], "dropout": 0.5}}
     blends = {"evaluate": {**SMALL["evaluate"], "blends": {"both": ["first", "second"]}}}
-    parameters = {**SMALL, "first": once, "second": {**once, "seed": 1}, **blends}
-    run(pipeline_names=["train", "evaluate"], parameters={**parameters, "rankers": "first second two_tower"})
-    assert "both, sum of z-scores" in set(load(project, "comparison")["ranking"])
+    parameters = {**SMALL, "first": first, "second": {**first, "seed": 1}, **blends}
+    run(
+        pipeline_names=["train", "evaluate"],
+        to_nodes=["evaluation.blend_valid_rankings"],
+        parameters={**parameters, "rankers": "first second"},
+        runner=ThreadRunner(max_workers=2),
+    )
+    assert "both, sum of z-scores" in load(project, "evaluation.valid_rankings").to_table()["ranking"].to_pylist()
     second = load(project, "second.model")
     assert second.card["seed"] == 1
+    # When the first is trained alone with the seed of the second
     run(node_names=["first.train"], parameters={**parameters, "rankers": "first", "seed": 1})
     first = load(project, "first.model")
     assert all(torch.equal(first.weights[name], weights) for name, weights in second.weights.items())
-
-
-def test_rankers_that_train_in_threads_draw_their_own_random_numbers(run_copy: Run) -> None:
-    project, run = run_copy
-    once = {**SMALL["two_tower"], "model": {"kind": "two_tower", **SMALL["two_tower"]["model"], "dropout": 0.5}}
-    parameters = {**SMALL, "first": once, "second": once, "rankers": "first second"}
-    run(pipeline_names=["train"], parameters=parameters, runner=ThreadRunner(max_workers=2))
-    first, second = (load(project, f"{name}.model").weights for name in ("first", "second"))
-    assert all(torch.equal(first[name], weights) for name, weights in second.items())
 
 
 def test_query_features_of_another_way_are_neither_trained_on_nor_scored(run_copy: Run) -> None:
@@ -243,6 +224,7 @@ def test_query_features_of_two_precisions_are_named(run_copy: Run, caplog: pytes
     assert f"holds query vectors made in {other}, beside those of train's first chunk" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_cores_that_it_may_use(run_copy: Run) -> None:
     project, _ = run_copy
     (project / "conf/local").mkdir(exist_ok=True)
@@ -259,6 +241,7 @@ def test_a_run_takes_the_cores_that_it_may_use(run_copy: Run) -> None:
         assert f"cores that this process may use: {len(allowed)}" in printed
 
 
+@pytest.mark.slow
 def test_rankers_start_from_a_pre_trained_image_encoder(run_copy: Run) -> None:
     project, run = run_copy
     sizes = {"box_size": 16, "head_size": 8, "position_state": 4, "attention_heads": 2, "feed_forward": 16}
@@ -286,6 +269,7 @@ def test_rankers_start_from_a_pre_trained_image_encoder(run_copy: Run) -> None:
     assert not any(torch.equal(ranker.weights[name], again.weights[name]) for name in taken if "heads" in name)
 
 
+@pytest.mark.slow
 @pytest.mark.precision
 def test_two_processes_train_the_same_ranker(run_copy: Run) -> None:
     project, run = run_copy

@@ -14,8 +14,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 
 from multimodal_recall.data.official_format import TSV_COLUMNS
-from tests.conftest import SMALL, copy_project, run_project
-from tests.test_whole_run import load
+from tests.conftest import SMALL, copy_project, load, run_project
 
 BOXES, FEATURES, QUERY = (TSV_COLUMNS.index(name) for name in ("boxes", "features", "query"))
 Kedro = Callable[..., Result]

@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 import torch
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
 from multimodal_recall.commands.search import SearchError, best_products, search
@@ -19,22 +17,16 @@ from multimodal_recall.datasets.atomic import record_path
 from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.models.language_model import load_tokenizer
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
-from tests.conftest import SMALL
+from tests.conftest import SMALL, open_catalog
 from tests.tiny_rankers import OPTIONS, SYSTEMS
 
 Run = tuple[Path, Callable[..., None]]
 ALL = 1_000_000
 
 
-def catalog_of(project: Path) -> CatalogProtocol:
-    bootstrap_project(project)
-    with KedroSession.create(project) as session:
-        return session.load_context().catalog
-
-
 @pytest.fixture(scope="module")
 def catalog(finished_project: Path) -> CatalogProtocol:
-    return catalog_of(finished_project)
+    return open_catalog(finished_project)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +131,7 @@ def test_what_cannot_be_searched_is_said(catalog: CatalogProtocol, how: dict, me
 
 def test_a_query_is_encoded_as_those_of_the_models_training(run_copy: Run) -> None:
     project, run = run_copy
-    before = search(catalog_of(project), ["cut red dress"])
+    before = search(open_catalog(project), ["cut red dress"])
     # Given a later language model, other word vectors, lengths and cleaning, of which the model knows nothing
     changed = {
         **SMALL,
@@ -150,15 +142,15 @@ def test_a_query_is_encoded_as_those_of_the_models_training(run_copy: Run) -> No
     }
     run(namespaces=["language"], parameters=changed)
     run(namespaces=["valid"], parameters=changed)
-    pd.testing.assert_frame_equal(search(catalog_of(project), ["cut red dress"]), before)
+    pd.testing.assert_frame_equal(search(open_catalog(project), ["cut red dress"]), before)
     # and one that is trained after it goes their way
     run(namespaces=["train"], parameters=changed)
     run(node_names=["two_tower.train"], parameters=changed)
-    after = search(catalog_of(project), ["cut red dress", "red dress"])
+    after = search(open_catalog(project), ["cut red dress", "red dress"])
     assert after["query"].unique().tolist() == ["red dress"]
     assert not np.allclose(after["score"], before["score"], atol=1e-3)
     record = record_path(next(project.glob("data/04_feature/shop/train/chunk_000/*/*/query_features.parquet")))
     for path in project.glob(f"data/04_feature/shop/train/chunk_000/*/*/{record.name}"):
         path.unlink()
     with pytest.raises(SearchError, match=r"is not recorded, .* kedro run --from-nodes=train\.chunk_000\.ingest"):
-        search(catalog_of(project), ["red dress"])
+        search(open_catalog(project), ["red dress"])

@@ -15,8 +15,7 @@ from multimodal_recall.evaluation.rankings import IDS
 from multimodal_recall.models.ranker import Ranker
 from multimodal_recall.models.saved import TrainedRanker
 from multimodal_recall.pipelines.evaluate.nodes import score_candidates
-from tests.conftest import SMALL, forced_options, run_project
-from tests.test_whole_run import load
+from tests.conftest import SMALL, forced_options, load, run_project
 
 RESCORED = {"two_tower, smoothed boxes", "two_tower, k-reciprocal"}
 

@@ -6,20 +6,13 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from kedro.io import CatalogProtocol
 
 from multimodal_recall.runs.compare import RunError, compare_runs, find_runs
-from tests.conftest import SMALL, run_project
+from tests.conftest import SMALL, open_catalog, run_project
 
 OTHER = {**SMALL, "seed": 1, "two_tower": {**SMALL["two_tower"], "epochs": 3}}
-
-
-def catalog_of(project: Path) -> CatalogProtocol:
-    bootstrap_project(project)
-    with KedroSession.create(project) as session:
-        return session.load_context().catalog
+LAST = ["evaluation.compare_rankings"]  # the report would follow
 
 
 @pytest.fixture(scope="module")
@@ -27,16 +20,16 @@ def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """The whole run; another training with its evaluation; an evaluation alone; a training alone."""
     project = tmp_path_factory.mktemp("runs") / "project"
     shutil.copytree(finished_project, project)
-    run_project(project, parameters=OTHER, pipeline_names=["train", "evaluate"])
+    run_project(project, parameters=OTHER, pipeline_names=["train", "evaluate"], to_nodes=LAST)
     wide = {**OTHER, "evaluate": {**SMALL["evaluate"], "confidence": 0.5}}
-    run_project(project, parameters=wide, pipeline_names=["evaluate"])
+    run_project(project, parameters=wide, pipeline_names=["evaluate"], to_nodes=LAST)
     run_project(project, parameters=SMALL, node_names=["two_tower.train"])
     return project
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def catalog(project: Path) -> CatalogProtocol:
-    return catalog_of(project)
+    return open_catalog(project)
 
 
 def test_each_run_is_found_with_what_it_made(catalog: CatalogProtocol) -> None:
@@ -104,7 +97,7 @@ def test_what_was_dropped_is_said(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, copy)
     first = min((copy / "data/06_models/shop/two_tower/model").iterdir())
     shutil.rmtree(first)
-    found = compare_runs(catalog_of(copy), [first.name, sorted(find_runs(catalog_of(copy)))[1]])
+    found = compare_runs(open_catalog(copy), [first.name, sorted(find_runs(open_catalog(copy)))[1]])
     assert found.notes == [
         f"{first.name} comes from two_tower.model {first.name} without a record (dropped?): what these were made from "
         "is not compared"
@@ -118,7 +111,7 @@ def test_other_queries_have_no_paired_difference(project: Path, tmp_path: Path) 
     file = sorted(place.iterdir())[-1] / place.name
     table = pq.read_table(file)
     pq.write_table(table.filter(pc.not_equal(table["query_id"], table["query_id"][0])), file)
-    found = compare_runs(catalog_of(copy))
+    found = compare_runs(open_catalog(copy))
     new = found.scores.columns[-1][0]
     old = found.scores.columns[0][0]
     assert found.notes == [f"valid of {new} has other files or queries than {old}: no paired difference"]
@@ -128,8 +121,8 @@ def test_other_queries_have_no_paired_difference(project: Path, tmp_path: Path) 
 def test_queries_of_another_file_are_others_whatever_their_ids(project: Path, tmp_path: Path) -> None:
     copy = tmp_path / "project"
     shutil.copytree(project, copy)
-    run_project(copy, parameters={**SMALL, "make_shop": {**SMALL["make_shop"], "seed": 1}})
-    found = compare_runs(catalog_of(copy))
+    run_project(copy, parameters={**SMALL, "make_shop": {**SMALL["make_shop"], "seed": 1}}, to_nodes=LAST)
+    found = compare_runs(open_catalog(copy))
     new, old = (found.scores.columns[place][0] for place in (-1, 0))
     assert found.notes == [
         f"{split} of {new} has other files or queries than {old}: no paired difference" for split in ("testA", "valid")

@@ -1,7 +1,5 @@
 """What a run records beside its outputs; what it checks first is tested in test_whole_run.py."""
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,11 +9,7 @@ from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runs.code import code_of
 from multimodal_recall.runs.hooks import CachePipelineInputs
-from tests.test_whole_run import versions
-
-
-def read_record(folder: Path, name: str) -> dict:
-    return json.loads((folder / f".{name}.record.json").read_text())
+from tests.test_whole_run import read_record
 
 
 def state(file: Path) -> dict:
@@ -44,16 +38,6 @@ def test_every_output_has_a_record(finished_project: Path) -> None:
         name = folder.parent.name
         assert (folder / name).exists()
         assert read_record(folder, name)["node"]
-
-
-def test_a_record_names_the_version_that_was_pinned(run_copy: tuple[Path, Callable[..., None]]) -> None:
-    project, run = run_copy
-    first = versions(project, "query_features")[0]
-    run(node_names=["train.chunk_001.featurize"])
-    run(node_names=["train.list_examples"], load_versions={"train.chunk_001.query_features": first})
-    newest = max((project / "data/05_model_input/shop/train/examples.json").iterdir())
-    assert read_record(newest, "examples.json")["inputs"]["train.chunk_001.query_features"] == first
-    assert versions(project, "query_features")[-1] > first
 
 
 def test_the_ends_of_a_pipeline_are_worked_out_once() -> None:

@@ -14,8 +14,7 @@ import pytest
 from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.runs.tracking import STORE, TrackingError
 from multimodal_recall.runtime.dask_runner import ADDRESS, DaskRunner
-from tests.conftest import SMALL, run_project
-from tests.runs.test_compare import catalog_of
+from tests.conftest import SMALL, open_catalog, run_project
 
 pytestmark = pytest.mark.external
 
@@ -76,10 +75,10 @@ def test_two_runs_are_compared_from_the_sqlite_store(project: Path) -> None:
     assert first.data.params["ingest.max_boxes"] == "12"  # of the chunks that were read
     assert first.data.metrics["testA/two_tower/ndcg_at_5"] != second.data.metrics["testA/two_tower/ndcg_at_5"]
     curve = client_of(project).get_metric_history(second.info.run_id, "two_tower/valid_ndcg_at_5")
-    log = catalog_of(project).load("two_tower.training_log", second.info.run_name).to_table().to_pydict()
+    log = open_catalog(project).load("two_tower.training_log", second.info.run_name).to_table().to_pydict()
     assert [point.step for point in curve] == [1, 2, 3]
     assert [point.value for point in curve] == log["valid_ndcg_at_5"]
-    scores = catalog_of(project).load("evaluation.testA_query_metrics", second.info.run_name).to_table().to_pandas()
+    scores = open_catalog(project).load("evaluation.testA_query_metrics", second.info.run_name).to_table().to_pandas()
     ours = scores.loc[scores["ranking"] == "two_tower", "ndcg_at_5"].mean()
     assert second.data.metrics["testA/two_tower/ndcg_at_5"] == pytest.approx(ours, abs=1e-6)
 
