@@ -16,7 +16,7 @@ from multimodal_recall.config.options import (
     UnknownModelError,
 )
 from multimodal_recall.config.rankers import RankerOptions
-from multimodal_recall.config.reference import GROUPS
+from multimodal_recall.config.reference import OPTION_GROUPS
 from multimodal_recall.config.systems import (
     ImageHeadsOptions,
     McanOptions,
@@ -43,8 +43,8 @@ def test_every_parameter_of_every_environment_is_an_option(env: str) -> None:
     rankers = {
         name: RankerOptions for name, group in parameters.items() if isinstance(group, dict) and "model" in group
     }
-    assert set(parameters) == {*GROUPS, *rankers, *STRUCTURE}
-    made = {group: kind(**parameters[group]) for group, kind in (GROUPS | rankers).items() if parameters[group]}
+    assert set(parameters) == {*OPTION_GROUPS, *rankers, *STRUCTURE}
+    made = {group: kind(**parameters[group]) for group, kind in (OPTION_GROUPS | rankers).items() if parameters[group]}
     # every system has a ranker
     assert {type(made[ranker].model) for ranker in rankers} == set(MODELS)
 
@@ -94,7 +94,7 @@ def test_recipes_are_the_published_ones(ranker: str, recipe: dict) -> None:
 
 def test_every_option_has_a_sentence() -> None:
     source = "".join(Path(module.__file__).read_text() for module in (options, systems, rankers))
-    for group in (*GROUPS.values(), RankerOptions, ImageHeadsOptions, *MODELS):
+    for group in (*OPTION_GROUPS.values(), RankerOptions, ImageHeadsOptions, *MODELS):
         for field in fields(group):
             assert f"    {field.name}: " in source
             after = source.split(f"class {group.__name__}:")[1].split(f"    {field.name}: ")[1]
