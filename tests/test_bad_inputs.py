@@ -29,7 +29,7 @@ def test_a_run_goes_on_once_there_is_space_again(disk: Path) -> None:
 
 def test_a_table_without_a_column_is_named(run_copy: Run) -> None:
     project, run = run_copy
-    table = next((project / "data/02_intermediate/shop/train/chunk_000/pairs.parquet").glob("*/pairs.parquet"))
+    table = next((project / "data/03_primary/shop/train/chunk_000/pairs.parquet").glob("*/pairs.parquet"))
     pq.write_table(pq.read_table(table).drop_columns(["query_row"]), table)
     message = r"(?s)train\.chunk_000\.pairs' on load.*columns \['query_row'\]: found .*, wanted .*\. Run the stage"
     with pytest.raises(DatasetError, match=message):

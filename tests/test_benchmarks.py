@@ -129,7 +129,7 @@ def test_growth_times_a_stage_of_a_project_of_its_own(tmp_path: Path, monkeypatc
     seconds, peak = run_stage(project, "ingest")
     assert seconds > 0
     assert 0 < peak < 2
-    assert len(list((project / "data/02_intermediate/shop/train").glob("chunk_*/products.parquet"))) == 2
+    assert len(list((project / "data/03_primary/shop/train").glob("chunk_*/products.parquet"))) == 2
 
 
 def test_the_file_writer_says_what_it_wrote(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import SMALL, copy_project, load
 from tests.test_whole_run import versions
 
 Kedro = Callable[[str], Result]
-CHUNK = "data/02_intermediate/shop/train/chunk_001"
+CHUNK = "data/03_primary/shop/train/chunk_001"
 EVALUATED = "data/08_reporting/shop"
 SPLITS = ("testA", "valid")
 GATHER, BLEND, MEASURE, BREAK_DOWN = (

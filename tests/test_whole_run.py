@@ -29,7 +29,7 @@ from tests.conftest import PROJECT, SMALL, by_precision, copy_project, load, run
 
 Run = tuple[Path, Callable[..., None]]
 PINNED = "import os, sys; os.sched_setaffinity(0, {allowed}); from kedro.framework.cli import main; main()"
-STAGES = {"products": "02_intermediate", "query_features": "04_feature", "samples": "05_model_input"}
+STAGES = {"products": "03_primary", "query_features": "04_feature", "samples": "05_model_input"}
 
 
 def versions(project: Path, name: str, split: str = "train", chunk: str = "chunk_001") -> list[str]:
@@ -327,7 +327,7 @@ def test_the_shell_command_runs_one_node(run_copy: Run) -> None:
     assert (
         pq.read_table(
             project
-            / "data/02_intermediate/shop/train/chunk_001/products.parquet"
+            / "data/03_primary/shop/train/chunk_001/products.parquet"
             / versions(project, "products")[1]
             / "products.parquet"
         ).num_rows

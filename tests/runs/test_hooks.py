@@ -18,7 +18,7 @@ def state(file: Path) -> dict:
 
 def test_a_record_names_node_options_chunk_and_inputs(finished_project: Path) -> None:
     raw = finished_project / "data/01_raw/shop"
-    folder = next((finished_project / "data/02_intermediate/shop/train/chunk_001/products.parquet").iterdir())
+    folder = next((finished_project / "data/03_primary/shop/train/chunk_001/products.parquet").iterdir())
     record = read_record(folder, "products.parquet")
     assert record.pop("code") == code_of(ingest_chunk)
     assert record == {

@@ -95,7 +95,7 @@ def test_a_run_with_a_killed_worker_ends_as_without(finished_project: Path, tmp_
         while not (paused := project / "paused").exists():
             assert running.poll() is None
             time.sleep(0.05)
-        chunk = project / "data/02_intermediate/shop/train/chunk_001"
+        chunk = project / "data/03_primary/shop/train/chunk_001"
         assert [path.name for path in chunk.iterdir()] == ["products.parquet"]
         worker = Process(int(paused.read_text()))
         for process in (worker.parent(), worker):  # the parent would start a new one
