@@ -39,23 +39,20 @@ class ParquetRows:
             raise RawFileError(f"{self.path} is no parquet file: {error}") from error
         if missing := [name for name in PARQUET_COLUMNS if name not in file.schema_arrow.names]:
             raise RawFileError(f"{self.path} has no column {missing}, only {file.schema_arrow.names}. Add them")
+        batches, first_width = file.iter_batches(ROWS_PER_BATCH, columns=list(PARQUET_COLUMNS)), None
+        rows = (values for batch in batches for values in batch.to_struct_array())
         with bar(f"read {self.path.name}", file.metadata.num_rows, "rows") as shown:
-            for row in self._rows(file):
+            for place, values in enumerate(rows, start=1):
+                try:
+                    row = _row_of(values)
+                    width = row.features.shape[1]
+                    first_width = first_width or width
+                    if width != first_width:
+                        raise ValueError(f"features are {width} wide, those of row 1 {first_width}")
+                except (ValueError, pa.ArrowException) as error:
+                    raise RawFileError(f"{self.path}: row {place}: {error}. Mend the table") from error
                 yield row
                 shown.advance()
-
-    def _rows(self, file: pq.ParquetFile) -> Iterator[OfficialRow]:
-        batches, first_width = file.iter_batches(ROWS_PER_BATCH, columns=list(PARQUET_COLUMNS)), None
-        for place, values in enumerate((values for batch in batches for values in batch.to_struct_array()), start=1):
-            try:
-                row = _row_of(values)
-                width = row.features.shape[1]
-                first_width = first_width or width
-                if width != first_width:
-                    raise ValueError(f"features are {width} wide, those of row 1 {first_width}")
-            except (ValueError, pa.ArrowException) as error:
-                raise RawFileError(f"{self.path}: row {place}: {error}. Mend the table") from error
-            yield row
 
 
 def _row_of(row: pa.StructScalar) -> OfficialRow:

@@ -85,7 +85,7 @@ class ProductMaker:
         return Product(int(next(self.ids)), self._values(wanted))
 
     def make_wrong(self, query: Query) -> Product:
-        """Make a product that the query does not accept, in 30 % of the cases of any noun."""
+        """Make a product that the query does not accept: 70 % have the query's noun, the rest any noun."""
         noun = query.wanted[0] if self.random.random() < 0.7 else ANY
         while True:
             values = self._values((noun, *[ANY] * len(ATTRIBUTES)))
