@@ -4,7 +4,7 @@ import numpy as np
 import pybase64
 import pytest
 
-from multimodal_recall.data.decoding import Rows, decode_rows
+from multimodal_recall.data.decoding import ON_ONE_CORE, Rows, decode_rows, to_float16
 from multimodal_recall.data.official_format import OfficialRow, encode_row
 from tests.conftest import make_row
 
@@ -67,6 +67,15 @@ def test_the_box_order_is_top_left_bottom_right() -> None:
     rows, reasons = decode(encode_row(sound), encode_row(turned))
     assert rows.boxes.tolist() == wide.tolist()
     assert reasons == {1: "a box leaves the image of 100 x 200 pixels (top, left, bottom, right)"}
+
+
+def test_both_casts_round_to_the_same_bits() -> None:
+    # every power of two that float16 and its subnormals have, ties between two neighbours, infinity, and -0.0
+    steps = (1 + np.arange(4096) / 4096)[None] * 2.0 ** np.arange(-26, 17)[:, None]
+    values = np.append(steps.ravel(), [0, -0.0, 65_504]).astype(np.float32)
+    assert len(values) > 2 * ON_ONE_CORE  # so that torch's last part is a short one
+    numpy, torch = (to_float16(values, with_torch) for with_torch in (False, True))
+    np.testing.assert_array_equal(numpy.view(np.uint16), torch.view(np.uint16))
 
 
 def test_minus_zero_is_no_negative_feature() -> None:
