@@ -20,7 +20,7 @@ from benchmarks.small_project import copy_project
 from multimodal_recall.config.options import ShopOptions
 from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.datasets.small_files import JsonFile, LabelsFile
-from multimodal_recall.pipelines.make_shop.nodes import make_candidate_files_of, make_labels
+from multimodal_recall.pipelines.make_shop.nodes import make_candidate_files, make_labels
 
 PIPELINES = ("ingest", "featurize", "sample_negatives", "train", "evaluate")
 OFFICIAL_ROWS = 3_000_000
@@ -33,7 +33,7 @@ def make_project(folder: Path, rows: int, parameters: dict) -> Path:
     raw = project / "data" / "01_raw" / "shop"
     raw.mkdir(parents=True)
     (raw / "train.tsv").symlink_to(made_up_tsv(rows))
-    valid = make_candidate_files_of("valid")(ShopOptions())
+    valid = make_candidate_files(ShopOptions(), "valid")
     OfficialTsvDataset(str(raw / "valid.tsv")).save(valid["tsv"])
     JsonFile(str(raw / "valid_answer.json")).save(valid["answers"])
     LabelsFile(str(raw / "multimodal_labels.txt")).save(make_labels())

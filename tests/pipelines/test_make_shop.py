@@ -12,7 +12,7 @@ from multimodal_recall.pipelines.make_shop.nodes import (
     LABELS,
     Images,
     ShopRows,
-    make_candidate_files_of,
+    make_candidate_files,
     make_training_file,
     plan_candidates,
     plan_training,
@@ -80,7 +80,7 @@ def test_candidate_lists() -> None:
 
 
 def test_chance_and_noun_alone_score_low_and_the_truth_scores_one() -> None:
-    made = make_candidate_files_of("valid")(replace(OPTIONS, valid_queries=300))
+    made = make_candidate_files(replace(OPTIONS, valid_queries=300), "valid")
     answers = {int(query): right for query, right in made["answers"].items()}
     scores = made["reference_scores"].to_pandas()
     ndcg = {

@@ -187,7 +187,7 @@ def _reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
     return reasons
 
 
-def table_of(name: str, rows: list[tuple]) -> pa.Table:
-    """Turn rows into the table ``TABLES[name]``."""
-    columns = map(list, zip(*rows, strict=True)) if rows else [[]] * len(TABLES[name])
-    return pa.table(list(columns), TABLES[name])
+def table_of(schema: pa.Schema, rows: list[tuple]) -> pa.Table:
+    """Turn rows into a table."""
+    columns = map(list, zip(*rows, strict=True)) if rows else [[]] * len(schema)
+    return pa.table(list(columns), schema)

@@ -170,9 +170,8 @@ def distinct_queries(pairs: pa.Table) -> list[str]:
     return pairs["query"].take(pa.array(first)).to_pylist()
 
 
-def from_pandas(name: str, data: pd.DataFrame) -> pa.Table:
-    """Turn a data frame into the table ``TABLES[name]``, without pandas' metadata, which pandas may fail to read."""
-    schema = TABLES[name]
+def from_pandas(schema: pa.Schema, data: pd.DataFrame) -> pa.Table:
+    """Turn a data frame into a table, without pandas' metadata, which pandas may fail to read."""
     return pa.Table.from_pandas(data[schema.names], schema, preserve_index=False).replace_schema_metadata()
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.options import EvaluateOptions
-from multimodal_recall.data.schemas import ChunkTables, from_pandas
+from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
 from multimodal_recall.data.text import words_of
 from multimodal_recall.evaluation import rankings
 from multimodal_recall.evaluation.blending import is_right, normalise
@@ -49,7 +49,7 @@ def count_lists(*scores: ds.Dataset) -> pa.Table:
     """Count in how many candidate lists, of all splits together, each product stands: the leak."""
     pairs = pd.concat([table.to_table(columns=rankings.IDS).to_pandas() for table in scores])
     lists = pairs.groupby("product_id").size().rename("lists_with_product").reset_index()
-    return from_pandas("list_counts", lists)
+    return from_pandas(TABLES["list_counts"], lists)
 
 
 def blend_rankings(
@@ -83,7 +83,7 @@ def blend_rankings(
         rankings.OWN_LIST: rankings.rescored_rankings(own),
         rankings.LEAK: rankings.ruled_rankings(scores, headline, lists, options.margin),
     }
-    return from_pandas("rankings", rankings.stack_rankings(made))
+    return from_pandas(TABLES["rankings"], rankings.stack_rankings(made))
 
 
 def fit_rankings(
@@ -119,7 +119,7 @@ def fit_rankings(
             "%s: nDCG@5 %.4f out of fold; of one shuffle %.4f, standard deviation %.4f over shuffles, %.4f over folds",
             *(name, ndcg, one, over_shuffles, over_folds),
         )
-    return from_pandas("rankings", rankings.stack_rankings(made)), fits.round(6)
+    return from_pandas(TABLES["rankings"], rankings.stack_rankings(made)), fits.round(6)
 
 
 def _read_vectors(vectors: ds.Dataset) -> tuple[pd.DataFrame, np.ndarray]:
@@ -200,7 +200,7 @@ def measure_rankings(
     ]
     together = pd.concat(measured, ignore_index=True)
     poor = leak_poor_queries(scores, _lists(scores, list_counts))
-    return from_pandas("query_metrics", together.assign(leak_poor=together["query_id"].isin(poor)))
+    return from_pandas(TABLES["query_metrics"], together.assign(leak_poor=together["query_id"].isin(poor)))
 
 
 def describe_queries(examples: dict[str, ChunkTables], answers: dict[int, list[int]], labels: list[str]) -> pa.Table:
@@ -232,7 +232,7 @@ def describe_queries(examples: dict[str, ChunkTables], answers: dict[int, list[i
         "boxes": boxes["labels"].str.len().groupby("query_id").mean(),
         "label": label.map(dict(enumerate(labels))),
     }
-    return from_pandas("query_facts", pd.DataFrame(facts).reindex(queries.index).reset_index(names="query_id"))
+    return from_pandas(TABLES["query_facts"], pd.DataFrame(facts).reindex(queries.index).reset_index(names="query_id"))
 
 
 def compare_rankings(

@@ -13,6 +13,7 @@ from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.chunk_reader import ChunkRows, IngestError, table_of
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.origins import stamp_origin
+from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.runtime.progress import rate
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
     _report(tsv, chunk, options, rows.lines, rows.rejected)
     tables = {
         "products": rows.products.table(),
-        "pairs": table_of("pairs", rows.pairs),
-        "rejected": table_of("rejected", rows.rejected),
+        "pairs": table_of(TABLES["pairs"], rows.pairs),
+        "rejected": table_of(TABLES["rejected"], rows.rejected),
     }
     origin = _origin(tsv, chunk, tables["pairs"])
     return {name: stamp_origin(table, origin) for name, table in tables.items()}

@@ -6,7 +6,7 @@ word goes with which direction has to be learnt from the matches alone.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.config.options import ShopOptions
 from multimodal_recall.data.official_format import OfficialRow
-from multimodal_recall.data.schemas import from_pandas
+from multimodal_recall.data.schemas import TABLES, from_pandas
 from multimodal_recall.pipelines.make_shop.words import (
     ATTRIBUTES,
     BOX_COUNTS,
@@ -218,29 +218,24 @@ def make_training_file(options: ShopOptions) -> ShopRows:
     return ShopRows(plan_training(options), Images(options))
 
 
-def make_candidate_files_of(split: str) -> Callable[..., dict[str, Any]]:
-    """Bind ``make_candidate_files`` to its split: valid or testA."""
-
-    def make_candidate_files(options: ShopOptions) -> dict[str, Any]:
-        """Make up a split's TSV, its answers, and the scores of random, noun-alone and true rankings."""
-        queries = options.valid_queries if split == "valid" else options.test_queries
-        matches = plan_candidates(split, queries, options.seed)
-        accepted = [query.accepts(product) for query, product in matches]
-        answers: dict[str, list[int]] = {str(query.query_id): [] for query, _ in matches}
-        for query, product in itertools.compress(matches, accepted):
-            answers[str(query.query_id)].append(product.product_id)
-        random = np.random.default_rng([options.seed, 2, *split.encode()])
-        scores = {
-            "query_id": [query.query_id for query, _ in matches],
-            "product_id": [product.product_id for _, product in matches],
-            "random": random.random(len(matches)),
-            "noun_alone": [query.wanted[0] == product.values[0] for query, product in matches],
-            "truth": accepted,
-        }
-        tsv, table = ShopRows(matches, Images(options)), from_pandas("reference_scores", pd.DataFrame(scores))
-        return {"tsv": tsv, "answers": answers, "reference_scores": table}
-
-    return make_candidate_files
+def make_candidate_files(options: ShopOptions, split: str) -> dict[str, Any]:
+    """Make up a split's TSV, its answers, and the scores of random, noun-alone and true rankings."""
+    queries = options.valid_queries if split == "valid" else options.test_queries
+    matches = plan_candidates(split, queries, options.seed)
+    accepted = [query.accepts(product) for query, product in matches]
+    answers: dict[str, list[int]] = {str(query.query_id): [] for query, _ in matches}
+    for query, product in itertools.compress(matches, accepted):
+        answers[str(query.query_id)].append(product.product_id)
+    random = np.random.default_rng([options.seed, 2, *split.encode()])
+    scores = {
+        "query_id": [query.query_id for query, _ in matches],
+        "product_id": [product.product_id for _, product in matches],
+        "random": random.random(len(matches)),
+        "noun_alone": [query.wanted[0] == product.values[0] for query, product in matches],
+        "truth": accepted,
+    }
+    tsv, table = ShopRows(matches, Images(options)), from_pandas(TABLES["reference_scores"], pd.DataFrame(scores))
+    return {"tsv": tsv, "answers": answers, "reference_scores": table}
 
 
 def make_labels() -> list[str]:
@@ -248,15 +243,10 @@ def make_labels() -> list[str]:
     return list(LABELS)
 
 
-def join_reference_scores_of(splits: tuple[str, ...]) -> Callable[..., pa.Table]:
-    """Bind the splits of the tables that are joined."""
-
-    def join_reference_scores(*scores: ds.Dataset) -> pa.Table:
-        """Put the reference scores of all splits into a single table, with a column for the split."""
-        tables = [table.to_table().replace_schema_metadata() for table in scores]
-        return pa.concat_tables(
-            table.add_column(0, "split", pa.array([split] * len(table)))
-            for split, table in zip(splits, tables, strict=True)
-        )
-
-    return join_reference_scores
+def join_reference_scores(*scores: ds.Dataset, splits: Sequence[str]) -> pa.Table:
+    """Put the reference scores of all splits into a single table, with a column for the split."""
+    tables = [table.to_table().replace_schema_metadata() for table in scores]
+    return pa.concat_tables(
+        table.add_column(0, "split", pa.array([split] * len(table)))
+        for split, table in zip(splits, tables, strict=True)
+    )

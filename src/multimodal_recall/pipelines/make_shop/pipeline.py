@@ -4,11 +4,12 @@ from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import SHOP_SPLITS
 from multimodal_recall.pipelines.make_shop.nodes import (
-    join_reference_scores_of,
-    make_candidate_files_of,
+    join_reference_scores,
+    make_candidate_files,
     make_labels,
     make_training_file,
 )
+from multimodal_recall.pipelines.wiring import bind
 
 
 def create_pipeline() -> Pipeline:
@@ -16,20 +17,16 @@ def create_pipeline() -> Pipeline:
     options = {"options": "params:make_shop"}
     candidates = [
         Node(
-            make_candidate_files_of(split),
+            bind(make_candidate_files, split=split),
             inputs=options,
-            outputs={
-                "tsv": f"{split}_tsv",
-                "answers": f"{split}_answers",
-                "reference_scores": f"{split}_reference_scores",
-            },
+            outputs={kind: f"{split}_{kind}" for kind in ("tsv", "answers", "reference_scores")},
             name=f"make_{split}_files",
             namespace="shop",
         )
         for split in SHOP_SPLITS[1:]
     ]
     join = Node(
-        join_reference_scores_of(SHOP_SPLITS[1:]),
+        bind(join_reference_scores, splits=SHOP_SPLITS[1:]),
         inputs=[f"{split}_reference_scores" for split in SHOP_SPLITS[1:]],
         outputs="reference_scores",
         name="join_reference_scores",
