@@ -54,30 +54,12 @@ class ProductColumns:
                 new[place] = True
             number, first_content = self.seen[product]
             numbers.append(number if content == first_content else -1)
-        self.batches.append(product_batch(rows.take(new)))
+        self.batches.append(rows.take(new).to_products())
         return numbers
 
     def table(self) -> pa.Table:
         """Give all products so far as a table."""
         return pa.Table.from_batches(self.batches, TABLES["products"])
-
-
-def product_batch(rows: Rows) -> pa.RecordBatch:
-    """Turn rows into a batch of ``products`` without copying the features."""
-    ends = np.concatenate([[0], np.cumsum(rows.counts)])
-    feature_bytes = ends * rows.features.shape[1] * rows.features.itemsize
-    offsets = pa.array(ends, pa.int32())
-    columns = [
-        pa.array(rows.product_ids),
-        pa.array(rows.image_h, pa.int32()),
-        pa.array(rows.image_w, pa.int32()),
-        *(pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(side))) for side in rows.boxes.T),
-        pa.ListArray.from_arrays(offsets, pa.array(rows.labels.astype(np.int16))),
-        pa.Array.from_buffers(
-            pa.large_binary(), len(rows.counts), [None, pa.py_buffer(feature_bytes), pa.py_buffer(rows.features)]
-        ),
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=TABLES["products"])
 
 
 class ChunkRows:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pybase64
 
 from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query
+from multimodal_recall.data.schemas import TABLES
 
 TABS_BEFORE_FEATURES = TSV_COLUMNS.index("features")
 LARGEST_FLOAT16 = np.float16(65_504)
@@ -48,6 +50,23 @@ class Rows:
         by_box = ("boxes", "labels", "features")
         taken = {name: value[kept_boxes if name in by_box else kept] for name, value in columns.items()}
         return Rows(**taken, queries=[query for query, keep in zip(self.queries, kept, strict=True) if keep])
+
+    def to_products(self) -> pa.RecordBatch:
+        """Give the products of the rows as a batch of ``products``; the features are not copied."""
+        ends = np.concatenate([[0], np.cumsum(self.counts)])
+        feature_bytes = pa.py_buffer(ends * self.features.shape[1] * self.features.itemsize)
+        offsets, buffers = pa.array(ends, pa.int32()), [None, feature_bytes, pa.py_buffer(self.features)]
+        columns = {
+            "product_id": pa.array(self.product_ids),
+            "image_h": pa.array(self.image_h, pa.int32()),
+            "image_w": pa.array(self.image_w, pa.int32()),
+            "labels": pa.ListArray.from_arrays(offsets, pa.array(self.labels.astype(np.int16))),
+            "features": pa.Array.from_buffers(pa.large_binary(), len(self.counts), buffers),
+        }
+        for name, side in zip(("top", "left", "bottom", "right"), self.boxes.T, strict=True):
+            columns[name] = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(side)))
+        schema = TABLES["products"]
+        return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 class SplitLine(NamedTuple):

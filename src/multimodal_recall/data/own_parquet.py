@@ -1,7 +1,7 @@
 """Read the user's own parquet table, which holds a detector's arrays, to be written as an official TSV."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,9 @@ from multimodal_recall.data.official_format import OfficialRow, RawFileError
 from multimodal_recall.runtime.progress import bar
 
 ROWS_PER_BATCH = 256  # 25 MB of 12 boxes each, 2048 wide
-NUMBERS = ("product_id", "image_h", "image_w", "query_id")
+NUMBERS, TEXTS = ([field.name for field in fields(OfficialRow) if field.type is kind] for kind in (int, str))
 ARRAYS = {"boxes": pa.float32(), "features": pa.float32(), "class_labels": pa.int64()}
-PARQUET_COLUMNS = (*NUMBERS, *ARRAYS, "query")
+PARQUET_COLUMNS = (*NUMBERS, *ARRAYS, *TEXTS)
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,16 @@ def _row_of(row: pa.StructScalar) -> OfficialRow:
     labels = _numbers(row["class_labels"], "class_labels")
     if not len(labels):
         raise ValueError("class_labels holds no number; wanted a number for each box")
-    query = row["query"].as_py()
-    if not isinstance(query, str) or "\t" in query or "\n" in query:
-        raise ValueError(f"the query is {query!r}; wanted a text without tabs and line ends")
+    texts = {name: row[name].as_py() for name in TEXTS}
+    for name, text in texts.items():
+        if not isinstance(text, str) or "\t" in text or "\n" in text:
+            raise ValueError(f"the {name} is {text!r}; wanted a text without tabs and line ends")
     return OfficialRow(
         **numbers,
         boxes=_numbers(row["boxes"], "boxes", len(labels), 4),
         features=_numbers(row["features"], "features", len(labels)),
         labels=labels,
-        query=query,
+        **texts,
     )
 
 
