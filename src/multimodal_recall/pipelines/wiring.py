@@ -1,6 +1,6 @@
-"""What the wiring of several pipelines shares: nodes of one chunk, and a namespace for each chunk."""
+"""Wiring that several pipelines share: bound arguments, and a node for each chunk."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
@@ -12,31 +12,39 @@ from multimodal_recall.config.layout import Chunk
 def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
     """Fix keyword arguments of a node's function, such as its chunk.
 
-    Name, docstring and type hints stay, which kedro-viz shows and from which Kedro builds the options. The record of an
-    output holds the fixed arguments; see ``runs.records``.
+    The bound function keeps its name, its docstring, which kedro-viz shows, and its type hints, from which Kedro builds
+    the options. The record of an output holds the fixed arguments; see ``runs.records``.
     """
     return update_wrapper(partial(function, **fixed), function)
 
 
 def for_each_chunk(
-    chunks: Iterable[Chunk], template: Callable[[Chunk], list[Node]], shared: Iterable[str] = ()
+    chunks: Iterable[Chunk],
+    function: Callable[..., Any],
+    own: Sequence[str],
+    shared: Sequence[str],
+    outputs: str | dict[str, str],
+    name: str,
 ) -> Pipeline:
-    """Repeat a template for each chunk, under the chunk's namespace.
+    """Make a node for each chunk, in the chunk's namespace.
 
     Args:
-        chunks: The chunks to cover.
-        template: Gives the nodes of one chunk, with dataset names as they are inside the namespace.
-        shared: Datasets and ``params:`` that all chunks share, so that they keep their names.
+        chunks: The chunks.
+        function: Gets the inputs ``own``, then ``shared``, then the keyword argument ``chunk``.
+        own: Datasets of each chunk, without the namespace.
+        shared: Datasets and ``params:`` of all chunks.
+        outputs: Datasets of each chunk, without the namespace.
+        name: Name of the node, without the namespace.
     """
-    shared = set(shared)
-    # One pipeline of pipelines, not their sum: that checks all names anew for each chunk, 5 s at 300 chunks.
+    parameters = {parameter for parameter in shared if parameter.startswith("params:")}
+    # A pipeline of pipelines and not their sum, which checks all names anew for each chunk: 5 s at 300 chunks.
     return Pipeline(
         [
             Pipeline(
-                template(chunk),
+                [Node(bind(function, chunk=chunk), [*own, *shared], outputs, name=name)],
                 namespace=chunk.namespace,
-                inputs={name for name in shared if not name.startswith("params:")},
-                parameters={name for name in shared if name.startswith("params:")},
+                inputs=set(shared) - parameters,
+                parameters=parameters,
             )
             for chunk in chunks
         ]

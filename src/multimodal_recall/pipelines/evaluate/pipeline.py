@@ -1,4 +1,4 @@
-"""Wiring of ``evaluate``: scores and submission of each ranker; then all rankings measured and compared."""
+"""Wiring of ``evaluate``: scores and submissions of each ranker, then the comparison of all rankings."""
 
 from collections.abc import Iterator
 
@@ -25,96 +25,77 @@ from multimodal_recall.pipelines.evaluate.nodes import (
 from multimodal_recall.pipelines.evaluate.report_nodes import make_report
 from multimodal_recall.pipelines.wiring import bind
 
-OPTIONS = {"options": "params:evaluate", "seed": "params:seed"}
-RERANK, HARDWARE = "params:rerank", "params:hardware"
+OPTIONS, RERANK, HARDWARE, SEED = "params:evaluate", "params:rerank", "params:hardware", "params:seed"
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
-    """Rank the candidates of every split but train; measure and compare where there are answers."""
+    """Rank the candidates of every split but train; measure and compare the splits with answers."""
     return Pipeline([*(_rank(ranker, layout) for ranker in layout.rankers), _compare(layout)])
 
 
 def _rank(ranker: str, layout: Layout) -> Pipeline:
-    nodes = [node for split in layout.candidate_splits for node in _rank_split(split, layout)]
-    judged = ["model", "train_examples", HARDWARE, OPTIONS["seed"]]
-    nodes.append(Node(judge_negatives, judged, "negatives", name="judge_negatives"))
+    nodes = [Node(judge_negatives, ["model", "train_examples", HARDWARE, SEED], "negatives", name="judge_negatives")]
+    for split in layout.candidate_splits:
+        examples, scores, submission = (f"{split}_{kind}" for kind in ("examples", "scores", "submission"))
+        nodes.append(Node(score_candidates, ["model", examples, RERANK, HARDWARE], scores, name=f"score_{split}"))
+        if split != "valid":  # valid has public answers, so that nobody submits its ranking
+            nodes.append(Node(make_submission, scores, submission, name=f"make_{submission}"))
+        elif layout.reclassifies:
+            nodes.append(Node(encode_candidates, ["model", examples, HARDWARE], "valid_vectors", name="encode_valid"))
     inputs = {f"{split}_examples" for split in layout.chunks}
-    return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters={RERANK, HARDWARE, OPTIONS["seed"]})
-
-
-def _rank_split(split: str, layout: Layout) -> list[Node]:
-    score = Node(
-        score_candidates,
-        inputs={"model": "model", "examples": f"{split}_examples", "options": RERANK, "hardware": HARDWARE},
-        outputs=f"{split}_scores",
-        name=f"score_{split}",
-    )
-    if split == "valid":  # its answers are known: there is nothing to submit
-        encode = Node(encode_candidates, ["model", "valid_examples", HARDWARE], "valid_vectors", name="encode_valid")
-        return [score, *[encode] * layout.reclassifies]
-    submission = f"{split}_submission"
-    return [score, Node(make_submission, inputs=f"{split}_scores", outputs=submission, name=f"make_{submission}")]
+    return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters={RERANK, HARDWARE, SEED})
 
 
 def _compare(layout: Layout) -> Pipeline:
-    """All nodes that see several rankings, under one namespace; what they read from elsewhere keeps its name."""
+    """Wire the nodes that read several rankings, in a namespace; datasets from outside keep their names."""
     nodes = [node for split in layout.answered for node in _compare_split(split, layout)]
     if not layout.given_counts:
         tables = [f"{ranker}.{split}_scores" for ranker in layout.rankers[:1] for split in layout.candidate_splits]
         tables = tables or [f"{split}_model_scores" for split in layout.answered]
-        nodes.append(Node(count_lists, inputs=tables, outputs="list_counts", name="count_lists"))
+        nodes.append(Node(count_lists, tables, "list_counts", name="count_lists"))
     tables = [f"{split}_{kind}" for split in layout.answered for kind in ("query_metrics", "model_scores")]
     compare = bind(compare_rankings, splits=layout.answered)
-    nodes.append(Node(compare, [*OPTIONS.values(), "fits", *tables], "comparison", name="compare_rankings"))
-    nodes += _report(layout.answered[-1], layout)  # testA's where it has answers: valid has chosen the epoch
+    nodes.append(Node(compare, [OPTIONS, SEED, "fits", *tables], "comparison", name="compare_rankings"))
+    nodes += _report(layout.answered[-1], layout)  # testA if it has answers: valid has chosen the epoch
     made = {name for node in nodes for name in node.outputs}
     read = {name for node in nodes for name in node.inputs if not name.startswith("params:")} - made
-    parameters = set(OPTIONS.values())
-    return Pipeline(nodes, namespace="evaluation", inputs=read, outputs={"comparison"}, parameters=parameters)
-
-
-def _report(split: str, layout: Layout) -> Iterator[Node]:
-    scored = [f"{split}_model_scores", f"{split}_answers", OPTIONS["options"]]
-    yield Node(calibrate, scored, f"{split}_calibration", name=f"calibrate_{split}_scores")
-    kinds = ("model_scores", "query_metrics", "breakdown", "calibration", "answers")
-    inputs = [OPTIONS["options"], "comparison", *(f"{split}_{kind}" for kind in kinds)]
-    if layout.rankers:
-        inputs += [
-            f"{split}_examples",
-            "labels",
-            f"{split}.rejected",
-            *(f"{ranker}.training_log" for ranker in layout.rankers),
-        ]
-    yield Node(bind(make_report, split=split, rankers=layout.rankers), inputs, "report", name="make_report")
+    return Pipeline(nodes, namespace="evaluation", inputs=read, outputs={"comparison"}, parameters={OPTIONS, SEED})
 
 
 def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
-    scores, metrics, answers = f"{split}_model_scores", f"{split}_query_metrics", f"{split}_answers"
+    scores, blends, answers, metrics, facts, breakdown = (
+        f"{split}_{kind}"
+        for kind in ("model_scores", "rankings", "answers", "query_metrics", "query_facts", "breakdown")
+    )
     counts = "given_list_counts" if layout.given_counts else "list_counts"
     own = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
-    sources = [OPTIONS["options"], *own, *[f"{split}_given_scores"] * (split in layout.given_scores)]
-    gather = bind(gather_scores, rankers=layout.rankers)
-    yield Node(gather, sources, scores, name=f"gather_{split}_scores")
-    known = {"model_scores": scores, "list_counts": counts}
-    made = {"blends": f"{split}_rankings"}
-    blend = bind(blend_rankings, rankers=layout.rankers)
-    blended = [OPTIONS["options"], *known.values(), *own]
-    yield Node(blend, blended, made["blends"], name=f"blend_{split}_rankings")
-    known["answers"] = answers
-    if split == "valid":  # fitting on test answers would not be a test
-        made["fitted"] = "fitted_rankings"
+    given = [f"{split}_given_scores"] if split in layout.given_scores else []
+    gather, blend = (bind(function, rankers=layout.rankers) for function in (gather_scores, blend_rankings))
+    yield Node(gather, [OPTIONS, *own, *given], scores, name=f"gather_{split}_scores")
+    yield Node(blend, [OPTIONS, scores, counts, *own], blends, name=f"blend_{split}_rankings")
+    measured = {"model_scores": scores, "list_counts": counts, "answers": answers, "blends": blends}
+    if split == "valid":  # a fit on the answers of a test split would be no test
         encoded = layout.rankers if layout.reclassifies else ()
-        inputs = [*OPTIONS.values(), *known.values(), *(f"{ranker}.valid_vectors" for ranker in encoded)]
-        fit = bind(fit_rankings, rankers=tuple(encoded))
+        vectors = [f"{ranker}.valid_vectors" for ranker in encoded]
+        fit = bind(fit_rankings, rankers=encoded)
+        inputs = [OPTIONS, SEED, scores, counts, answers, *vectors]
         yield Node(fit, inputs, ["fitted_rankings", "fits"], name="fit_rankings")
+        measured["fitted"] = "fitted_rankings"
     if layout.makes_shop:
-        made["references"] = "reference_scores"
-    measure = bind(measure_rankings, split=split)
-    yield Node(measure, {**known, **made}, metrics, name=f"measure_{split}_rankings")
-    inputs = {"query_metrics": metrics, "model_scores": scores, **OPTIONS}
+        measured["references"] = "reference_scores"
+    yield Node(bind(measure_rankings, split=split), measured, metrics, name=f"measure_{split}_rankings")
+    inputs = [metrics, scores, OPTIONS, SEED]
     if layout.rankers:
-        facts = f"{split}_query_facts"
-        described = {"examples": f"{split}_examples", "answers": answers, "labels": "labels"}
-        yield Node(describe_queries, described, facts, name=f"describe_{split}_queries")
-        inputs = {**inputs, "query_facts": facts}
-    yield Node(break_down_queries, inputs, f"{split}_breakdown", name=f"break_down_{split}_queries")
+        yield Node(describe_queries, [f"{split}_examples", answers, "labels"], facts, name=f"describe_{split}_queries")
+        inputs.append(facts)
+    yield Node(break_down_queries, inputs, breakdown, name=f"break_down_{split}_queries")
+
+
+def _report(split: str, layout: Layout) -> Iterator[Node]:
+    scores, answers, calibration = (f"{split}_{kind}" for kind in ("model_scores", "answers", "calibration"))
+    yield Node(calibrate, [scores, answers, OPTIONS], calibration, name=f"calibrate_{split}_scores")
+    inputs = [OPTIONS, "comparison", scores, f"{split}_query_metrics", f"{split}_breakdown", calibration, answers]
+    if layout.rankers:
+        logs = [f"{ranker}.training_log" for ranker in layout.rankers]
+        inputs += [f"{split}_examples", "labels", f"{split}.rejected", *logs]
+    yield Node(bind(make_report, split=split, rankers=layout.rankers), inputs, "report", name="make_report")

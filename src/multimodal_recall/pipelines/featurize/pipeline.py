@@ -1,8 +1,8 @@
-"""Wiring of ``featurize``: the language model and the word vectors once, then one node a chunk."""
+"""Wiring of ``featurize``: language model and word vectors first, then a node for each chunk."""
 
 from kedro.pipeline import Node, Pipeline
 
-from multimodal_recall.config.layout import Chunk, Layout
+from multimodal_recall.config.layout import Layout
 from multimodal_recall.pipelines.featurize.nodes import (
     average_label_words,
     collect_queries,
@@ -10,70 +10,22 @@ from multimodal_recall.pipelines.featurize.nodes import (
     make_word_vectors,
     prepare_language_model,
 )
-from multimodal_recall.pipelines.wiring import bind, for_each_chunk
+from multimodal_recall.pipelines.wiring import for_each_chunk
+
+HARDWARE, SEED = "params:hardware", "params:seed"
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
-    """Learn what words mean from the training queries, then turn every chunk's queries into vectors."""
-    once = Pipeline(
-        [
-            Node(
-                collect_queries,
-                inputs={"tsv": "train_tsv", "options": "params:ingest"},
-                outputs="queries",
-                name="collect_queries",
-                namespace="language",
-            ),
-            Node(
-                prepare_language_model,
-                inputs={
-                    "queries": "queries",
-                    "options": "params:language_model",
-                    "hardware": "params:hardware",
-                    "seed": "params:seed",
-                },
-                outputs="language_model",
-                name="prepare_language_model",
-                namespace="language",
-            ),
-            Node(
-                make_word_vectors,
-                inputs={
-                    "queries": "queries",
-                    "labels": "labels",
-                    "options": "params:word_vectors",
-                    "seed": "params:seed",
-                },
-                outputs="word_vectors",
-                name="make_word_vectors",
-                namespace="language",
-            ),
-            Node(
-                average_label_words,
-                inputs={"labels": "labels", "word_vectors": "word_vectors"},
-                outputs="label_vectors",
-                name="average_label_words",
-                namespace="language",
-            ),
-        ]
+    """Learn what words mean from the training queries, then turn the queries of every chunk into vectors."""
+    steps = (
+        (collect_queries, ["train_tsv", "params:ingest"], "queries"),
+        (prepare_language_model, ["queries", "params:language_model", HARDWARE, SEED], "language_model"),
+        (make_word_vectors, ["queries", "labels", "params:word_vectors", SEED], "word_vectors"),
+        (average_label_words, ["labels", "word_vectors"], "label_vectors"),
     )
+    language = [Node(step, read, made, name=step.__name__, namespace="language") for step, read, made in steps]
     chunks = [chunk for split in layout.chunks for chunk in layout.chunks_of(split)]
-    shared = ["language_model", "word_vectors", "params:featurize", "params:hardware"]
-    return once + for_each_chunk(chunks, _template, shared)
-
-
-def _template(chunk: Chunk) -> list[Node]:
-    return [
-        Node(
-            bind(featurize_chunk, chunk=chunk),
-            inputs={
-                "pairs": "pairs",
-                "language_model": "language_model",
-                "word_vectors": "word_vectors",
-                "options": "params:featurize",
-                "hardware": "params:hardware",
-            },
-            outputs="query_features",
-            name="featurize",
-        )
-    ]
+    shared = ["language_model", "word_vectors", "params:featurize", HARDWARE]
+    return Pipeline(
+        [*language, for_each_chunk(chunks, featurize_chunk, ["pairs"], shared, "query_features", "featurize")]
+    )

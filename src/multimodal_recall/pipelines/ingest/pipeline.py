@@ -1,10 +1,10 @@
-"""Wiring of ``ingest``: one node a chunk, one list of rejected rows a split."""
+"""Wiring of ``ingest``: a node for each chunk, and a table of rejected rows for each split."""
 
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk, merge_rejected
-from multimodal_recall.pipelines.wiring import bind, for_each_chunk
+from multimodal_recall.pipelines.wiring import for_each_chunk
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
@@ -13,23 +13,8 @@ def create_pipeline(layout: Layout) -> Pipeline:
 
 
 def _ingest_split(split: str, chunks: list[Chunk]) -> Pipeline:
-    tsv = f"{split}_tsv"
-
-    def template(chunk: Chunk) -> list[Node]:
-        return [
-            Node(
-                bind(ingest_chunk, chunk=chunk),
-                inputs={"tsv": tsv, "labels": "labels", "options": "params:ingest"},
-                outputs={"products": "products", "pairs": "pairs", "rejected": "rejected"},
-                name="ingest",
-            )
-        ]
-
-    merge = Node(
-        merge_rejected,
-        inputs=[f"{chunk.namespace}.{kind}" for chunk in chunks for kind in ("rejected", "pairs")],
-        outputs=f"{split}.rejected",
-        name="merge_rejected",
-        namespace=split,
-    )
-    return for_each_chunk(chunks, template, shared=[tsv, "labels", "params:ingest"]) + Pipeline([merge])
+    tables = {name: name for name in ("products", "pairs", "rejected")}
+    ingest = for_each_chunk(chunks, ingest_chunk, [], [f"{split}_tsv", "labels", "params:ingest"], tables, "ingest")
+    counted = [f"{chunk.namespace}.{kind}" for chunk in chunks for kind in ("rejected", "pairs")]
+    merge = Node(merge_rejected, counted, f"{split}.rejected", name="merge_rejected", namespace=split)
+    return Pipeline([ingest, merge])

@@ -1,34 +1,25 @@
-"""Wiring of ``train``: one node a ranker, under the ranker's name; some start from what another has learnt."""
+"""Wiring of ``train``: a node for each ranker, in the ranker's namespace."""
 
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Layout
 from multimodal_recall.pipelines.train.nodes import train_ranker
 
-SHARED = ("train_examples", "valid_examples", "valid_answers", "word_vectors", "label_vectors", "language_model")
+EXAMPLES = ("train_examples", "valid_examples", "valid_answers", "word_vectors", "label_vectors", "language_model")
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
-    """Train each ranker of the options, and those that they start from, on the same examples."""
+    """Train each ranker of the options, and the rankers that they start from, on the same examples."""
     return Pipeline([_train_one(ranker, start) for ranker, start in layout.trained.items()])
 
 
 def _train_one(ranker: str, start: str | None) -> Pipeline:
-    started = {} if start is None else {"start": f"{start}.model"}
+    started = [] if start is None else [f"{start}.model"]
     node = Node(
         train_ranker,
-        inputs={
-            **{name: name for name in SHARED},
-            **started,
-            "checkpoint": "checkpoint",
-            "options": "params:options",
-            "hardware": "params:hardware",
-        },
-        outputs={"model": "model", "training_log": "training_log"},
+        [*EXAMPLES, "checkpoint", "params:options", "params:hardware", *started],
+        {"model": "model", "training_log": "training_log"},
         name="train",
     )
-    parameters = {
-        "params:options": f"params:{ranker}",
-        "params:hardware": "params:hardware",
-    }
-    return Pipeline([node], namespace=ranker, inputs={*SHARED, *started.values()}, parameters=parameters)
+    parameters = {"params:options": f"params:{ranker}", "params:hardware": "params:hardware"}
+    return Pipeline([node], namespace=ranker, inputs={*EXAMPLES, *started}, parameters=parameters)
