@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from kedro_datasets._typing import TablePreview
-
 from multimodal_recall.data.official_format import TSV_COLUMNS, OfficialRow, encode_row
 from multimodal_recall.data.official_tsv import BASE64, READ_BYTES, OfficialTsv
 from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.small_files import RAW_ADVICE
+from multimodal_recall.runtime.kedro_private import TablePreview
 
 
 class OfficialTsvDataset(AtomicDataset[Iterable[OfficialRow], OfficialTsv]):

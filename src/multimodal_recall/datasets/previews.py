@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from kedro_datasets._typing import PlotlyPreview
-
 from multimodal_recall.datasets.parquet_table import ChunkParquet
 from multimodal_recall.datasets.small_files import CsvFile
+from multimodal_recall.runtime.kedro_private import PlotlyPreview
 
 LAYOUT = {"template": "none", "margin": {"l": 160, "t": 30}}
 
