@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import find_run_command
+from PIL import Image
 
 from tests.conftest import SMALL, copy_project
 from tests.test_whole_run import load, versions
@@ -130,7 +131,7 @@ def test_the_command_remakes_what_follows_from_a_new_chunk_and_nothing_else(kedr
         "  newer version of pairs: merge_rejected of train, featurize of train.chunk_001, "
         "sample_negatives of train.chunk_001",
         "  newer version of products: sample_negatives of train.chunk_001, list_examples of train",
-        "and what follows from it: train of two_tower, judge_negatives of two_tower, score_testA of two_tower, "
+        "downstream nodes: train of two_tower, judge_negatives of two_tower, score_testA of two_tower, "
         f"score_valid of two_tower, {FOLLOWS_FROM_SCORES}",
     ]
     nodes = "train.merge_rejected,train.chunk_001.featurize"
@@ -209,8 +210,8 @@ def test_missing_and_unrecorded_outputs(kedro: Kedro) -> None:
         "stale:",
         "  no record of how it was made: testA_breakdown of evaluation",
         "  missing: valid_breakdown of evaluation",
-        "and what follows from it: make_report of evaluation",
-        "make it anew with:",
+        "downstream nodes: make_report of evaluation",
+        "make them anew with:",
         "  kedro run --pipelines=evaluate --from-nodes=evaluation.break_down_testA_queries,"
         "evaluation.break_down_valid_queries",
     ]
@@ -222,7 +223,7 @@ def test_a_pinned_older_input_is_not_stale(run_copy: tuple[Path, Callable], kedr
     run_copy[1](node_names=["train.list_examples"], load_versions={"train.chunk_001.samples": first})
     assert lines_of(kedro("kedro stale"), 1)[1:3] == [
         "  newer version of train_examples: train of two_tower, judge_negatives of two_tower",
-        f"and what follows from it: score_testA of two_tower, score_valid of two_tower, {FOLLOWS_FROM_SCORES}",
+        f"downstream nodes: score_testA of two_tower, score_valid of two_tower, {FOLLOWS_FROM_SCORES}",
     ]
 
 
@@ -326,6 +327,25 @@ def test_search_prints_and_draws_the_best_products(kedro: Kedro, tmp_path: Path)
     assert "schwarzes &lt;b&gt;kleid" in text
     for line in red.splitlines()[-3:]:
         assert f"product {line.split()[1]}" in text
+
+
+def test_photos_are_found_from_any_folder(
+    run_copy: tuple[Path, Callable], kedro: Kedro, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project, page = run_copy[0], tmp_path / "found.html"
+    (project / "data/01_raw/photos").mkdir()
+    for product in load(project, "testA_examples")["chunk_000"]["products"].to_table()["product_id"].to_pylist():
+        Image.new("RGB", (9, 9)).save(project / f"data/01_raw/photos/{product}.jpg")
+    monkeypatch.chdir(project / "src")
+    result = kedro(f"kedro search 'red dress' --top=3 --html={page}")
+    assert result.exit_code == 0, result.output
+    assert page.read_text().count("data:image/jpeg") == 3
+    monkeypatch.chdir(tmp_path)  # a run that Python starts needs no folder of the project
+    run_copy[1](node_names=["evaluation.make_report"])
+    report = max((project / "data/08_reporting/shop/report.html").iterdir()) / "report.html"
+    assert "data:image/jpeg" in report.read_text()
+    monkeypatch.chdir(project)
+    assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
 
 
 def test_search_works_with_what_prune_leaves(kedro: Kedro) -> None:

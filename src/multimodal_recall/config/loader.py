@@ -30,13 +30,24 @@ class RememberingConfigLoader(OmegaConfigLoader):
 
 
 def current_configuration() -> tuple[OmegaConfigLoader, Path]:
-    """The configuration in force and the project's folder; made anew where Kedro has made none yet."""
+    """Give the configuration in force and the project's folder; without a loader yet, make one."""
+    project = project_folder()
     loader = RememberingConfigLoader.current
     if loader is None:  # an empty loader is falsy, hence `is None`
         from kedro.framework.project import settings
 
-        project = find_kedro_project(Path.cwd()) or Path.cwd()
         loader = RememberingConfigLoader(
             str(project / settings.CONF_SOURCE), os.getenv("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
         )
-    return loader, find_kedro_project(Path(loader.conf_source)) or Path.cwd()
+    return loader, project
+
+
+def project_folder() -> Path:
+    """Find the project of the configuration in force; without a configuration, of the working directory.
+
+    Relative paths of options are joined to it where they are used. In the options themselves they stay relative:
+    otherwise a moved project would count as stale.
+    """
+    loader = RememberingConfigLoader.current
+    place = Path.cwd() if loader is None else Path(loader.conf_source)
+    return find_kedro_project(place) or Path.cwd()

@@ -173,8 +173,8 @@ def run_in_worker(task: Task, folder: str) -> Node:
         os.chdir(folder)
     except FileNotFoundError as error:
         raise ClusterError(
-            f"This Dask worker has no folder {folder}, in which kedro run was started. Mount the project's folder under "
-            "the same path on this machine"
+            f"This Dask worker has no folder {folder}, in which kedro run was started. Mount the project's folder "
+            "under the same path on this machine"
         ) from error
     task.hook_manager = project_hooks()
     return task.execute()

@@ -21,12 +21,12 @@ on a 2-core AVX2 machine."""
 
 @dataclass(frozen=True)
 class Hardware:
-    """Device, precision and threads of a process. ``choose_hardware`` alone asks the machine; functions get the result."""
+    """Device, precision and threads of a process, chosen by ``choose_hardware`` alone."""
 
     device: str = "cpu"
     """cpu or cuda."""
     precision: str = "float32"
-    """Precision of matrix products in training and in the language model, float32 or bfloat16 (``models.precision``)."""
+    """float32 or bfloat16, for matrix products in training and in the language model; see ``models.precision``."""
     threads: int = 1
     """CPU threads of torch."""
     reason: str = field(default="", compare=False)

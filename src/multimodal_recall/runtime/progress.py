@@ -1,4 +1,4 @@
-"""Progress bars on the console that Kedro logs to, so that bars and log lines do not mix; one display for all threads."""
+"""Progress bars on the console that Kedro logs to, so that no log line cuts a bar; one display for all threads."""
 
 import multiprocessing
 import time
