@@ -195,7 +195,7 @@ def test_a_raw_file_replaced_by_hand_stays_and_what_read_it_is_stale(kedro: Kedr
     content = answers.read_text() + " "
     answers.write_text(content)
     lines = lines_of(kedro("kedro stale"), 1)
-    assert lines[0].startswith("note: valid_answers is not the file that shop.make_valid_files wrote; it stays")
+    assert lines[0].startswith("note: valid_answers is not the file that shop.make_valid_files wrote: the replacement is")
     assert lines[2].startswith("  valid_answers is not the file that was read: ")
     assert "shop.make" not in lines[-1]
     assert kedro(lines[-1]).exit_code == 0
@@ -366,7 +366,7 @@ def test_search_says_what_is_missing(kedro: Kedro) -> None:
 
 def test_comparing_needs_two_runs_and_names_those_there(kedro: Kedro) -> None:
     lines = lines_of(kedro("kedro compare"), 2)
-    assert "Two runs are needed to compare. The runs of this environment, and what each has made:" in lines[-2]
+    assert "Two runs are needed to compare. The runs of this environment, and the outputs of each:" in lines[-2]
     assert lines[-1].endswith("Z: comparison, two_tower.model")
     kedro("kedro run --pipelines=evaluate")
     lines = lines_of(kedro("kedro compare"), 0)

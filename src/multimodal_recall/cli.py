@@ -30,8 +30,6 @@ from multimodal_recall.runtime.kedro_private import params_option
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd
 
-    from multimodal_recall.runs.staleness import Staleness
-
 BEFORE_NODES = (
     HardwareError,
     LayoutError,
@@ -121,18 +119,15 @@ def stale(
         click.echo(f"  {reason}: {name_briefly(concerned)}")
     if staleness.following:
         click.echo(f"downstream nodes: {name_briefly(staleness.following)}")
-    click.echo(f"make them anew with:\n  {_remedy(staleness, env, text, pipelines)}")
-    click.get_current_context().exit(1)
-
-
-def _remedy(staleness: "Staleness", env: str | None, params: str, pipelines: list[str]) -> str:
     options = {
         "env": env,
         "pipelines": ",".join(pipelines),
         "from-nodes": None if staleness.everything else ",".join(staleness.first),
-        "params": params,
+        "params": text,
     }
-    return shlex.join(["kedro", "run", *(f"--{name}={value}" for name, value in options.items() if value)])
+    given = (f"--{name}={value}" for name, value in options.items() if value)
+    click.echo(f"make them anew with:\n  {shlex.join(['kedro', 'run', *given])}")
+    click.get_current_context().exit(1)
 
 
 @cli.command()

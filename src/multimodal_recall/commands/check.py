@@ -85,15 +85,22 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
         The label file, each split's TSV and answers, and the GloVe file where the options name one.
     """
     labels, check = _load(catalog, "labels")
-    if labels is None:  # no row can be judged
-        yield check
-        return
-    _check_labels(labels, catalog, check)
+    if labels is not None:
+        check.facts.append(f"{len(labels)} labels")
+        try:
+            ignored_rows(labels, catalog.get("params:sample_negatives").load().ignored_labels)
+        except NegativeError as error:
+            check.add(str(error))
     yield check
-    options, known = catalog.get("params:ingest").load(), set[str]()
-    options, width_check = _with_width_of_file(catalog, options)
+    if labels is not None:  # without labels no row can be judged
+        yield from _check_splits(catalog, layout, labels)
+
+
+def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -> Iterator[FileCheck]:
+    options, width_check = _with_width_of_file(catalog, catalog.get("params:ingest").load())
     if width_check is not None:
         yield width_check
+    known = set[str]()
     for split in layout.chunks:
         contents, check = _check_split(split, catalog, layout, labels, options)
         if split == "train":
@@ -108,7 +115,7 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
 
 
 def _load(catalog: CatalogProtocol, name: str) -> tuple[Any, FileCheck]:
-    """Load a raw file, ``None`` where it cannot be read, and open its check."""
+    """Load a raw file and open its check; ``None`` stands for a file that cannot be read."""
     dataset = catalog.get(name)
     check = FileCheck(dataset.path.name)
     try:
@@ -116,14 +123,6 @@ def _load(catalog: CatalogProtocol, name: str) -> tuple[Any, FileCheck]:
     except DatasetError as error:
         check.add(str(error))
         return None, check
-
-
-def _check_labels(labels: list[str], catalog: CatalogProtocol, check: FileCheck) -> None:
-    check.facts.append(f"{len(labels)} labels")
-    try:
-        ignored_rows(labels, catalog.get("params:sample_negatives").load().ignored_labels)
-    except NegativeError as error:
-        check.add(str(error))
 
 
 def _with_width_of_file(catalog: CatalogProtocol, options: IngestOptions) -> tuple[IngestOptions, FileCheck | None]:
@@ -191,7 +190,7 @@ def _check_lists(pairs: pd.DataFrame, chunks: list[Chunk], check: FileCheck) -> 
 
 
 def _note_rejected(rows: ChunkRows, rows_before: int, check: FileCheck) -> None:
-    """Move the malformed rows into the check, and free the features."""
+    """Move the malformed rows into the check and free the features."""
     for _, row, offset, kind, reason, _ in rows.rejected:
         if kind == "malformed":
             check.add(reason, f"row {rows_before + row:,}, byte {offset:,}")

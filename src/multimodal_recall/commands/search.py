@@ -153,7 +153,7 @@ def _check_present(catalog: CatalogProtocol, split: str, ranker: str) -> None:
     if not catalog.get(f"{ranker}.model").exists():
         raise SearchError(
             f"there is no model of {ranker!r} in this environment's data. Name a trained ranker with --ranker, or "
-            f"train this one first: kedro run --params=rankers={ranker} with the same --env"
+            f"train {ranker} first: kedro run --params=rankers={ranker} with the same --env"
         )
 
 
@@ -164,15 +164,7 @@ def _featurize(
     trained_on: dict[str, dict[str, str]],
     hardware: Hardware,
 ) -> pa.Table:
-    """Compute ``query_features`` of the cleaned queries, with a column ``unknown_words``.
-
-    Args:
-        catalog: The project's.
-        queries: Free texts.
-        ranker: Name of the ranker.
-        trained_on: Versions of the model's training chunks, which must all have the same query encoding.
-        hardware: Device and precision of the language model.
-    """
+    """Compute ``query_features`` of the cleaned queries, with a column ``unknown_words``."""
     records = _records_of_a_chunk(catalog, ranker, trained_on)
     cleaning = IngestOptions(**records["products"]["options"]["params:ingest"])
     texts = list(dict.fromkeys(_clean(query, cleaning) for query in queries))
@@ -214,14 +206,12 @@ def _records_of_a_chunk(catalog: CatalogProtocol, ranker: str, trained_on: dict[
 
 
 def _encoding_of(records: dict[str, Any]) -> tuple[Any, ...]:
-    """What decides how a chunk's queries were encoded."""
     features = records["query_features"]
     language = {name: features["inputs"][name] for name in ("language_model", "word_vectors")}
     return records["products"]["options"]["params:ingest"], features["options"], language
 
 
 def _clean(query: str, options: IngestOptions) -> str:
-    """Clean a query as ingest does."""
     try:
         text = decode_query(query.encode())
     except BadRow as error:

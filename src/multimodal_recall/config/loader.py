@@ -15,7 +15,7 @@ from multimodal_recall.config.resolve import resolve
 
 
 class RememberingConfigLoader(OmegaConfigLoader):
-    """Kedro's configuration loader; the newest one made is ``current``."""
+    """Kedro's configuration loader; ``current`` is the newest loader of this process."""
 
     current: ClassVar["RememberingConfigLoader | None"] = None
 
@@ -25,8 +25,8 @@ class RememberingConfigLoader(OmegaConfigLoader):
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Give a part of the configuration; ``parameters`` resolved."""
-        found = super().__getitem__(key)
-        return resolve(found) if key == "parameters" else found
+        part = super().__getitem__(key)
+        return resolve(part) if key == "parameters" else part
 
 
 def current_configuration() -> tuple[OmegaConfigLoader, Path]:

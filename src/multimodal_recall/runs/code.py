@@ -26,7 +26,7 @@ def code_of(function: Callable[..., Any], systems: Collection[str] = ()) -> dict
     """Digest the definition of a function, and each definition that it reaches.
 
     Args:
-        function: A function of this package, or one bound by ``pipelines.wiring.bind``.
+        function: A function of this package, with or without arguments bound by ``pipelines.wiring.bind``.
         systems: Kinds of the rankers that the function builds; see ``models.systems``.
 
     Returns:

@@ -71,7 +71,7 @@ def compare_runs(catalog: CatalogProtocol, versions: Sequence[str] = ()) -> RunC
     if unknown or len(versions) < 2:
         wrong = f"There is no run {', '.join(unknown)}" if unknown else "Two runs are needed to compare"
         listed = "\n".join(f"  {run}: {', '.join(names)}" for run, names in runs.items()) or "  none yet: kedro run"
-        raise RunError(f"{wrong}. The runs of this environment, and what each has made:\n{listed}")
+        raise RunError(f"{wrong}. The runs of this environment, and the outputs of each:\n{listed}")
     lineages = {run: trace(dict.fromkeys(runs[run], run), catalog) for run in versions}
     facts = pd.DataFrame({run: lineage.texts() for run, lineage in lineages.items()}).sort_index()
     scores, notes = _scores(catalog, {run: lineages[run] for run in versions if COMPARISON in runs[run]})

@@ -1,4 +1,4 @@
-"""What a version was made from, back to the raw files: read from the records beside the data and from model cards."""
+"""Follow a version back to the raw files, by the records beside the data and the model cards."""
 
 import json
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from multimodal_recall.datasets.model_folders import RankerFolder
 from multimodal_recall.runs.records import by_field, name_first
 
 LISTS = ("train_examples",)
-"""Datasets whose version is a fact worth comparing, beside those of the models."""
+"""Datasets, beside models, whose version is a fact."""
 
 
 @dataclass
 class Lineage:
-    """What some versions were made from."""
+    """Options, models, packages and raw files that some versions were made from."""
 
     facts: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """By name of an option, a model, a package or a raw file: each value as text, with the nodes that had it."""

@@ -18,7 +18,7 @@ SHOWN_NAMES = 3
 
 @dataclass(frozen=True)
 class Staleness:
-    """What is stale in a pipeline."""
+    """Stale outputs of a pipeline, and the nodes that make them anew."""
 
     reasons: dict[str, list[str]]
     """For each reason the outputs or nodes that it concerns."""
@@ -29,7 +29,7 @@ class Staleness:
     everything: bool
     """Whether running from ``first`` runs every node."""
     notes: list[str]
-    """What cannot be judged, or was decided by hand."""
+    """Missing inputs of the pipeline, and files that the user has replaced."""
 
 
 def find_stale(pipeline: Pipeline, catalog: CatalogProtocol, with_code: bool = True) -> Staleness:
@@ -123,7 +123,10 @@ def _replaced_files(pipeline: Pipeline, catalog: CatalogProtocol) -> Iterator[st
     for name, dataset in atomic_datasets(sorted(pipeline.all_outputs()), catalog).items():
         state = dataset.state()
         if state is not None and (record := dataset.record()) is not None and _is_replaced(state, record):
-            yield f"{name} is not the file that {record['node']} wrote; it stays, and what reads it is judged by it"
+            yield (
+                f"{name} is not the file that {record['node']} wrote: the replacement is kept, and the nodes that read "
+                f"{name} are judged by it"
+            )
 
 
 def _is_replaced(state: State, record: dict[str, Any]) -> bool:

@@ -49,7 +49,7 @@ ASKED = (
 """Parameters of ``kedro run`` that become tags, where they were given."""
 RECORDED = ("training_log", "model", "comparison", "report")
 """Kinds of datasets that are recorded."""
-NO_NAME = re.compile(r"[^\w\-. /]")
+NOT_IN_NAMES = re.compile(r"[^\w\-. /]")
 """Characters that the name of a metric must not have."""
 
 
@@ -70,7 +70,9 @@ class TrackedRun:
         """Record parameters."""
         from mlflow.entities import Param
 
-        self.client.log_batch(self.id, params=[Param(NO_NAME.sub("_", key), text) for key, text in options.items()])
+        self.client.log_batch(
+            self.id, params=[Param(NOT_IN_NAMES.sub("_", key), text) for key, text in options.items()]
+        )
 
     def log_outputs(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Record the curves, scores, cards and the report that this run has made."""
@@ -89,10 +91,6 @@ class TrackedRun:
             self.client.log_artifact(self.id, str(path))
         if kind == "comparison":
             self.client.log_batch(self.id, metrics=_scores(dataset.load().to_dict("records")))
-
-    def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.id, status)
 
 
 class TrackRuns:
@@ -144,9 +142,10 @@ class TrackRuns:
             self._close("FAILED")
 
     def _close(self, status: str) -> None:
+        """End the open run, if there is one, as FINISHED, FAILED or KILLED."""
         atexit.unregister(self._close)
         if self.run is not None:
-            self.run.end(status)
+            self.run.client.set_terminated(self.run.id, status)
             logger.info("tracked as %s: %s", self.run.version, status)
             self.run = None
 
@@ -207,7 +206,7 @@ def _scores(comparison: list[dict[str, Any]]) -> "list[Metric]":
 
     now, columns = time.time_ns() // 1_000_000, {"ndcg_at_5": "nDCG@5", "low": "low", "high": "high"}
     return [
-        Metric(NO_NAME.sub("_", f"{row['split']}/{row['ranking']}/{name}"), row[column], now, 0)
+        Metric(NOT_IN_NAMES.sub("_", f"{row['split']}/{row['ranking']}/{name}"), row[column], now, 0)
         for row in comparison
         for name, column in columns.items()
     ]

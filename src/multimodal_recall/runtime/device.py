@@ -87,7 +87,7 @@ def choose_hardware(options: HardwareOptions) -> Hardware:
     precision, why_precision = _precision(options.precision, device)
     threads, why_threads = threads_of_a_node()
     if options.threads != "auto":
-        threads, why_threads = options.threads, "hardware.threads says so"
+        threads, why_threads = options.threads, "set by hardware.threads"
     reasons = {device: why_device, precision: why_precision, "threads": why_threads}
     return Hardware(device, precision, threads, "; ".join(f"{choice}: {why}" for choice, why in reasons.items()))
 
@@ -107,7 +107,7 @@ def _device(wanted: str) -> tuple[str, str]:
             "cpu, or install a CUDA build of torch on a machine with a GPU"
         )
     if wanted != "auto":
-        return wanted, "hardware.device says so"
+        return wanted, "set by hardware.device"
     return ("cuda", "torch sees a GPU") if has_gpu else ("cpu", "torch sees no GPU")
 
 
@@ -115,7 +115,7 @@ def _precision(wanted: str, device: str) -> tuple[str, str]:
     native = NATIVE_BFLOAT16[device]()
     if wanted != "auto":
         emulated = wanted == "bfloat16" and not native
-        return wanted, "hardware.precision says so" + "; this machine emulates it, which is slow" * emulated
+        return wanted, "set by hardware.precision" + "; this machine emulates it, which is slow" * emulated
     chip = "GPU" if device == "cuda" else "CPU"
     if native:
         return "bfloat16", f"this {chip} multiplies bfloat16 natively"

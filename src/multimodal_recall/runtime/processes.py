@@ -74,10 +74,10 @@ def _run_in_group(function: Callable[Arguments, Result], *arguments: Arguments.a
 
 @contextmanager
 def _without_launchers() -> Iterator[None]:
-    found = {name: value for name, value in os.environ.items() if name.startswith(LAUNCHERS)}
-    for name in found:
+    variables = {name: value for name, value in os.environ.items() if name.startswith(LAUNCHERS)}
+    for name in variables:
         del os.environ[name]
     try:
         yield
     finally:
-        os.environ.update(found)
+        os.environ.update(variables)

@@ -3,7 +3,7 @@
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 from threading import Lock
 from typing import TypeVar
 
@@ -51,14 +51,8 @@ class Display:
         """Give a bar a line."""
         with self.lock:
             if self.progress is None:
-                columns = [
-                    TextColumn("{task.description}", markup=False),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TextColumn("{task.fields[note]}"),
-                    SpeedColumn(),
-                    TimeRemainingColumn(),
-                ]
+                name, note = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}")
+                columns = (name, BarColumn(), MofNCompleteColumn(), note, SpeedColumn(), TimeRemainingColumn())
                 self.progress = Progress(*columns, console=get_console(), transient=True)
                 self.progress.start()
             return self.progress.add_task(bar.description, total=bar.total, unit=bar.unit, note=bar.note)
@@ -109,8 +103,7 @@ def _hidden() -> bool:
     return not get_console().is_terminal or (helper and rank() != 0)
 
 
-@contextmanager
-def bar(description: str, total: float, unit: str) -> Iterator[Bar]:
+def bar(description: str, total: float, unit: str) -> AbstractContextManager[Bar]:
     """Show the progress of a block that takes more than a second; show nothing where the output is no terminal.
 
     Args:
@@ -118,11 +111,7 @@ def bar(description: str, total: float, unit: str) -> Iterator[Bar]:
         total: Number of units.
         unit: Name of the units, plural; megabytes are ``MB``.
     """
-    shown = Bar(description, total, unit)
-    try:
-        yield shown
-    finally:
-        shown.close()
+    return closing(Bar(description, total, unit))
 
 
 def track(items: Sequence[Item], description: str, unit: str) -> Iterator[Item]:
@@ -148,20 +137,19 @@ class TrainingBar:
         self.bar.note = f"loss {loss:.4f}"
         self.bar.advance(pairs - self.bar.done)
 
+    def close(self) -> None:
+        """Remove the epoch's bar."""
+        self.bar.close()
 
-@contextmanager
-def training_progress(title: str = "", unit: str = "pairs") -> Iterator[TrainingBar]:
+
+def training_progress(title: str = "", unit: str = "pairs") -> AbstractContextManager[TrainingBar]:
     """Show the bars of a training while the block runs; see ``bar``.
 
     Args:
         title: Text before ``epoch 1``.
         unit: Name of the counted units, plural.
     """
-    progress = TrainingBar(title, unit)
-    try:
-        yield progress
-    finally:
-        progress.bar.close()
+    return closing(TrainingBar(title, unit))
 
 
 def rate(units: int, start: float) -> str:
