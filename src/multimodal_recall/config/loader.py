@@ -25,18 +25,29 @@ class RememberingConfigLoader(OmegaConfigLoader):
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Give a part of the configuration; ``parameters`` resolved."""
-        found = super().__getitem__(key)
-        return resolve(found) if key == "parameters" else found
+        part = super().__getitem__(key)
+        return resolve(part) if key == "parameters" else part
 
 
 def current_configuration() -> tuple[OmegaConfigLoader, Path]:
-    """Get the newest loader, or a new loader if Kedro has made none yet, and the folder of its project."""
+    """Give the configuration in force and the project's folder; without a loader yet, make one."""
+    project = project_folder()
     loader = RememberingConfigLoader.current
     if loader is None:  # an empty loader is falsy, hence `is None`
         from kedro.framework.project import settings
 
-        project = find_kedro_project(Path.cwd()) or Path.cwd()
         loader = RememberingConfigLoader(
             str(project / settings.CONF_SOURCE), os.getenv("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
         )
-    return loader, find_kedro_project(Path(loader.conf_source)) or Path.cwd()
+    return loader, project
+
+
+def project_folder() -> Path:
+    """Find the project of the configuration in force; without a configuration, of the working directory.
+
+    Relative paths of options are joined to it where they are used. In the options themselves they stay relative:
+    otherwise a moved project would count as stale.
+    """
+    loader = RememberingConfigLoader.current
+    place = Path.cwd() if loader is None else Path(loader.conf_source)
+    return find_kedro_project(place) or Path.cwd()
