@@ -99,9 +99,9 @@ def speed(options: RankerOptions, arrays: ChunkArrays, repeats: int, steps: int 
     @torch.inference_mode()
     def score_once_a_pair() -> None:
         for rows in np.split(np.arange(CANDIDATES), range(SCORED_PAIRS, CANDIDATES, SCORED_PAIRS)):
-            objective.ranker(once_a_pair(arrays.batch(candidates.take(rows))))
+            objective.model(once_a_pair(arrays.batch(candidates.take(rows))))
 
-    score = {"ours": lambda: objective.ranker.score(arrays, candidates), "straightforward": score_once_a_pair}
+    score = {"ours": lambda: objective.model.score(arrays, candidates), "straightforward": score_once_a_pair}
     found: dict[str, list[Speed]] = {side: [] for side in prepare}
     for side in prepare:
         step(batches[0], side)  # the first step allocates

@@ -161,7 +161,7 @@ def alike_once_a_pair(name: str) -> tuple[RankerObjective, Batch, Batch]:
 @pytest.mark.parametrize("name", ["two_tower", "siamese", "concat_query"])
 def test_a_ranker_scores_the_same_once_a_pair(name: str) -> None:
     objective, batch, each = alike_once_a_pair(name)
-    torch.testing.assert_close(objective.ranker(each), objective.ranker(batch), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(objective.model(each), objective.model(batch), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["two_tower", "concat_query"])  # to an in-batch loss, a copy is one more product

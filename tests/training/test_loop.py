@@ -67,11 +67,9 @@ def trainer(
         return float((scores[::2] > scores[1::2]).mean())
 
     how = {
-        "model": ranker,
         "objective": RankerObjective(ranker, options),
-        "recipe": Recipe.of(options),
+        "recipe": replace(Recipe.of(options), seed=seed),
         "hardware": forced_hardware(),
-        "seed": seed,
         "chunks": list(CHUNKS),
         "load_chunk": load_chunk,
         "measure": measure,

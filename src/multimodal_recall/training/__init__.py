@@ -1,1 +1,1 @@
-"""The training loop, its losses and its checkpoints."""
+"""Training: loop, losses, checkpoints, and the trainings of ranker and language model."""

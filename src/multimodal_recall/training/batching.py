@@ -1,4 +1,4 @@
-"""From an epoch's pairs to batches, and each process's share of a batch."""
+"""Cut an epoch's pairs into batches, and a batch into the shares of the processes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,49 +6,50 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 
 from multimodal_recall.config.rankers import IN_BATCH_LOSSES, RankerOptions
 from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs, RightAnswers
 
 
-class Chunk(Protocol):
-    """What one epoch trains on of a chunk."""
+class TrainingChunk(Protocol):
+    """The examples that an epoch trains on from a single chunk."""
 
     examples: int
-    """How many it has: pairs, or queries."""
+    """Number of pairs or queries."""
 
     def batches(self, random: np.random.Generator) -> list[np.ndarray]:
-        """Cut all examples into batches: rows of examples (n, examples a row), of which each process takes a share."""
+        """Cut all examples into batches: example numbers (rows, examples a row). Processes divide the rows."""
 
     def batch(self, rows: np.ndarray) -> Any:
-        """Make what the objective reads of some rows; it has ``to(device)``."""
+        """Gather the objective's input for some rows of a batch; the input has a method ``to(device)``."""
 
 
 def stream(seed: int, epoch: int, name: str) -> np.random.Generator:
-    """The random stream of a chunk in an epoch, the same whatever ran before."""
+    """Seed the random stream of a chunk in an epoch, which is independent of other chunks and epochs."""
     return np.random.default_rng([seed, epoch, *name.encode()])
 
 
 def epoch_order(chunks: Sequence[str], seed: int, epoch: int) -> list[str]:
-    """The order in which an epoch visits the chunks; another one each epoch."""
+    """Shuffle the chunks for an epoch."""
     return [chunks[place] for place in stream(seed, epoch, "order").permutation(len(chunks))]
 
 
 def batch_rows(
     pairs: Pairs, last_words: np.ndarray, options: RankerOptions, random: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Cut a chunk's pairs into batches, each right pair together with its wrong ones.
+    """Cut a chunk's pairs into batches; a right pair and its wrong pairs stay together.
 
     Args:
         pairs: The epoch's pairs, with ``negatives_per_positive`` k.
-        last_words: (queries,) a number for each last word, for batches of the same ones.
+        last_words: (queries,) number of each query's last word; see ``last_word_groups``.
         options: Size and composition of the batches.
         random: The stream of chunk and epoch.
 
     Yields:
-        Row numbers (right pairs, 1 + k), at most ``batch_size`` pairs (at least one right one), batches of equal size
-        but for one right pair; every row comes once.
+        Row numbers (right pairs, 1 + k), every row once. A batch has at most ``batch_size`` pairs, but always a right
+        pair with its wrong pairs; the sizes of two batches differ by one right pair at most.
     """
     group = 1 + pairs.negatives_per_positive
     starts = np.arange(0, len(pairs.relevance), group)
@@ -62,28 +63,24 @@ def batch_rows(
 
 
 def _in_groups(queries: np.ndarray, words: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
-    """An order of shuffled rows (n,): those of one word in groups of at most ``size``, the groups in any order.
+    """Order shuffled rows (n,) in groups of at most ``size`` rows of the same word, and shuffle the groups.
 
-    A group holds as many different queries as its word has: rows of one query are no wrong answers to each other. WST's
-    queries "share the last word and little else"; here they may share other words.
+    A group holds as many different queries as possible, since the rows of a query are no wrong answers to each other.
+    WST's queries "share the last word and little else"; here they may share other words.
     """
-    by_word = np.lexsort((_places(queries), words))
-    groups = np.cumsum(_places(words[by_word]) % size == 0) - 1
+    by_word = np.lexsort((_count_before(queries), words))
+    groups = np.cumsum(_count_before(words[by_word]) % size == 0) - 1
     return by_word[np.argsort(random.permutation(groups[-1] + 1)[groups], kind="stable")]
 
 
-def _places(values: np.ndarray) -> np.ndarray:
-    """How many equal values stand before each one (n,)."""
-    order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=-1))
-    places = np.empty(len(values), np.int64)
-    places[order] = np.arange(len(values)) - np.repeat(starts, np.diff(starts, append=len(values)))
-    return places
+def _count_before(values: np.ndarray) -> np.ndarray:
+    """Count the equal values that stand before each value (n,)."""
+    return pd.Series(values).groupby(values).cumcount().to_numpy()
 
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """A chunk's arrays and its pairs of one epoch, with ``negatives_per_positive``; a ``Chunk``."""
+    """A ``TrainingChunk`` of pairs that have ``negatives_per_positive``."""
 
     arrays: ChunkArrays
     pairs: Pairs
@@ -91,17 +88,17 @@ class TrainingPairs:
 
     @property
     def examples(self) -> int:
-        """Pairs, right and wrong ones together."""
+        """Count the right and wrong pairs."""
         return len(self.pairs.relevance)
 
     @cached_property
     def right(self) -> RightAnswers | None:
-        """All right pairs, where the loss compares every query with every product."""
+        """Index the chunk's right pairs for losses that compare every query with every product."""
         in_batch = self.options.loss in IN_BATCH_LOSSES
         return RightAnswers.among(self.pairs, len(self.arrays.box_counts)) if in_batch else None
 
     def batches(self, random: np.random.Generator) -> list[np.ndarray]:
-        """Rows (right pairs, 1 + k) of each batch."""
+        """Cut the pairs into batches (right pairs, 1 + k); see ``batch_rows``."""
         return list(batch_rows(self.pairs, self.arrays.last_words, self.options, random))
 
     def batch(self, rows: np.ndarray) -> Batch:
@@ -110,10 +107,10 @@ class TrainingPairs:
 
 
 def share_of_batch(rows: np.ndarray, process: int, processes: int, whole: bool) -> tuple[np.ndarray, float]:
-    """A process's rows of a batch (n, ...), and the weight of their losses in the sum over all processes.
+    """Give a process's rows of a batch (n, ...), and the weight of their losses in the sum over all processes.
 
-    Of whole batches each process counts one part in ``processes``. Of fewer rows than processes, one that would have
-    none takes the first row with a weight of 0: it still has to take part in the sum of the gradients.
+    A ``whole`` batch counts ``1 / processes`` in each process. If there are fewer rows than processes, a process
+    without a row of its own takes the first row with weight 0, since it must take part in the sum of the gradients.
     """
     if whole:
         return rows, 1 / processes

@@ -1,4 +1,4 @@
-"""The state of an unfinished training: what it holds, and how it becomes named tensors and facts."""
+"""The state of an unfinished training, and its form in a checkpoint: named tensors and JSON facts."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,10 +11,10 @@ Tensors = dict[str, Tensor]
 
 
 class Checkpoint(Protocol):
-    """Where the state of a training is kept; a write replaces the last state as a whole."""
+    """Keeps the last state of a training; a write is atomic."""
 
     def read(self) -> tuple[Tensors, dict[str, Any]] | None:
-        """Give the newest tensors and facts; ``None`` before the first write."""
+        """Read the tensors and facts; ``None`` before the first write."""
 
     def write(self, tensors: Tensors, facts: dict[str, Any]) -> None:
         """Replace the tensors and facts."""
@@ -28,37 +28,37 @@ class EpochLog:
     loss: float
     """Mean over the epoch's pairs."""
     loss_parts: list[float]
-    """The terms that the loss is the sum of: for image_tags the losses of tags and caption, else the loss alone."""
+    """The terms of the loss: for image_tags the losses of tags and caption, else the loss alone."""
     valid_ndcg_at_5: float
-    """0 if nothing is measured."""
+    """0 without a measure."""
     pairs: int
     seconds: float
 
 
 @dataclass
 class State:
-    """The position of a training, which resumes from it to the same end.
+    """Position and sums of a training.
 
-    There is no random state: torch is seeded anew for each chunk of each epoch from (seed, epoch, chunk).
+    It holds no random state: torch is seeded anew for each chunk of each epoch from (seed, epoch, chunk).
     """
 
     epoch: int = 0
     chunk: int = 0
-    """Chunks of the epoch that are done."""
+    """Number of the epoch's chunks that are trained."""
     loss_sums: list[float] = field(default_factory=list)
-    """Of each part of the loss, over the pairs so far."""
+    """Sum of each part of the loss over the epoch's ``pairs`` so far."""
     pairs: int = 0
     seconds: float = 0.0
     log: list[EpochLog] = field(default_factory=list)
 
     @property
     def best(self) -> EpochLog | None:
-        """The epoch with the highest nDCG@5 on valid; the earliest of equals."""
+        """Find the epoch with the highest nDCG@5 on valid, the earliest of equal epochs."""
         return max(self.log, key=lambda row: row.valid_ndcg_at_5, default=None)
 
 
 def pack(weights: Tensors, best_weights: Tensors, optimiser: Optimizer, state: State) -> tuple[Tensors, dict[str, Any]]:
-    """Name the tensors of a training as a checkpoint keeps them, and give its state as JSON can hold it."""
+    """Turn a training into the named tensors and the JSON state of a checkpoint."""
     tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
     if state.best:
         tensors |= {f"best.{name}": tensor for name, tensor in best_weights.items()}
@@ -68,7 +68,7 @@ def pack(weights: Tensors, best_weights: Tensors, optimiser: Optimizer, state: S
 
 
 def unpack(tensors: Tensors, state: Mapping[str, Any], optimiser: Optimizer) -> tuple[Tensors, Tensors, State]:
-    """Undo ``pack``: load the optimiser's tensors into it, and give the weights, the best weights and the state."""
+    """Undo ``pack``: load the optimiser, and give the weights, the best weights and the state."""
     parts: dict[str, Tensors] = {"model": {}, "best": {}, "optimiser": {}}
     for name, tensor in tensors.items():
         part, _, key = name.partition(".")
@@ -77,7 +77,6 @@ def unpack(tensors: Tensors, state: Mapping[str, Any], optimiser: Optimizer) -> 
     for name, tensor in parts["optimiser"].items():
         number, _, key = name.partition(".")
         moments.setdefault(int(number), {})[key] = tensor
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     log = [EpochLog(**row) for row in state["log"]]
     return parts["model"], parts["best"], State(**{**state, "log": log})

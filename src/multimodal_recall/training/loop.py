@@ -1,4 +1,4 @@
-"""The one training loop: chunk after chunk, resumable after each, on one process or several."""
+"""The training loop: chunk after chunk, resumable after each chunk, on one process or several."""
 
 import logging
 import time
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from torch import Tensor, nn
+from torch import Tensor
 
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.runtime.device import Hardware
-from multimodal_recall.training.batching import Chunk, epoch_order, share_of_batch, stream
+from multimodal_recall.training.batching import TrainingChunk, epoch_order, share_of_batch, stream
 from multimodal_recall.training.checkpoint import Checkpoint, EpochLog, State, pack, unpack
 from multimodal_recall.training.objective import Objective
 from multimodal_recall.training.schedules import SCHEDULES
@@ -24,95 +24,81 @@ logger = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """Shows how far training is."""
+    """Shows how far the training is."""
 
     def advance(self, pairs: int, total: int, loss: float, epoch: int) -> None:
-        """Show that ``pairs`` of the epoch's ``total`` are done, with this mean loss."""
+        """Show that ``pairs`` of the epoch's ``total`` are trained, with this mean loss."""
 
 
 class TrainingError(Exception):
-    """Training went wrong, and more training cannot mend it."""
+    """The loss is no longer a number."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the weights are moved."""
+    """Epochs, learning rate and optimiser of a training."""
 
     epochs: int
     learning_rate: float
+    seed: int
+    """Of the batches' order and of dropout."""
     schedule: str = "linear_warmup"
     optimiser: str = "adam"
     weight_decay: float = 0.0
 
     @classmethod
     def of(cls, options: RankerOptions) -> "Recipe":
-        """The part of a ranker's options."""
-        return cls(**{part.name: getattr(options, part.name) for part in fields(cls)})
+        """Take the recipe from a ranker's options."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
 
 
+@dataclass
 class Trainer:
-    """Fits a model; ``fit`` is the story, the other methods are its sentences."""
+    """Trains a model; after each chunk it writes a checkpoint, from which a killed training goes on."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        objective: Objective,
-        recipe: Recipe,
-        hardware: Hardware,
-        seed: int,
-        chunks: Sequence[str],
-        load_chunk: Callable[[str, int], Chunk],
-        checkpoint: Checkpoint,
-        fingerprint: str,
-        progress: Progress,
-        measure: Callable[[], float] | None = None,
-    ) -> None:
-        """Prepare for training.
+    objective: Objective
+    """The untrained model and its loss."""
+    recipe: Recipe
+    hardware: Hardware
+    """Device and precision of this process, whose number of torch threads is set already."""
+    chunks: Sequence[str]
+    """Names of the training chunks."""
+    load_chunk: Callable[[str, int], TrainingChunk]
+    """Reads a chunk for an epoch, in a thread, while the chunk before it is trained."""
+    checkpoint: Checkpoint
+    fingerprint: str
+    """Digest of data, options and code; a checkpoint with another fingerprint is not resumed."""
+    progress: Progress
+    measure: Callable[[], float] | None = None
+    """Measures nDCG@5 on valid, by which the best epoch is kept; ``None`` keeps the last epoch."""
 
-        Args:
-            model: The untrained module, whose weights are kept.
-            objective: Its loss.
-            recipe: How the weights are moved.
-            hardware: What this process computes with; torch's threads are set already.
-            seed: Seed of the shuffles and of dropout.
-            chunks: Names of the training chunks.
-            load_chunk: Reads what an epoch trains on of one chunk; called in a thread while the chunk before trains.
-            checkpoint: Where the state is kept after each chunk.
-            fingerprint: Stands for data, options and code; a checkpoint with another one is not resumed.
-            progress: Shows how far it is.
-            measure: nDCG@5 of the model on valid, which chooses the epoch; ``None``: the last epoch is kept.
-        """
-        # A share of a batch whose queries all have one word leaves the recurrent weights without a gradient. Buffers
-        # never change or are the same in all processes: no need to send them round before each step.
-        how = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
-        if not torch.distributed.is_initialized():  # accelerate remembers the device of a training before this one
+    def __post_init__(self) -> None:
+        # Unused parameters: a process's share of a batch whose queries all have one word leaves the recurrent weights
+        # without a gradient. Buffers never change or are the same in all processes: no need to send them.
+        parallel = DistributedDataParallelKwargs(broadcast_buffers=False, find_unused_parameters=True)
+        if not torch.distributed.is_initialized():  # accelerate remembers the device of an earlier training
             AcceleratorState._reset_state(reset_partial_state=True)
-        self.accelerator = Accelerator(cpu=hardware.device == "cpu", kwargs_handlers=[how])
-        rates = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
-        if recipe.optimiser == "adam":
-            optimiser = torch.optim.AdamW(model.parameters(), **rates, fused=True)
+        self.accelerator = Accelerator(cpu=self.hardware.device == "cpu", kwargs_handlers=[parallel])
+        self.model = self.objective.model
+        rates = {"lr": self.recipe.learning_rate, "weight_decay": self.recipe.weight_decay}
+        if self.recipe.optimiser == "adam":
+            optimiser = torch.optim.AdamW(self.model.parameters(), **rates, fused=True)
         else:
-            optimiser = torch.optim.NAdam(model.parameters(), **rates, decoupled_weight_decay=True)
-        self.unit, self.whole_batches = objective.unit, objective.whole_batches
-        self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
-        self.model = model  # the one inside
-        self.recipe, self.hardware, self.seed, self.chunks = recipe, hardware, seed, chunks
-        self.load_chunk, self.measure, self.progress = load_chunk, measure, progress
-        self.checkpoint, self.fingerprint = checkpoint, fingerprint
+            optimiser = torch.optim.NAdam(self.model.parameters(), **rates, decoupled_weight_decay=True)
+        self.compute_losses, self.optimiser = self.accelerator.prepare(self.objective, optimiser)
         self.state, self.best_weights = State(), self._weights()
-        self.schedule = SCHEDULES[recipe.schedule]
 
     def fit(self) -> tuple[dict[str, Tensor], list[EpochLog]]:
         """Train from the start, or from a checkpoint of the same training.
 
         Returns:
-            The weights of the epoch with the best nDCG@5 on valid, or of the last, and the log.
+            The weights of the epoch with the best nDCG@5 on valid (without ``measure``, of the last epoch) and the log.
 
         Raises:
-            TrainingError: If the loss stops being a number.
+            TrainingError: If the loss is no longer a number.
         """
         self._resume()
-        for epoch, place, name, chunk in self._chunks_ahead():
+        for epoch, place, name, chunk in self._remaining_chunks():
             self._train_chunk(epoch, place, name, chunk)
             self.state.chunk = place + 1
             if self.state.chunk == len(self.chunks):
@@ -120,12 +106,41 @@ class Trainer:
             self._save()
         return self.best_weights, self.state.log
 
-    def _chunks_ahead(self) -> Iterator[tuple[int, int, str, Chunk]]:
-        """What is left to train, each chunk read while the one before trains."""
+    def _resume(self) -> None:
+        kept = self.checkpoint.read()
+        if kept is None:
+            return
+        tensors, facts = kept
+        if differing := self._differences(facts):
+            logger.warning(
+                "the checkpoint found (after %d epochs) belongs to other %s: training starts anew and replaces it",
+                facts["state"]["epoch"],
+                differing,
+            )
+            return
+        weights, best_weights, self.state = unpack(tensors, facts["state"], self.optimiser)
+        self.model.load_state_dict(weights)
+        self.best_weights = best_weights or self.best_weights
+        if self.state.epoch >= self.recipe.epochs:
+            logger.info("data, options, seed and code are those of the finished checkpoint: taking its weights")
+        else:
+            logger.info("resumed after %d epochs and %d chunks", self.state.epoch, self.state.chunk)
+
+    def _differences(self, facts: dict[str, Any]) -> str:
+        """Say in what a checkpoint differs from this training; empty if in nothing."""
+        if facts["fingerprint"] != self.fingerprint:
+            return "data, options, seed or code"
+        was, now = facts["hardware"], self.hardware.facts()
+        return ", ".join(
+            f"hardware.{name} ({was.get(name)}, now {value})" for name, value in now.items() if was.get(name) != value
+        )
+
+    def _remaining_chunks(self) -> Iterator[tuple[int, int, str, TrainingChunk]]:
+        """Yield epoch, place in the epoch, name and content of each chunk; read a chunk ahead."""
         todo = [
             (epoch, place, name)
             for epoch in range(self.state.epoch, self.recipe.epochs)
-            for place, name in enumerate(epoch_order(self.chunks, self.seed, epoch))
+            for place, name in enumerate(epoch_order(self.chunks, self.recipe.seed, epoch))
             if (epoch, place) >= (self.state.epoch, self.state.chunk)
         ]
         with ThreadPoolExecutor(1) as reader:
@@ -134,36 +149,36 @@ class Trainer:
                 ahead += [reader.submit(self.load_chunk, n, e) for e, _, n in todo[number + 1 : number + 2]]
                 yield epoch, place, name, ahead.pop(0).result()
 
-    def _train_chunk(self, epoch: int, place: int, name: str, chunk: Chunk) -> None:
-        random = stream(self.seed, epoch, name)
+    def _train_chunk(self, epoch: int, place: int, name: str, chunk: TrainingChunk) -> None:
+        state, random = self.state, stream(self.recipe.seed, epoch, name)
         torch.manual_seed(int(random.integers(2**63)) + self.accelerator.process_index)  # dropout
         batches = chunk.batches(random)
-        self.objective.train()
+        self.compute_losses.train()
         for number, rows in enumerate(batches):
             done = (epoch + (place + number / len(batches)) / len(self.chunks)) / self.recipe.epochs
             start = time.perf_counter()
-            loss = self._step(chunk, rows, self.recipe.learning_rate * self.schedule(done))
+            loss = self._step(chunk, rows, self.recipe.learning_rate * SCHEDULES[self.recipe.schedule](done))
             if not np.isfinite(sum(loss)):
                 raise TrainingError(
                     f"the loss is {sum(loss)} in epoch {epoch}, {name}, batch {number}. Try a lower learning_rate"
                 )
-            before = self.state.loss_sums or [0.0] * len(loss)
-            self.state.loss_sums = [done + part * rows.size for done, part in zip(before, loss, strict=True)]
-            self.state.pairs += rows.size
-            self.state.seconds += time.perf_counter() - start
+            sums = state.loss_sums or [0.0] * len(loss)
+            state.loss_sums = [before + part * rows.size for before, part in zip(sums, loss, strict=True)]
+            state.pairs += rows.size
+            state.seconds += time.perf_counter() - start
             total = chunk.examples * len(self.chunks)
-            self.progress.advance(self.state.pairs, total, sum(self.state.loss_sums) / self.state.pairs, epoch)
+            self.progress.advance(state.pairs, total, sum(state.loss_sums) / state.pairs, epoch)
 
-    def _step(self, chunk: Chunk, rows: np.ndarray, learning_rate: float) -> list[float]:
-        """One step of the optimiser on a batch that all processes share; the mean of each part of the loss."""
-        processes = self.accelerator.num_processes
-        share, weight = share_of_batch(rows, self.accelerator.process_index, processes, self.whole_batches)
+    def _step(self, chunk: TrainingChunk, rows: np.ndarray, learning_rate: float) -> list[float]:
+        """Move the weights by a batch that all processes share; give the mean of each part of the loss."""
+        processes, process = self.accelerator.num_processes, self.accelerator.process_index
+        share, weight = share_of_batch(rows, process, processes, self.objective.whole_batches)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.zero_grad()
         batch = chunk.batch(share).to(self.accelerator.device)
         with self.hardware.autocast():
-            losses = self.objective(batch)
+            losses = self.compute_losses(batch)
         # Gradients are averaged over processes: the share's sum times their number gives the batch's mean.
         total = len(losses) // len(share) * len(rows)
         self.accelerator.backward(losses.sum() * (processes * weight) / total)
@@ -182,46 +197,15 @@ class Trainer:
         logger.info(
             "epoch %d of %d: loss %.4f%s, %.0f %s/s",
             *(state.epoch + 1, self.recipe.epochs, state.log[-1].loss, measured),
-            *(state.pairs / state.seconds, self.unit),
+            *(state.pairs / state.seconds, self.objective.unit),
         )
         self.state = State(epoch=state.epoch + 1, log=state.log)
 
-    def _weights(self) -> dict[str, Tensor]:
-        weights = self.model.state_dict()
-        return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-
     def _save(self) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        tensors, state = pack(self._weights(), self.best_weights, self.optimiser, self.state)
-        facts = {"fingerprint": self.fingerprint, "hardware": self.hardware.facts(), "state": state}
-        self.checkpoint.write(tensors, facts)
+        if self.accelerator.is_main_process:
+            tensors, state = pack(self._weights(), self.best_weights, self.optimiser, self.state)
+            facts = {"fingerprint": self.fingerprint, "hardware": self.hardware.facts(), "state": state}
+            self.checkpoint.write(tensors, facts)
 
-    def _resume(self) -> None:
-        kept = self.checkpoint.read()
-        if kept is None:
-            return
-        tensors, facts = kept
-        if other := self._other_than(facts):
-            logger.warning(
-                "the checkpoint found (after %d epochs) belongs to other %s: training starts anew and replaces it",
-                facts["state"]["epoch"],
-                other,
-            )
-            return
-        weights, best_weights, self.state = unpack(tensors, facts["state"], self.optimiser)
-        self.model.load_state_dict(weights)
-        self.best_weights = best_weights or self.best_weights
-        if self.state.epoch >= self.recipe.epochs:
-            logger.info("nothing differs from the training that ended last: taking its result")
-        else:
-            logger.info("resumed after %d epochs and %d chunks", self.state.epoch, self.state.chunk)
-
-    def _other_than(self, facts: dict[str, Any]) -> str:
-        """Say in what a checkpoint differs from this training; empty if it is of this training."""
-        if facts["fingerprint"] != self.fingerprint:
-            return "data, options, seed or code"
-        was, now = facts["hardware"], self.hardware.facts()
-        return ", ".join(
-            f"hardware.{name} ({was.get(name)}, now {value})" for name, value in now.items() if was.get(name) != value
-        )
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}

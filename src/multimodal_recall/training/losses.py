@@ -1,7 +1,8 @@
-"""Training losses. Each gives values that are averaged over the batch, so that processes can share one exactly.
+"""Training losses: each gives values that the loop averages over the batch, exactly so over several processes.
 
-A score is the log-odds of a pair being right. A matrix (Q, P) holds the scores of every query of a batch with every
-product, ``right`` (Q, P) which of them are right; those beside the pair at hand are neither right nor wrong for it.
+A score is the log-odds of a pair being right. In-batch losses read a matrix (Q, P) of the scores of each query of a
+batch with each product, and ``batch.right`` (Q, P), the right pairs. For a right pair, the other right pairs of its
+query and product count neither as right nor as wrong.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,26 +16,26 @@ from multimodal_recall.models.precision import MASKED_SCORE
 
 
 def cross_entropy(scores: Tensor, relevance: Tensor) -> Tensor:
-    """Binary cross-entropy (N,) of scores (N,) against 0/1 relevance (N,).
+    """Compute the binary cross-entropy (N,) of scores (N,) and 0/1 relevance (N,).
 
-    The same as the cross-entropy of two logits whose difference is the score.
+    It equals the cross-entropy of two logits whose difference is the score.
     """
     return functional.binary_cross_entropy_with_logits(scores, relevance.to(scores), reduction="none")
 
 
 def focal(scores: Tensor, relevance: Tensor, gamma: float = 2.0) -> Tensor:
-    """Focal loss (N,): cross-entropy times (1 - probability of the truth) ** gamma, alpha 1 (Lin et al. 2017)."""
+    """Compute the focal loss (N,): cross-entropy times (1 - p(truth)) ** gamma, alpha 1 (Lin et al. 2017)."""
     loss = cross_entropy(scores, relevance)
     return (1 - (-loss).exp()) ** gamma * loss
 
 
 def hinge(scores: Tensor, negatives_per_positive: int, margin: float) -> Tensor:
-    """By how much each wrong pair's score comes closer to its right one's than the margin.
+    """Compute by how much the score of each wrong pair violates the margin to the score of its right pair.
 
     Args:
         scores: (N,) of pairs in which each right pair is followed by its k wrong pairs.
         negatives_per_positive: k.
-        margin: What a right score must be ahead by.
+        margin: Wanted difference between the score of a right pair and of a wrong pair.
 
     Returns:
         (N / (1 + k) * k,).
@@ -44,10 +45,10 @@ def hinge(scores: Tensor, negatives_per_positive: int, margin: float) -> Tensor:
 
 
 def in_batch_softmax(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
-    """Softmax of each right pair against all wrong ones of its query, and of its product: the mean of both.
+    """Compute the softmax loss of each right pair against the wrong products of its query and vice versa: the mean.
 
-    The margin is taken off the right score. On scaled cosines this is additive-margin softmax (Wang et al. 2018) with
-    the batch's products, then its queries, as classes; WST's loss.
+    The margin is subtracted from the right score. On scaled cosines this is additive-margin softmax (Wang et al. 2018)
+    with the batch's products, then its queries, as classes; WST's loss.
 
     Returns:
         (right pairs,).
@@ -55,13 +56,13 @@ def in_batch_softmax(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
     own, wrong = _own_scores(matrix, batch) - margin, matrix.masked_fill(batch.right, MASKED_SCORE)
     queries, products = _right_pairs(batch)
     against = (wrong.logsumexp(dim=1).index_select(0, queries), wrong.logsumexp(dim=0).index_select(0, products))
-    return sum(functional.softplus(others - own) for others in against) / 2
+    return sum(functional.softplus(all_wrong - own) for all_wrong in against) / 2
 
 
 def in_batch_cross_entropy(matrix: Tensor, batch: Batch) -> Tensor:
-    """Binary cross-entropy of every query with every product (twelfth place): the mean of each right pair's row.
+    """Average the binary cross-entropy of each right pair's query with every product (twelfth place).
 
-    The twelfth place took repeated queries' products for wrong ones.
+    The twelfth place took the products of repeated queries for wrong products.
 
     Returns:
         (right pairs,).
@@ -71,9 +72,9 @@ def in_batch_cross_entropy(matrix: Tensor, batch: Batch) -> Tensor:
 
 
 def in_batch_hinge(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
-    """By how much the hardest wrong product, and the hardest wrong query, come closer than the margin (VSE++).
+    """Compute by how much the hardest wrong product and the hardest wrong query violate the margin.
 
-    Faghri et al. 2018.
+    VSE++ (Faghri et al. 2018).
 
     Returns:
         (right pairs,).
@@ -81,17 +82,17 @@ def in_batch_hinge(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
     own, wrong = _own_scores(matrix, batch), matrix.masked_fill(batch.right, MASKED_SCORE)
     queries, products = _right_pairs(batch)
     hardest = (wrong.amax(dim=1).index_select(0, queries), wrong.amax(dim=0).index_select(0, products))
-    return sum(functional.relu(margin + other - own) for other in hardest)
+    return sum(functional.relu(margin + wrong_score - own) for wrong_score in hardest)
 
 
 def multi_similarity(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
-    """Multi-similarity loss of cosines (Wang et al. 2019), with alpha 2, beta 50 and base 0.5.
+    """Compute the multi-similarity loss of cosines (Wang et al. 2019), with alpha 2, beta 50 and base 0.5.
 
-    Only hard pairs count: wrong ones above the query's least right one less the margin, right ones below its highest
-    wrong one plus the margin.
+    Only hard pairs count: wrong pairs above the query's lowest right score minus the margin, and right pairs below its
+    highest wrong score plus the margin.
 
     Returns:
-        (right pairs,): the loss of its query.
+        (right pairs,) the loss of each pair's query.
     """
     alpha, beta, base = 2.0, 50.0, 0.5
     right = batch.right
@@ -100,25 +101,24 @@ def multi_similarity(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
     hard_right = right & (matrix - margin < highest_wrong)
     hard_wrong = ~right & (matrix + margin > lowest_right)
 
-    def soft_sum(exponents: Tensor, of: Tensor, sharpness: float) -> Tensor:
+    def soft_sum(exponents: Tensor, hard: Tensor, sharpness: float) -> Tensor:
         zero = torch.zeros(len(matrix), 1).to(matrix)
-        return torch.cat([zero, exponents.masked_fill(~of, MASKED_SCORE)], dim=1).logsumexp(dim=1) / sharpness
+        return torch.cat([zero, exponents.masked_fill(~hard, MASKED_SCORE)], dim=1).logsumexp(dim=1) / sharpness
 
-    of_query = soft_sum(-alpha * (matrix - base), hard_right, alpha) + soft_sum(
-        beta * (matrix - base), hard_wrong, beta
-    )
-    return of_query.index_select(0, _right_pairs(batch)[0])
+    losses = soft_sum(-alpha * (matrix - base), hard_right, alpha)
+    losses = losses + soft_sum(beta * (matrix - base), hard_wrong, beta)
+    return losses.index_select(0, _right_pairs(batch)[0])
 
 
 def _right_pairs(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Query and product of each right pair that the batch was made of."""
+    """Give query and product of the right pairs among the batch's pairs."""
     chosen = batch.relevance == 1
     return batch.pair_queries[chosen], batch.pair_products[chosen]
 
 
 def _own_scores(matrix: Tensor, batch: Batch) -> Tensor:
     queries, products = _right_pairs(batch)
-    # index_select and not [...]: on several CPU threads the gradient of the latter adds up in any order.
+    # index_select: on several CPU threads the gradient of [...] adds up in any order.
     return matrix.flatten().index_select(0, queries * matrix.shape[1] + products)
 
 

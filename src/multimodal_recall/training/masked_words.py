@@ -1,4 +1,4 @@
-"""The language model's further training: guess masked words of the queries."""
+"""Train the language model on the queries with the masked-word loss."""
 
 import logging
 from collections.abc import Sequence
@@ -27,9 +27,8 @@ from multimodal_recall.training.objective import Objective
 
 logger = logging.getLogger(__name__)
 
-
 QUERIES_PER_CHUNK = 100_000
-"""Queries between two checkpoints of the masked-word training."""
+"""Queries between two checkpoints."""
 
 
 def prepare(
@@ -41,16 +40,16 @@ def prepare(
     progress: Progress,
     fingerprint: str,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Fetch or make the language model, and train it on the queries with the masked-word loss.
+    """Load or build the language model, and train it on the queries.
 
     Args:
         queries: Distinct training queries.
-        options: Where to start and how long to train.
+        options: The model that the training starts from, and the training.
         seed: Seed of the weights, the masks and the order.
-        hardware: What the training computes with.
-        checkpoint: Where the state of the training is kept.
+        hardware: Device and precision of the training.
+        checkpoint: Keeps the state of the training.
         progress: Shows how far the training is.
-        fingerprint: Stands for queries, options, seed and code; see ``Trainer``.
+        fingerprint: Digest of queries, options, seed and code; see ``Trainer``.
 
     Returns:
         The model and its tokenizer, ready for ``save_pretrained``.
@@ -63,45 +62,40 @@ def prepare(
         tokenizer = AutoTokenizer.from_pretrained(options.start_from)
         model = load(AutoModelForMaskedLM, options.start_from)
     if options.pretrain_epochs:
-        parts = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
+        chunks = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
         weights, log = Trainer(
-            model=model,
             objective=MaskedWords(model),
-            recipe=Recipe(options.pretrain_epochs, options.learning_rate),
+            recipe=Recipe(options.pretrain_epochs, options.learning_rate, seed),
             hardware=hardware,
-            seed=seed,
-            chunks=list(parts),
-            load_chunk=lambda name, _: MaskedQueries.of(parts[name], tokenizer, options.batch_size),
+            chunks=list(chunks),
+            load_chunk=lambda name, _: MaskedQueries.of(chunks[name], tokenizer, options.batch_size),
             checkpoint=checkpoint,
             fingerprint=fingerprint,
             progress=progress,
         ).fit()
         model.load_state_dict(weights)
-        logger.info("language model: masked-word loss by epoch %s", ", ".join(f"{row.loss:.2f}" for row in log))
+        logger.info("language model: masked-word loss of each epoch %s", ", ".join(f"{row.loss:.2f}" for row in log))
     return model.cpu(), tokenizer
 
 
 class MaskedWords(Objective):
-    """The masked-word loss (Devlin et al. 2019): guess 15 % of the tokens, most of which are masked."""
+    """The masked-word loss (Devlin et al. 2019): predict 15 % of the tokens, most of which are masked."""
 
     unit = "queries"
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model = model
+    model: PreTrainedModel
 
     def forward(self, batch: BatchEncoding) -> Tensor:
-        """The loss of each query (queries,); their mean is the mean over the batch's masked tokens."""
+        """Compute a loss for each query (queries,); the mean of all is the mean over the batch's masked tokens."""
         labels, logits = batch["labels"], self.model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        # labels are -100, of which the loss is 0, where nothing is to be guessed
+        # A token that is not to be predicted has the label -100, whose loss is 0.
         losses = functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none")
-        guessed = (labels >= 0).sum().clamp(min=1)
-        return losses.unflatten(0, labels.shape).sum(dim=1) * (len(labels) / guessed)
+        predicted = (labels >= 0).sum().clamp(min=1)
+        return losses.unflatten(0, labels.shape).sum(dim=1) * (len(labels) / predicted)
 
 
 @dataclass(frozen=True)
 class MaskedQueries:
-    """Some queries, masked anew each time that they stand in a batch; a training ``Chunk``."""
+    """A ``TrainingChunk`` of queries, masked anew in each batch."""
 
     token_ids: list[list[int]]
     collate: DataCollatorForLanguageModeling
@@ -109,20 +103,20 @@ class MaskedQueries:
 
     @classmethod
     def of(cls, queries: Sequence[str], tokenizer: PreTrainedTokenizerFast, batch_size: int) -> "MaskedQueries":
-        """Cut the queries into tokens."""
+        """Tokenise the queries."""
         encoded = tokenizer(list(queries), truncation=True, max_length=64, return_attention_mask=False)
         return cls(encoded["input_ids"], DataCollatorForLanguageModeling(tokenizer), batch_size)
 
     @property
     def examples(self) -> int:
-        """Queries."""
+        """Count the queries."""
         return len(self.token_ids)
 
     def batches(self, random: np.random.Generator) -> list[np.ndarray]:
-        """Rows (queries,) of each batch, in a random order."""
+        """Shuffle the queries and cut them into batches (queries,)."""
         order = random.permutation(self.examples)
         return np.array_split(order, -(-self.examples // self.batch_size))
 
     def batch(self, rows: np.ndarray) -> BatchEncoding:
-        """Pad some queries to one length, and mask tokens by torch's stream of random numbers."""
+        """Pad some queries to the longest query's length, and mask tokens with torch's random stream."""
         return self.collate([{"input_ids": self.token_ids[row]} for row in rows])

@@ -1,4 +1,4 @@
-"""What training makes small."""
+"""The losses of a batch, as the training loop minimises them."""
 
 from typing import Any
 
@@ -11,43 +11,49 @@ from multimodal_recall.training.losses import MATRIX_LOSSES, PAIR_LOSSES
 
 
 class Objective(nn.Module):
-    """What training makes small. A module, so that processes know which weights a batch leaves alone."""
+    """A model and its loss, in one module, so that processes know which weights a batch leaves without a gradient."""
 
     unit = "pairs"
-    """What an example is called."""
+    """Name of the examples."""
     whole_batches = False
-    """Whether each process gets the whole batch, and shares the work inside; else it gets a share of the batch."""
+    """Whether each process gets the whole batch and divides the encoding, or gets a share of the batch's rows."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
 
     def forward(self, batch: Any) -> Tensor:
-        """The losses of a batch: as many values, or rows of the loss's parts, for each row."""
+        """Compute the losses of a batch (n,), or the parts of each loss (n, parts), as many for each row."""
         raise NotImplementedError
 
 
 class RankerObjective(Objective):
-    """A ranker's loss.
+    """The loss of a ranker.
 
-    Towers and in-batch losses get whole batches: processes share the encoding, not the pairs, so that a query or
-    product is encoded once, batch norm counts it once, and an in-batch loss sees all of the batch.
+    Towers and in-batch losses get whole batches: processes divide the encoding, not the pairs, so that a query or
+    product is encoded once, batch norm counts it once, and an in-batch loss sees the whole batch.
     """
 
+    model: Ranker
+
     def __init__(self, ranker: Ranker, options: RankerOptions) -> None:
-        super().__init__()
-        self.ranker, self.options = ranker, options
-        self.in_batch = options.loss in MATRIX_LOSSES
-        self.whole_batches = self.in_batch or isinstance(ranker, TowerRanker)
+        super().__init__(ranker)
+        self.options = options
+        self.whole_batches = options.loss in MATRIX_LOSSES or isinstance(ranker, TowerRanker)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The losses of a batch: as many values, or rows of the loss's parts, a right pair for each."""
+        """Compute the losses of a batch (n,), or their parts (n, parts); n is a multiple of its right pairs."""
+        ranker, loss, margin = self.model, self.options.loss, self.options.margin
         if self.training:
-            self.ranker.observe(batch)
-        if self.options.loss == "tags_and_caption":
-            return self.ranker.own_losses(batch)
-        if self.in_batch:
-            scores = self.ranker.score_all(batch)
-            if self.options.loss == "multi_similarity":  # its constants are for cosines
-                scores = scores / self.ranker.scale
-            losses = MATRIX_LOSSES[self.options.loss](scores, batch, self.options.margin)
+            ranker.observe(batch)
+        if loss == "tags_and_caption":
+            return ranker.own_losses(batch)
+        if loss in MATRIX_LOSSES:
+            scores = ranker.score_all(batch)
+            if loss == "multi_similarity":  # its constants are for cosines
+                scores = scores / ranker.scale
+            losses = MATRIX_LOSSES[loss](scores, batch, margin)
         else:
-            losses = PAIR_LOSSES[self.options.loss](self.ranker(batch), batch, self.options.margin)
-        extra = self.ranker.extra_loss(batch)
+            losses = PAIR_LOSSES[loss](ranker(batch), batch, margin)
+        extra = ranker.extra_loss(batch)
         return losses if extra is None else losses + extra

@@ -1,4 +1,4 @@
-"""Train one ranker on the tables of its chunks."""
+"""Train a ranker on the tables of its chunks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,16 +29,16 @@ from multimodal_recall.training.objective import RankerObjective
 
 @dataclass(frozen=True)
 class RankerTraining:
-    """All that decides a trained ranker. Several processes get a copy each and train together."""
+    """Everything that decides a trained ranker; each of several processes gets a copy."""
 
     options: RankerOptions
-    """The ranker and how it is trained; its seed is set."""
+    """The ranker and its training, with a seed."""
     train: dict[str, ChunkTables]
     """Lazy tables of each training chunk."""
     valid: dict[str, ChunkTables]
     """Lazy tables of each valid chunk."""
     valid_answers: dict[int, list[int]]
-    """Right products of each valid query."""
+    """Right product ids of each valid query."""
     word_vectors: np.ndarray
     """(words, size) float32."""
     label_vectors: np.ndarray
@@ -46,35 +46,33 @@ class RankerTraining:
     tokenizer: str | None
     """Folder or hub name of the ranker's tokenizer; ``None`` if the ranker reads no tokens."""
     hardware: Hardware
-    """What each process computes with."""
+    """Device, precision and threads of each process."""
     checkpoint: Checkpoint
     fingerprint: str
-    """Stands for all the above; a checkpoint with another fingerprint is not resumed."""
+    """Digest of data, options and code; see ``Trainer``."""
     start: Mapping[str, Tensor] = field(default_factory=dict)
-    """Weights of another ranker to start from; empty without."""
+    """Weights of the ranker that the training starts from; empty without such a ranker."""
 
     def fit(self) -> tuple[TrainedRanker, list[EpochLog]]:
-        """Train in this process, which may be one of several.
+        """Train in this process, alone or together with others.
 
         Returns:
             The ranker with its best weights and an empty card, and the log.
         """
         if not rank():
-            import kedro.framework.project  # noqa: F401  (sets up the log if this process is one of several)
+            import kedro.framework.project  # noqa: F401  (sets up the log in the first of several new processes)
 
         self.hardware.set_threads()
         if self.hardware.device == "cpu":
             keep_freed_memory()
         ranker, sizes = self._untrained(read_chunk(next(iter(self.valid.values()))))
-        # Read once: valid's box features stay in memory, 4 kB a box of 2048 numbers.
+        # valid is read once: its box features stay in memory, 4 kB a box of 2048 numbers.
         valid = list(read_chunks(self.valid, ranker.reading))
         with training_progress() as progress:
             weights, log = Trainer(
-                model=ranker,
                 objective=RankerObjective(ranker, self.options),
                 recipe=Recipe.of(self.options),
                 hardware=self.hardware,
-                seed=self.options.seed,
                 chunks=list(self.train),
                 load_chunk=ChunkLoader(self.train, ranker, self.options),
                 checkpoint=self.checkpoint,
@@ -85,15 +83,14 @@ class RankerTraining:
         tokenizer = ranker.reading.tokenizer
         return TrainedRanker(self.options, sizes, weights, {}, None if tokenizer is None else tokenizer.to_str()), log
 
-    def _untrained(self, some_chunk: ChunkArrays) -> tuple[Ranker, InputSizes]:
-        """A ranker as wide as a chunk's data, with all weights that it starts from."""
-        model, tokenizer = self.options.model, None
-        if self.tokenizer is not None:
-            tokenizer = load_tokenizer(self.tokenizer, model.max_tokens)
-        widths = some_chunk.query_vectors.shape[1], some_chunk.features.shape[1]
+    def _untrained(self, chunk: ChunkArrays) -> tuple[Ranker, InputSizes]:
+        """Build a ranker for the widths of a chunk's arrays, with the weights that the training starts from."""
+        model = self.options.model
+        tokenizer = None if self.tokenizer is None else load_tokenizer(self.tokenizer, model.max_tokens)
+        widths = chunk.query_vectors.shape[1], chunk.features.shape[1]
         tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
         sizes = InputSizes(*widths, *self.word_vectors.shape, len(self.label_vectors), tokens)
-        torch.manual_seed(self.options.seed)  # the weights; the training loop seeds each chunk's stream
+        torch.manual_seed(self.options.seed)  # for the new weights; the training loop seeds each chunk's stream
         ranker = build_ranker(self.options, sizes, tokenizer)
         ranker.start(self.word_vectors, self.label_vectors)
         if self.tokenizer is not None and model.text_model is not None:
@@ -107,14 +104,14 @@ class RankerTraining:
 
 
 class ChunkLoader:
-    """Reads an epoch's arrays and pairs of a training chunk; makes the chunk's tokens once."""
+    """Reads training chunks, and tokenises each chunk's queries once."""
 
     def __init__(self, examples: dict[str, ChunkTables], ranker: Ranker, options: RankerOptions) -> None:
         self.examples, self.reading, self.options = examples, ranker.reading, options
         self.tokens: dict[str, Tokens] = {}
 
     def __call__(self, name: str, epoch: int) -> TrainingPairs:
-        """Read a chunk for an epoch."""
+        """Read a chunk's arrays and an epoch's pairs."""
         random = stream(self.options.seed, epoch, f"negatives of {name}")
         pairs = read_samples(self.examples[name], epoch, self.options, random)
         arrays = read_chunk(self.examples[name], self.reading, self.tokens.get(name))
