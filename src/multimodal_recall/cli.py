@@ -100,8 +100,8 @@ def stale(
     option or the code has changed since. The code is that of the node and of all functions of this package that it
     calls; comments and docstrings do not count. Pass the same --env and --params as to your run.
 
-    Not seen: changes in a model folder or in a GloVe file. Never stale: an output whose input was pinned to an old
-    version with --load-versions.
+    Changes in a model folder or in a GloVe file are not seen. An input that was pinned to an old version with
+    --load-versions makes nothing stale.
 
     The exit code is 0 if nothing is stale and 1 if something is, for scripts: kedro stale || kedro run
     """

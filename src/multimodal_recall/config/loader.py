@@ -43,10 +43,10 @@ def current_configuration() -> tuple[OmegaConfigLoader, Path]:
 
 
 def project_folder() -> Path:
-    """Find the project of the configuration in force; without a configuration, of the working directory.
+    """Find the folder of the project in force: the configuration's, or without one the working directory's.
 
-    Relative paths of options are joined to it where they are used. In the options themselves they stay relative:
-    otherwise a moved project would count as stale.
+    ``evaluate.photos`` is joined to this folder where photos are read. The option itself stays relative: in the records
+    an absolute path would make the outputs of a moved project stale.
     """
     loader = RememberingConfigLoader.current
     place = Path.cwd() if loader is None else Path(loader.conf_source)

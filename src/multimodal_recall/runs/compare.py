@@ -16,6 +16,7 @@ from multimodal_recall.runs.records import name_first
 COMPARISON = "comparison"
 SCORE = ["nDCG@5", "low", "high"]
 DIFFERENCE = ["difference", "difference_low", "difference_high"]
+SCORE_FORM, DIFFERENCE_FORM = "{:.3f} ({:.3f} to {:.3f})", "{:+.3f} ({:+.3f} to {:+.3f})"
 RANKING = ["split", "kind", "ranking"]
 SPLIT_FILES = ("tsv", "answers", "given_scores")
 SHOWN_CHARACTERS = 80
@@ -172,10 +173,9 @@ def _score_texts(scores: pd.DataFrame) -> pd.DataFrame:
     columns = []
     for run, table in scores.T.groupby(level=0, sort=False):
         rows = table.droplevel(0).T
-        columns.append(rows.apply(lambda row: "{:.3f} ({:.3f} to {:.3f})".format(*row[SCORE]), axis=1).rename(run))
-        if DIFFERENCE[0] in rows:
-            texts = rows.apply(lambda row: "{:+.3f} ({:+.3f} to {:+.3f})".format(*row[DIFFERENCE]), axis=1)
-            columns.append(texts.rename(DIFFERENCE[0]))
+        for name, values, form in ((run, SCORE, SCORE_FORM), (DIFFERENCE[0], DIFFERENCE, DIFFERENCE_FORM)):
+            if values[0] in rows:
+                columns.append(rows[values].apply(lambda row, form=form: form.format(*row), axis=1).rename(name))
     return pd.concat(columns, axis=1).replace(to_replace=r"nan", value="", regex=True)
 
 

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,6 @@ from multimodal_recall.runs.versions import git_commit
 
 if TYPE_CHECKING:  # mlflow takes seconds to import, and is missing without its extra
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,8 @@ ASKED = (
 """Parameters of ``kedro run`` that become tags, where they were given."""
 RECORDED = ("training_log", "model", "comparison", "report")
 """Kinds of datasets that are recorded."""
+CURVES = ("valid_ndcg_at_5", "loss", "seconds")
+SCORES = ("ndcg_at_5", "low", "high")
 NOT_IN_NAMES = re.compile(r"[^\w\-. /]")
 """Characters that the name of a metric must not have."""
 
@@ -84,13 +86,24 @@ class TrackedRun:
     def _log_output(self, owner: str, kind: str, dataset: AtomicDataset) -> None:
         path = dataset.load_path()
         if kind == "training_log":
-            self.client.log_batch(self.id, metrics=_curves(owner, dataset.load().to_table().to_pylist()))
-        elif kind == "model":
-            self.client.log_artifact(self.id, str(path / CARD), owner)
-        else:
-            self.client.log_artifact(self.id, str(path))
+            rows = dataset.load().to_table().to_pylist()
+            self._log_metrics((f"{owner}/{name}", row[name], row["epoch"] + 1) for row in rows for name in CURVES)
+            return
         if kind == "comparison":
-            self.client.log_batch(self.id, metrics=_scores(dataset.load().to_dict("records")))
+            rows = dataset.load().rename(columns={"nDCG@5": "ndcg_at_5"}).to_dict("records")
+            self._log_metrics(
+                (f"{row['split']}/{row['ranking']}/{name}", row[name], 0) for row in rows for name in SCORES
+            )
+        is_model = kind == "model"
+        self.client.log_artifact(self.id, str(path / CARD if is_model else path), owner if is_model else None)
+
+    def _log_metrics(self, metrics: Iterable[tuple[str, float, int]]) -> None:
+        """Record name, value and step of each metric."""
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        batch = [Metric(NOT_IN_NAMES.sub("_", name), value, now, step) for name, value, step in metrics]
+        self.client.log_batch(self.id, metrics=batch)
 
 
 class TrackRuns:
@@ -187,26 +200,3 @@ def start_run(run_params: dict[str, Any]) -> TrackedRun:
         tags["mlflow.source.git.commit"] = commit
     run = client.create_run(experiment, tags=tags, run_name=run_params["run_id"])
     return TrackedRun(client, run.info.run_id, run_params["run_id"])
-
-
-def _curves(ranker: str, log: list[dict[str, Any]]) -> "list[Metric]":
-    from mlflow.entities import Metric
-
-    now = time.time_ns() // 1_000_000
-    return [
-        Metric(f"{ranker}/{column}", row[column], now, row["epoch"] + 1)
-        for row in log
-        for column in ("valid_ndcg_at_5", "loss", "seconds")
-    ]
-
-
-def _scores(comparison: list[dict[str, Any]]) -> "list[Metric]":
-    """Give nDCG@5 of each ranking and the ends of its interval."""
-    from mlflow.entities import Metric
-
-    now, columns = time.time_ns() // 1_000_000, {"ndcg_at_5": "nDCG@5", "low": "low", "high": "high"}
-    return [
-        Metric(NOT_IN_NAMES.sub("_", f"{row['split']}/{row['ranking']}/{name}"), row[column], now, 0)
-        for row in comparison
-        for name, column in columns.items()
-    ]

@@ -30,10 +30,10 @@ def params_option(command: Callable[..., Any]) -> Callable[..., Any]:
     from kedro.framework.cli.project import PARAMS_ARG_HELP
     from kedro.framework.cli.utils import _split_params
 
-    def parse(context: click.Context, option: click.Parameter, text: str) -> tuple[str, dict[str, Any]]:
+    def _parse(context: click.Context, option: click.Parameter, text: str) -> tuple[str, dict[str, Any]]:
         return text, _split_params(context, option, text)
 
-    return click.option("--params", default="", callback=parse, help=PARAMS_ARG_HELP)(command)
+    return click.option("--params", default="", callback=_parse, help=PARAMS_ARG_HELP)(command)
 
 
 def create_hook_manager(hooks: Iterable[Any]) -> PluginManager:
