@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 
 def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Table:
-    """Score chunk by chunk, with a module that is built already: ``query_id``, ``product_id``, ``score``."""
+    """Score the candidates of all chunks: ``query_id``, ``product_id``, ``score``, in the order of the chunks."""
     from multimodal_recall.data.examples import read_candidates, read_chunk
 
     scored = []
