@@ -14,10 +14,10 @@ from multimodal_recall.config.options import EvaluateOptions, HardwareOptions, R
 from multimodal_recall.data.origins import QueryEncoding
 from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
 from multimodal_recall.evaluation import rankings, submission
-from multimodal_recall.evaluation.blending import is_right, normalise
 from multimodal_recall.evaluation.calibration import reliability
 from multimodal_recall.evaluation.leak_rules import leak_poor_queries
-from multimodal_recall.evaluation.metrics import MetricError, measure_queries
+from multimodal_recall.evaluation.metrics import MetricError, is_right, measure_queries
+from multimodal_recall.evaluation.scales import normalise
 from multimodal_recall.evaluation.summary import break_down, query_groups, summarise
 from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.progress import rate
