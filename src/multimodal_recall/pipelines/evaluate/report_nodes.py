@@ -6,8 +6,8 @@ import pyarrow.dataset as ds
 from multimodal_recall.config.loader import project_folder
 from multimodal_recall.config.options import EvaluateOptions
 from multimodal_recall.data.schemas import ChunkTables
-from multimodal_recall.evaluation.blending import is_right, normalise
-from multimodal_recall.evaluation.metrics import rank_candidates
+from multimodal_recall.evaluation.metrics import is_right, rank_candidates
+from multimodal_recall.evaluation.scales import normalise
 from multimodal_recall.pipelines.evaluate.compare_nodes import headline_of
 
 
