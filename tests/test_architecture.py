@@ -99,3 +99,28 @@ def test_benchmarks_import_no_tests() -> None:
     imported += [(name, alias.name) for name, node in nodes if isinstance(node, ast.Import) for alias in node.names]
     assert ("kill.py", "benchmarks.small_project") in imported
     assert [found for found in imported if found[1].partition(".")[0] == "tests"] == []
+
+
+PRIVATE_PLACES = {"runtime.kedro_private", "datasets.atomic"}
+"""Modules that may use private names of Kedro."""
+NOT_KEDRO = {"_replace", "_reset_state"}
+"""A method of named tuples, and one of accelerate."""
+
+
+def private_names(tree: ast.AST) -> Iterator[str]:
+    """Private names that a module imports from Kedro, or reads from an object and does not define itself."""
+    nodes = list(ast.walk(tree))
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kedro"):
+            names = [*node.module.split("."), *(alias.name for alias in node.names)]
+        else:
+            names = [node.attr] if isinstance(node, ast.Attribute) and node.attr not in own | NOT_KEDRO else []
+        yield from (name for name in names if name.startswith("_") and not name.startswith("__"))
+
+
+def test_private_names_of_kedro_stand_in_two_modules() -> None:
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    users = {name for name, tree in trees.items() if any(private_names(tree)) or "PARAMS_ARG_HELP" in ast.unparse(tree)}
+    assert users == PRIVATE_PLACES

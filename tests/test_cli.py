@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import find_run_command
+from PIL import Image
 
 from tests.conftest import SMALL, copy_project, load
 from tests.test_whole_run import versions
@@ -141,7 +142,7 @@ def test_the_command_remakes_what_follows_from_a_new_chunk_and_nothing_else(kedr
         "  newer version of pairs: merge_rejected of train, featurize of train.chunk_001, "
         "sample_negatives of train.chunk_001",
         "  newer version of products: sample_negatives of train.chunk_001, list_examples of train",
-        "and what follows from it: train of two_tower, judge_negatives of two_tower, score_testA of two_tower, "
+        "downstream nodes: train of two_tower, judge_negatives of two_tower, score_testA of two_tower, "
         f"score_valid of two_tower, {FOLLOWS_FROM_SCORES}",
     ]
     nodes = "train.merge_rejected,train.chunk_001.featurize"
@@ -207,7 +208,7 @@ def test_a_raw_file_replaced_by_hand_stays_and_what_read_it_is_stale(kedro: Kedr
     content = answers.read_text() + " "
     answers.write_text(content)
     lines = lines_of(kedro("kedro stale"), 1)
-    assert lines[0].startswith("note: testA_answers is not the file that shop.make_testA_files wrote; it stays")
+    assert lines[0].startswith("note: testA_answers is not the file that shop.make_testA_files wrote: ")
     assert lines[2].startswith("  testA_answers is not the file that was read: ")
     assert "shop.make" not in lines[-1]
     assert kedro(lines[-1]).exit_code == 0
@@ -222,8 +223,8 @@ def test_missing_and_unrecorded_outputs(kedro: Kedro) -> None:
         "stale:",
         "  no record of how it was made: testA_breakdown of evaluation",
         "  missing: valid_breakdown of evaluation",
-        "and what follows from it: make_report of evaluation",
-        "make it anew with:",
+        "downstream nodes: make_report of evaluation",
+        "make them anew with:",
         "  kedro run --pipelines=evaluate --from-nodes=evaluation.break_down_testA_queries,"
         "evaluation.break_down_valid_queries",
     ]
@@ -235,7 +236,7 @@ def test_a_pinned_older_input_is_not_stale(run_copy: tuple[Path, Callable], kedr
     run_copy[1](node_names=["train.list_examples"], load_versions={"train.chunk_001.samples": first})
     assert lines_of(kedro("kedro stale"), 1)[1:3] == [
         "  newer version of train_examples: train of two_tower, judge_negatives of two_tower",
-        f"and what follows from it: score_testA of two_tower, score_valid of two_tower, {FOLLOWS_FROM_SCORES}",
+        f"downstream nodes: score_testA of two_tower, score_valid of two_tower, {FOLLOWS_FROM_SCORES}",
     ]
 
 
@@ -339,6 +340,25 @@ def test_search_prints_and_draws_the_best_products(kedro_unchanged: Kedro, tmp_p
         assert f"product {line.split()[1]}" in text
 
 
+def test_photos_are_found_from_any_folder(
+    run_copy: tuple[Path, Callable], kedro: Kedro, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project, page = run_copy[0], tmp_path / "found.html"
+    (project / "data/01_raw/photos").mkdir()
+    for product in load(project, "testA_examples")["chunk_000"]["products"].to_table()["product_id"].to_pylist():
+        Image.new("RGB", (9, 9)).save(project / f"data/01_raw/photos/{product}.jpg")
+    monkeypatch.chdir(project / "src")
+    result = kedro(f"kedro search 'red dress' --top=3 --html={page}")
+    assert result.exit_code == 0, result.output
+    assert page.read_text().count("data:image/jpeg") == 3
+    monkeypatch.chdir(tmp_path)  # a run that Python starts needs no folder of the project
+    run_copy[1](node_names=["evaluation.make_report"])
+    report = max((project / "data/08_reporting/shop/report.html").iterdir()) / "report.html"
+    assert "data:image/jpeg" in report.read_text()
+    monkeypatch.chdir(project)
+    assert lines_of(kedro("kedro stale"), 0) == ["nothing is stale"]
+
+
 def test_search_works_with_what_prune_leaves(kedro: Kedro) -> None:
     before = kedro("kedro search 'red dress'")
     kedro("kedro run --nodes=language.prepare_language_model,language.make_word_vectors --params=seed=1")
@@ -357,7 +377,7 @@ def test_search_says_what_is_missing(kedro_unchanged: Kedro) -> None:
 
 def test_comparing_needs_two_runs_and_names_those_there(kedro: Kedro) -> None:
     lines = lines_of(kedro("kedro compare"), 2)
-    assert "Two runs are needed to compare. The runs of this environment, and what each has made:" in lines[-2]
+    assert "Two runs are needed to compare. The runs of this environment, and the outputs of each:" in lines[-2]
     assert lines[-1].endswith("Z: comparison, two_tower.model")
     kedro("kedro run --pipelines=evaluate --to-nodes=evaluation.compare_rankings")
     lines = lines_of(kedro("kedro compare"), 0)

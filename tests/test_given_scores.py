@@ -99,5 +99,5 @@ def test_a_column_that_is_called_as_a_ranking_of_ours(run_copy: tuple) -> None:
     scores = load(project, "two_tower.valid_scores").to_table().to_pandas()
     scores = scores[["query_id", "product_id"]].assign(**{"random order": scores["score"]})
     scores.to_parquet(project / "data/01_raw/shop/valid_scores.parquet")
-    with pytest.raises(ValueError, match=r"scores of \['random order'\], but we call a ranking of our own so: rename"):
+    with pytest.raises(ValueError, match=r"scores of \['random order'\], but evaluate gives this name to"):
         run(node_names=["evaluation.gather_valid_scores"])

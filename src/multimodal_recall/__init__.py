@@ -7,5 +7,5 @@ __version__ = "0.1.0"
 if sys.platform not in ("linux", "darwin"):
     raise SystemExit(
         f"multimodal-recall runs on Linux and macOS, and this is {sys.platform}: outputs are renamed into place while "
-        "others read them, which other systems refuse. On Windows use WSL 2."
+        "another process may read them, which Windows refuses. On Windows use WSL 2."
     )

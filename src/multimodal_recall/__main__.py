@@ -1,4 +1,4 @@
-"""Entry point of the packaged project: ``python -m multimodal_recall`` does what ``kedro run`` does."""
+"""Entry point of the packaged project: ``python -m multimodal_recall`` is ``kedro run``."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Commands of this project beside Kedro's own: from checking raw files to searching with a trained ranker."""
+"""The project's own commands: stale, prune, check, write-tsv, search, compare; and Kedro's run with shorter errors."""
 
 import copy
 import functools
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.config import MissingConfigException
-from kedro.framework.cli.project import PARAMS_ARG_HELP
 from kedro.framework.cli.project import run as kedro_run
-from kedro.framework.cli.utils import _split_params, env_option, split_string
+from kedro.framework.cli.utils import env_option, split_string
 from kedro.framework.project import pipelines as registered
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
@@ -22,15 +21,14 @@ from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 
 from multimodal_recall.config.layout import LayoutError
+from multimodal_recall.config.loader import project_folder
 from multimodal_recall.config.options import UnknownModelError
 from multimodal_recall.runs.hooks import MissingInputsError
 from multimodal_recall.runtime.cores import HardwareError
+from multimodal_recall.runtime.kedro_private import params_option
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd
-
-    from multimodal_recall.runs.staleness import Staleness
-
 
 BEFORE_NODES = (
     HardwareError,
@@ -40,22 +38,22 @@ BEFORE_NODES = (
     ParameterValidationError,
     UnknownModelError,
 )
-"""What is wrong with the configuration or the raw files, found before the first node."""
+"""Errors of configuration, raw files and hardware that are raised before the first node."""
 ERROR_REMEDIES = {
     MissingConfigException: "Name a folder of conf/ as --env",
-    ParameterValidationError: "All options and their meaning: src/multimodal_recall/config (options, rankers, systems)",
+    ParameterValidationError: "All options and their meaning: docs/options.md",
 }
 
 
 def as_click_error(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make of an error in ``BEFORE_NODES`` a message without the lines of code that found it."""
+    """Report an error in ``BEFORE_NODES`` as a message without traceback."""
 
     @functools.wraps(function)
     def run_and_report(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except BEFORE_NODES as error:
-            text = re.sub(r"\n +For further information visit .*", "", str(error))  # of pydantic's own pages
+            text = re.sub(r"\n +For further information visit .*", "", str(error))  # pydantic's own pages
             remedies = [remedy for kind, remedy in ERROR_REMEDIES.items() if isinstance(error, kind)]
             raise click.ClickException("\n".join([text, *remedies])) from error
 
@@ -64,23 +62,19 @@ def as_click_error(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group(name="multimodal_recall")
 def cli() -> None:
-    """Check raw files, write your own as TSVs, see what is stale, drop old versions, compare runs, and search."""
+    """Check raw files, write TSVs, list stale outputs, drop old versions, compare runs, and search."""
 
 
-run = copy.copy(kedro_run)  # Kedro looks for it beside `cli`, and in it
+run = copy.copy(kedro_run)  # Kedro looks for `run` both in this module and in the group `cli`
 run.callback = as_click_error(kedro_run.callback)
 cli.add_command(run)
-
-
-def _text_and_values(context: click.Context, option: click.Parameter, text: str) -> tuple[str, dict[str, Any]]:
-    return text, _split_params(context, option, text)
 
 
 @as_click_error
 def _load(
     metadata: ProjectMetadata, env: str | None, names: list[str], params: dict[str, Any]
 ) -> tuple[Pipeline, CatalogProtocol]:
-    """The named pipelines (all by default) of an environment as one, and its catalog."""
+    """Load an environment's catalog and the named pipelines (all by default) as one pipeline."""
     with KedroSession.create(metadata.project_path, env=env, runtime_params=params) as session:
         catalog = session.load_context().catalog
     unknown = [name for name in names if name not in registered]
@@ -91,86 +85,89 @@ def _load(
 
 @cli.command()
 @env_option
-@click.option("--params", default="", callback=_text_and_values, help=PARAMS_ARG_HELP)
-@click.option("--pipelines", default="", callback=split_string, help="Look at these only, comma-separated.")
-@click.option("--code/--no-code", default=True, show_default=True, help="Whether changed code makes outputs stale.")
+@params_option
+@click.option(
+    "--pipelines", default="", callback=split_string, help="Pipelines to judge, comma-separated; by default all."
+)
+@click.option("--code/--no-code", default=True, show_default=True, help="Whether changed code makes an output stale.")
 @click.pass_obj
 def stale(
     metadata: ProjectMetadata, env: str | None, params: tuple[str, dict[str, Any]], pipelines: list[str], code: bool
 ) -> None:
-    """List the outputs that no longer follow from the data, options and code, and the command that makes them anew.
+    """List stale outputs, each with the reason, and the one command that makes them anew.
 
-    An output is stale if it is missing or has no record, if an input has a newer version, or if a raw file, an option
-    or the code is not as it was. The code is that of the node and of all that it calls in this package; comments and
-    docstrings do not count. Give the --params that you run with. Changes of a model folder or a GloVe file are not
-    seen. An input that was pinned to an old version counts as wanted.
+    An output is stale if it is missing, if it has no record, if an input has a newer version, or if a raw file, an
+    option or the code has changed since. The code is that of the node and of all functions of this package that it
+    calls; comments and docstrings do not count. Pass the same --env and --params as to your run.
 
-    The exit code is 0 if nothing is stale and 1 if something is, so that a script can ask: kedro stale || kedro run
+    Changes in a model folder or in a GloVe file are not seen. An input that was pinned to an old version with
+    --load-versions makes nothing stale.
+
+    The exit code is 0 if nothing is stale and 1 if something is, for scripts: kedro stale || kedro run
     """
     from multimodal_recall.runs.staleness import find_stale, name_briefly
 
     text, values = params
-    found = find_stale(*_load(metadata, env, pipelines, values), code)
-    for note in found.notes:
+    staleness = find_stale(*_load(metadata, env, pipelines, values), code)
+    for note in staleness.notes:
         click.echo(f"note: {note}")
-    if not found.reasons:
+    if not staleness.reasons:
         click.echo("nothing is stale")
         return
     click.echo("stale:")
-    for reason, concerned in found.reasons.items():
+    for reason, concerned in staleness.reasons.items():
         click.echo(f"  {reason}: {name_briefly(concerned)}")
-    if found.following:
-        click.echo(f"and what follows from it: {name_briefly(found.following)}")
-    click.echo(f"make it anew with:\n  {_remedy(found, env, text, pipelines)}")
-    click.get_current_context().exit(1)
-
-
-def _remedy(found: "Staleness", env: str | None, params: str, pipelines: list[str]) -> str:
+    if staleness.following:
+        click.echo(f"downstream nodes: {name_briefly(staleness.following)}")
     options = {
         "env": env,
         "pipelines": ",".join(pipelines),
-        "from-nodes": None if found.everything else ",".join(found.first),
-        "params": params,
+        "from-nodes": None if staleness.everything else ",".join(staleness.first),
+        "params": text,
     }
-    return shlex.join(["kedro", "run", *(f"--{name}={value}" for name, value in options.items() if value)])
+    given = (f"--{name}={value}" for name, value in options.items() if value)
+    click.echo(f"make them anew with:\n  {shlex.join(['kedro', 'run', *given])}")
+    click.get_current_context().exit(1)
 
 
 @cli.command()
 @env_option
-@click.option("--keep", type=click.IntRange(min=1), required=True, help="Newest versions of each output that stay.")
-@click.option("--dry-run", is_flag=True, help="Say what would be dropped, and drop nothing.")
+@click.option("--keep", type=click.IntRange(min=1), required=True, help="Newest versions of each output to keep.")
+@click.option("--dry-run", is_flag=True, help="Report what would be dropped, and drop nothing.")
 @click.pass_obj
 def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) -> None:
-    """Drop all but the newest versions of each output of an environment.
+    """Drop all but the newest versions of each output of an environment, without asking.
 
-    A version that a kept list of examples or a kept model names stays, so that both can be loaded and trained on. What
-    killed runs left unfinished is dropped too, after an hour. Raw files stay. Nothing is asked: try --dry-run first,
-    and prune while no run is under way.
+    Older versions stay where a kept list of examples or a kept model names them: both can still be loaded and trained
+    on. Unfinished files of killed runs are dropped once they are an hour old. Raw files stay.
+
+    Try --dry-run first, and do not prune while a run is under way.
     """
-    from multimodal_recall.runs.pruning import find_prunable, prune_one
+    from multimodal_recall.runs.pruning import find_prunable
 
-    found = find_prunable(*_load(metadata, env, [], {}), keep)
-    counts, sizes = Counter(one.kind for one in found), Counter[str]()
-    for one in found:
-        sizes[one.kind] += one.size
+    prunable = find_prunable(*_load(metadata, env, [], {}), keep)
+    counts, sizes = Counter(item.kind for item in prunable), Counter[str]()
+    for item in prunable:
+        sizes[item.kind] += item.size
         if not dry_run:
-            prune_one(one)
+            item.remove()
     for kind, count in sorted(counts.items()):
         click.echo(f"  {kind}: {count}, {sizes[kind] / 1e6:,.1f} MB")
-    click.echo(f"{'would drop' if dry_run else 'dropped'} {len(found)} in all, {sizes.total() / 1e6:,.1f} MB")
+    click.echo(f"{'would drop' if dry_run else 'dropped'} {len(prunable)} in all, {sizes.total() / 1e6:,.1f} MB")
 
 
 @cli.command()
 @env_option
 @click.pass_obj
 def check(metadata: ProjectMetadata, env: str | None) -> None:
-    """Read an environment's raw files and say what they hold, and row by row what is wrong with them.
+    """Describe an environment's raw files, and report each faulty row with its reason.
 
-    Rows are judged by the code that ingests them. Also found: answers that are no candidates, queries without answers,
-    features of another width than ingest.feature_size, ignored labels that are none, and what a GloVe file knows.
+    Rows are judged by the code that ingests them. Also reported: answers that are no candidates, queries without
+    answers, features of another width than ingest.feature_size, ignored labels that the label file does not have, and
+    how many words a GloVe file knows.
 
-    The exit code is 0 where nothing is wrong and 1 where something is. A run itself leaves wrong rows out, and stops
-    where more than ingest.max_rejected_share of a chunk are wrong.
+    The exit code is 0 without faults and 1 with faults. A run leaves faulty rows out, and stops where more than
+    ingest.max_rejected_share of a chunk are faulty.
     """
     from multimodal_recall.commands.check import check_raw_files
     from multimodal_recall.config.layout import read_layout
@@ -178,15 +175,16 @@ def check(metadata: ProjectMetadata, env: str | None) -> None:
     _, catalog = _load(metadata, env, [], {})
     layout = read_layout()
     if not layout.rankers:
-        raise click.UsageError("this environment trains no ranker (rankers is empty), and so reads no TSV")
+        raise click.UsageError(
+            "this environment trains no ranker (rankers is empty), and so reads no TSV. Name an environment "
+            "with rankers as --env"
+        )
     faults = 0
-    for found in check_raw_files(catalog, layout):
-        faults += found.reasons.total()
-        click.echo(found.name)
-        for line in found.facts:
+    for file in check_raw_files(catalog, layout):
+        faults += file.reasons.total()
+        click.echo(file.name)
+        for line in [*file.facts, *(f"! {fault}" for fault in [*file.faults, *file.unshown()])]:
             click.echo(f"  {line}")
-        for line in [*found.faults, *found.unshown()]:
-            click.echo(f"  ! {line}")
     click.echo(f"faults: {faults:,}" if faults else "nothing is wrong")
     click.get_current_context().exit(1 if faults else 0)
 
@@ -195,10 +193,11 @@ def check(metadata: ProjectMetadata, env: str | None) -> None:
 @click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("tsv", type=click.Path(dir_okay=False, path_type=Path))
 def write_tsv(table: Path, tsv: Path) -> None:
-    """Write TABLE, a parquet file with a row a query and product, as the TSV that ingest reads.
+    """Write TABLE, a parquet file with one row a query and product, as the TSV that ingest reads.
 
-    Its columns: product_id, image_h, image_w, boxes (top, left, bottom, right in pixels, box after box), features,
-    class_labels, query, query_id. The arrays are lists or lists of lists; features may be of any one width.
+    Columns of TABLE: product_id, image_h, image_w, boxes (top, left, bottom, right in pixels, box after box), features,
+    class_labels, query, query_id. Boxes, features and class_labels are lists or lists of lists; all features have the
+    same width.
     """
     import pyarrow.parquet as pq
 
@@ -215,10 +214,10 @@ def write_tsv(table: Path, tsv: Path) -> None:
 @cli.command()
 @env_option
 @click.argument("queries", nargs=-1, required=True)
-@click.option("--split", help="Whose products; by default the last that this environment runs.")
-@click.option("--ranker", help="Whose newest model; by default the first of `rankers`.")
+@click.option("--split", help="Split whose products are ranked; by default the last that this environment runs.")
+@click.option("--ranker", help="Ranker whose newest model ranks; by default the first of `rankers`.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Products a query.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Also draw the products in this file.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Page to draw the products in, too.")
 @click.pass_obj
 def search(
     metadata: ProjectMetadata,
@@ -231,49 +230,30 @@ def search(
 ) -> None:
     """Rank all products of a split for free-text QUERIES, with a trained ranker.
 
-    A query is cleaned and made into numbers as those were that the ranker was trained on. Scores are to be compared
-    within a query. Give each query in quotes: kedro search "red dress" "black shoes".
+    Queries are cleaned and encoded like those that the ranker was trained on. Compare scores within a query only.
+    Put each query in quotes: kedro search "red dress" "black shoes"
     """
-    from multimodal_recall.commands.search import SearchError
-    from multimodal_recall.commands.search import search as find
+    from multimodal_recall.commands.search import SearchError, list_products
+    from multimodal_recall.commands.search import search as rank_products
 
     catalog = _load(metadata, env, [], {})[1]
     try:
-        found = find(catalog, queries, split, ranker, top)
-        for query, products in found.groupby("query", sort=False):
-            click.echo(f"\n{query}\n{_list_found(products)}")
+        ranked = rank_products(catalog, queries, split, ranker, top)
+        for query, products in ranked.groupby("query", sort=False):
+            click.echo(f"\n{query}\n{list_products(products)}")
         if html is not None:
-            _draw_found(found, html, metadata.project_path / catalog.load("params:evaluate").photos)
+            _draw(ranked, html, project_folder() / catalog.load("params:evaluate").photos)
     except (SearchError, DatasetError) as error:
         raise click.ClickException(str(error)) from error
 
 
-def _draw_found(found: "pd.DataFrame", html: Path, photos: Path) -> None:
+def _draw(ranked: "pd.DataFrame", html: Path, photos: Path) -> None:
     from multimodal_recall.datasets.atomic_write import write_atomically
     from multimodal_recall.evaluation.report.page import render_found
 
     with write_atomically(html) as unfinished:
-        unfinished.write_text(render_found(found, "Found", photos), encoding="utf-8")
+        unfinished.write_text(render_found(ranked, "Found", photos), encoding="utf-8")
     click.echo(f"\ndrawn in {html}")
-
-
-def _list_found(products: "pd.DataFrame") -> str:
-    """The products of a query as lines: rank, id, score, and how many boxes have each label."""
-    from multimodal_recall.data.text import words_of
-    from multimodal_recall.evaluation.report.drawings import short_label
-
-    query, unknown = products[["query", "unknown_words"]].iloc[0]
-    told_unknown = f"not in the vocabulary: {', '.join(unknown)}"
-    if len(unknown) == len(words_of(query)):
-        told_unknown += " (all of it: such a ranking means little)"
-    counts = [Counter(map(short_label, labels)).most_common() for labels in products["labels"]]
-    run_and_report = [", ".join(f"{count} x {label}" for label, count in labels) for labels in counts]
-    lines = [f"{'rank':>4} {'product_id':>12} {'score':>8}  labels"]
-    lines += [
-        f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {labels}"
-        for row, labels in zip(products.itertuples(), run_and_report, strict=True)
-    ]
-    return "\n".join([*[told_unknown] * bool(unknown), *lines])
 
 
 @cli.command()
@@ -283,9 +263,10 @@ def _list_found(products: "pd.DataFrame") -> str:
 def compare(metadata: ProjectMetadata, env: str | None, versions: tuple[str, ...]) -> None:
     """Put runs side by side: what differs, each ranking's nDCG@5, the trainings.
 
-    VERSIONS are two or more time stamps of a comparison or of a model, as they stand in data/; the two newest runs that
-    were evaluated, where none is named. Differences are to the oldest, with 95 % intervals paired by query. The same in
-    a notebook: multimodal_recall.runs.compare.compare_runs(catalog).
+    VERSIONS are the time stamps of two or more comparisons or models, as in the folders of data/; by default those of
+    the two newest evaluations. Differences are to the oldest run, with 95 % intervals paired by query.
+
+    In a notebook: multimodal_recall.runs.compare.compare_runs(catalog)
     """
     from multimodal_recall.runs.compare import RunError, compare_runs
 

@@ -152,5 +152,5 @@ def test_a_query_is_encoded_as_those_of_the_models_training(run_copy: Run) -> No
     record = record_path(next(project.glob("data/04_feature/shop/train/chunk_000/*/*/query_features.parquet")))
     for path in project.glob(f"data/04_feature/shop/train/chunk_000/*/*/{record.name}"):
         path.unlink()
-    with pytest.raises(SearchError, match=r"is not recorded, .* kedro run --from-nodes=train\.chunk_000\.ingest"):
+    with pytest.raises(SearchError, match=r"is missing, .* kedro run --from-nodes=train\.chunk_000\.ingest"):
         search(open_catalog(project), ["red dress"])

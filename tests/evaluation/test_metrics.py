@@ -86,7 +86,7 @@ def test_ties_go_by_product_id_and_not_by_file_order() -> None:
 def test_bad_scores_are_refused() -> None:
     with pytest.raises(MetricError, match="1 scores are NaN, first of query 1, product 10"):
         measure_queries(table((1, 10, np.nan)), {1: [10]})
-    with pytest.raises(MetricError, match="1 candidates stand twice, first query 1, product 10"):
+    with pytest.raises(MetricError, match="1 rows of the scores repeat a candidate, first of query 1, product 10"):
         measure_queries(table((1, 10, 0.1), (1, 10, 0.2)), {1: [10]})
     with pytest.raises(MetricError, match="1 scored queries have no answer, first 2"):
         measure_queries(table((1, 10, 0.1), (2, 10, 0.2)), {1: [10]})

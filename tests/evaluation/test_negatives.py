@@ -10,7 +10,7 @@ def test_near_identical_queries_have_nearly_the_same_words() -> None:
     pairs = set(zip(*(rows.tolist() for rows in near_identical(QUERIES)), strict=True))
     assert {(0, 1), (1, 0)} <= pairs
     assert not {(2, 3), (3, 2), (0, 2)} & pairs
-    assert all((other, one) in pairs for one, other in pairs)
+    assert all((second, first) in pairs for first, second in pairs)
 
 
 def test_a_right_answer_of_a_near_identical_query_is_false() -> None:

@@ -30,13 +30,13 @@ def test_scores_are_joined_by_candidate_and_not_by_row() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (scores(a=[0.1, np.nan]), "given: 1 scores of a are NaN, first of query 1, product 11"),
-        (pd.concat([scores(a=[0.1])] * 2), "given: 1 candidates stand twice, first query 1, product 10"),
+        (scores(a=[0.1, np.nan]), "1 scores of 'a' in given are NaN, first of query 1, product 11"),
+        (pd.concat([scores(a=[0.1])] * 2), "1 rows of given repeat a candidate, first of query 1, product 10"),
         (scores(a=[0.1]).drop(columns="query_id"), r"given has the columns \['product_id', 'a'\]: wanted query_id"),
         (scores(a=[0.1])[["query_id", "product_id"]], "wanted query_id, product_id and a column a model"),
         (scores(a=["high"]), "given: a holds (object|str), wanted numbers"),
         (scores(a=[0.1]).astype({"query_id": float}), "given: query_id holds float64, wanted numbers"),
-        (scores(a=[0.1, 0.2, 0.3]), "given scores 3 candidates, those before it 2, and 2 of them are the same ones"),
+        (scores(a=[0.1, 0.2, 0.3]), "given scores 3 candidates, the sources before 2, and 2 candidates are in both"),
         (scores(ours=[0.1, 0.2]), r"given has scores of \['ours'\], and so has another source"),
     ],
 )
@@ -81,6 +81,8 @@ def test_a_model_that_is_called_as_one_of_our_rankings_is_refused() -> None:
     ]
     assert len(names) == 5 + 2 + 4 + 5 + 3
     for name in names:
-        with pytest.raises(MetricError, match=r"there are scores of .*, but we call a ranking of our own so: rename"):
+        with pytest.raises(
+            MetricError, match=r"there are scores of .*, but evaluate gives this name to a ranking of its own: rename"
+        ):
             refuse_taken_names(table.rename(columns={"c": name}), ["a and b"], 0.92)
     refuse_taken_names(table.rename(columns={"c": "sum"}), ["a and b"], 0.92)

@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from multimodal_recall.evaluation.blending import BlendError, is_right, weigh_out_of_fold
+from multimodal_recall.evaluation.blending import weigh_out_of_fold
+from multimodal_recall.evaluation.metrics import MetricError, is_right
 from multimodal_recall.evaluation.stacking import fit_stack, stack_features, stack_out_of_fold
-from tests.evaluation.test_blending import made_up, ndcg
-from tests.evaluation.test_metrics import LEADERBOARD
-
-MODELS = ["good", "fair", "noise"]
+from tests.conftest import LEADERBOARD
+from tests.evaluation.made_up import MODELS, made_up, ndcg
 
 
 def test_features_by_hand() -> None:
@@ -67,7 +66,7 @@ def test_an_embedding_is_more_columns() -> None:
         for columns in (features, np.column_stack([features, embedding]))
     )
     assert with_it > without + 0.1
-    with pytest.raises(BlendError, match=f"9 rows of features for {len(scores)} candidates"):
+    with pytest.raises(MetricError, match=f"9 rows of features for {len(scores)} candidates"):
         stack_out_of_fold(scores, answers, features[:9], "classifier", 5, 1, 0)
 
 

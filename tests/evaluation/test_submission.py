@@ -40,12 +40,12 @@ def test_a_query_with_fewer_candidates_ends_with_empty_cells(
     ("change", "message"),
     [
         (lambda s: s.rename(columns={"product5": "product6"}), "the header is"),
-        (lambda s: pd.concat([s, s.head(1)]), "1 queries stand twice, first 1"),
+        (lambda s: pd.concat([s, s.head(1)]), "1 queries have two rows, first 1"),
         (lambda s: s.head(1), "1 queries are missing, first 2"),
         (lambda s: s.assign(**{"query-id": [1, 3]}), "1 queries are not of this split, first 3"),
         (lambda s: s.assign(product2=s["product1"]), "2 queries name a product twice, first 1"),
-        (lambda s: s.assign(product5=pd.NA), "2 queries name fewer products than they could, first 1"),
-        (lambda s: s.assign(product1=[99, 20]), "1 queries name a product that is no candidate of theirs, first 1"),
+        (lambda s: s.assign(product5=pd.NA), "2 queries leave cells empty though they have more candidates, first 1"),
+        (lambda s: s.assign(product1=[99, 20]), "1 queries name a product that is not their candidate, first 1"),
     ],
 )
 def test_faults_are_named(change: object, message: str) -> None:

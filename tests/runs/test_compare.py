@@ -99,8 +99,8 @@ def test_what_was_dropped_is_said(project: Path, tmp_path: Path) -> None:
     shutil.rmtree(first)
     found = compare_runs(open_catalog(copy), [first.name, sorted(find_runs(open_catalog(copy)))[1]])
     assert found.notes == [
-        f"{first.name} comes from two_tower.model {first.name} without a record (dropped?): what these were made from "
-        "is not compared"
+        f"{first.name} comes from two_tower.model {first.name}, without a record (dropped by kedro prune?): the "
+        "options and files before it are not compared"
     ]
 
 

@@ -158,7 +158,7 @@ def test_a_node_gets_its_datasets_with_their_validators_and_this_runs_version(tm
     assert catalog.exists("between")
     # When a node behind the one that makes `between` gets its part
     node = Node(lambda *_: None, ["between", "first"], "last", name="two")
-    cut = cut_catalog(catalog, node, made={"between", "last"})
+    cut = cut_catalog(catalog, node, outputs={"between", "last"})
     # Then it cannot take an old version for this run's, nor save what does not fit
     assert set(cut.keys()) == {"between", "first", "last"}
     assert cut.get("between").resolve_load_version() == "2026-01-02T00.00.00.000Z"

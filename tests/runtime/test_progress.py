@@ -37,7 +37,7 @@ def test_a_bar_says_what_how_far_and_how_fast(terminal: StringIO) -> None:
 
 
 def test_threads_share_one_display_and_the_last_takes_it_away(terminal: StringIO) -> None:
-    # Given four threads that are sure to have a bar at the same time: rich before 14.1 refuses a second live display
+    # Given four threads that are sure to have a bar at the same time
     together = Barrier(4)
 
     def work(number: int) -> int:

@@ -1,1 +1,1 @@
-"""What `kedro check` and `kedro search` do."""
+"""The work of `kedro check` and `kedro search`."""

@@ -1,6 +1,6 @@
-"""What an environment's raw files hold, and what is wrong with them, row by row and across files.
+"""What an environment's raw files hold, and which faults they have, row by row and across files.
 
-Rows are read by ingest's own code, so that what is no fault here is kept there.
+Rows are read by the code of ingest, so that the check and a run agree on each row.
 """
 
 import itertools
@@ -29,14 +29,14 @@ PAIR = ["query_id", "product_id"]
 
 @dataclass
 class FileCheck:
-    """What was found in a file."""
+    """Facts and faults of a file."""
 
     name: str
     facts: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """The first ``FAULTS_SHOWN``, each with its place."""
     reasons: Counter[str] = field(default_factory=Counter)
-    """How many faults there are of each reason."""
+    """Number of faults by reason."""
 
     def add(self, reason: str, place: str = "") -> None:
         """Note a fault."""
@@ -45,35 +45,33 @@ class FileCheck:
             self.faults.append(f"{place}: {reason}" if place else reason)
 
     def unshown(self) -> list[str]:
-        """How many faults are not among ``faults``, and the most frequent reasons of all."""
-        if self.reasons.total() == len(self.faults):
-            return []
+        """Count the faults that are not among ``faults``, and give the most frequent reasons of all faults."""
+        more = self.reasons.total() - len(self.faults)
         common = [f"{count:,} x {reason}" for reason, count in self.reasons.most_common(REASONS_SHOWN)]
-        return [f"and {self.reasons.total() - len(self.faults):,} more; most frequent of all:", *common]
+        return [f"and {more:,} more; most frequent of all:", *common] if more else []
 
 
 @dataclass
 class SplitContents:
-    """What a split's sound rows hold; no features, so that memory is a few numbers a row and each query text once."""
+    """Contents of a split's sound rows without features: a few numbers a row, and each query text once."""
 
     labels: np.ndarray
-    """How many kept boxes have each label."""
+    """Number of kept boxes with each label."""
     parts: list[pd.DataFrame] = field(default_factory=list)
-    """``query_id``, ``product_id``, ``boxes``, a hash of the query's text and the chunk, of the rows of each block."""
+    """``query_id``, ``product_id``, ``boxes``, ``chunk`` and a hash of the query's ``text``, for each block of rows."""
     queries: set[str] = field(default_factory=set)
 
     def add(self, rows: Rows, chunk: Chunk) -> None:
-        """Take the sound rows of a block."""
+        """Add the sound rows of a block."""
         columns = {"query_id": rows.query_ids, "product_id": rows.product_ids, "boxes": rows.num_boxes}
-        columns["chunk"] = np.full(len(rows.places), chunk.number)
-        columns["text"] = pd.util.hash_array(np.array(rows.queries, object))
-        self.parts.append(pd.DataFrame(columns))
+        text = pd.util.hash_array(np.array(rows.queries, object))
+        self.parts.append(pd.DataFrame(columns).assign(chunk=chunk.number, text=text))
         self.queries.update(rows.queries)
         self.labels += np.bincount(rows.labels, minlength=len(self.labels))
 
     def pairs(self) -> pd.DataFrame:
-        """All rows."""
-        columns = [*PAIR, "boxes", "text", "chunk"]
+        """Give all rows as one table."""
+        columns = [*PAIR, "boxes", "chunk", "text"]
         return pd.concat(self.parts) if self.parts else pd.DataFrame(columns=columns, dtype=np.int64)
 
 
@@ -81,22 +79,29 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
     """Check the raw files of an environment's splits, one after the other.
 
     Args:
-        catalog: Of the environment.
-        layout: Of the environment, one with rankers.
+        catalog: The environment's data and options.
+        layout: The environment's layout, with at least one ranker.
 
     Yields:
-        The label file, each split's TSV and answers, and the GloVe file where one is named.
+        The label file, each split's TSV and answers, and the GloVe file where the options name one.
     """
     labels, check = _load(catalog, "labels")
-    if labels is None:  # without them no row can be judged
-        yield check
-        return
-    _check_labels(labels, catalog, check)
+    if labels is not None:
+        check.facts.append(f"{len(labels)} labels")
+        try:
+            ignored_rows(labels, catalog.get("params:sample_negatives").load().ignored_labels)
+        except NegativeError as error:
+            check.add(str(error))
     yield check
-    options, known = catalog.get("params:ingest").load(), set[str]()
-    options, width_check = _with_width_of_file(catalog, options)
+    if labels is not None:  # without labels no row can be judged
+        yield from _check_splits(catalog, layout, labels)
+
+
+def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -> Iterator[FileCheck]:
+    options, width_check = _with_width_of_file(catalog, catalog.get("params:ingest").load())
     if width_check is not None:
         yield width_check
+    known = set[str]()
     for split in layout.chunks:
         contents, check = _check_split(split, catalog, layout, labels, options)
         if split == "train":
@@ -111,34 +116,26 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
 
 
 def _load(catalog: CatalogProtocol, name: str) -> tuple[Any, FileCheck]:
-    """A raw file's content, ``None`` where it cannot be read, and its check."""
+    """Load a raw file and open its check; ``None`` stands for a file that cannot be read."""
     dataset = catalog.get(name)
-    check = FileCheck(Path(dataset._filepath).name)
+    check = FileCheck(dataset.path.name)
     try:
-        return dataset.load(), check  # catalog.load would log it
+        return dataset.load(), check  # catalog.load would write to the log
     except DatasetError as error:
         check.add(str(error))
         return None, check
 
 
-def _check_labels(labels: list[str], catalog: CatalogProtocol, check: FileCheck) -> None:
-    check.facts.append(f"{len(labels)} labels")
-    try:
-        ignored_rows(labels, catalog.get("params:sample_negatives").load().ignored_labels)
-    except NegativeError as error:
-        check.add(str(error))
-
-
 def _with_width_of_file(catalog: CatalogProtocol, options: IngestOptions) -> tuple[IngestOptions, FileCheck | None]:
-    """The options with the feature width that most of the first training rows have, and the fault where it differs.
+    """Take the feature width of most of the first training rows, with one fault where the options have another.
 
-    So one line says that the option is wrong, and the rows are still checked.
+    So one line reports the wrong option, and the rows are still checked.
     """
     tsv, check = _load(catalog, "train_tsv")
     try:
         lines = itertools.islice(tsv.lines() if tsv is not None else (), LINES_PER_BLOCK)
         widths = Counter(width for _, line in lines if (width := feature_width(line)) is not None)
-    except RawFileError:  # a wrong header: the check of the split says so
+    except RawFileError:  # a wrong header: the check of the split reports it
         return options, None
     width = widths.most_common(1)[0][0] if widths else options.feature_size
     if width == options.feature_size:
@@ -153,7 +150,7 @@ def _with_width_of_file(catalog: CatalogProtocol, options: IngestOptions) -> tup
 def _check_split(
     split: str, catalog: CatalogProtocol, layout: Layout, labels: list[str], options: IngestOptions
 ) -> tuple[SplitContents, FileCheck]:
-    """Read all chunks of a split as ingest does, and keep what is needed across files."""
+    """Read all chunks of a split as ingest does, and keep the contents that are compared across files."""
     contents = SplitContents(np.zeros(len(labels), np.int64))
     tsv, check = _load(catalog, f"{split}_tsv")
     if tsv is None:
@@ -167,39 +164,34 @@ def _check_split(
                 _note_rejected(rows, rows_before, check)
         except (RawFileError, IngestError) as error:
             check.add(str(error))
-            return SplitContents(np.zeros(len(labels), np.int64)), check  # of a part, nothing can be said across files
+            return SplitContents(np.zeros(len(labels), np.int64)), check  # half a split is not compared across files
         rows_before += rows.lines
     check.facts.append(f"{rows_before:,} rows, {rows_before - check.reasons.total():,} of them sound")
-    _check_texts(contents, split, check)
+    _check_texts(contents.pairs(), split, check)
     if split != "train":
-        _check_lists(contents, layout.chunks_of(split), check)
+        _check_lists(contents.pairs(), layout.chunks_of(split), check)
     return contents, check
 
 
-def _check_texts(contents: SplitContents, split: str, check: FileCheck) -> None:
-    """A query id stands for one text: by it candidates are gathered, and answers are named."""
-    texts = contents.pairs().groupby("query_id")["text"].nunique()
+def _check_texts(pairs: pd.DataFrame, split: str, check: FileCheck) -> None:
+    """Check that a query id has one text: candidates are gathered and answers named by the id."""
+    texts = pairs.groupby("query_id")["text"].nunique()
     for query, count in texts[texts > 1].items():
         check.add(f"a query_id of {split} has {count} texts; give each text its own", f"query {query}")
 
 
-def _check_lists(contents: SplitContents, chunks: list[Chunk], check: FileCheck) -> None:
-    """A product stands once in a candidate list; inside a chunk ingest sees to that."""
-    pairs = contents.pairs().drop_duplicates([*PAIR, "chunk"])
-    for (query, product), found in pairs[pairs.duplicated(PAIR, keep=False)].groupby(PAIR)["chunk"]:
+def _check_lists(pairs: pd.DataFrame, chunks: list[Chunk], check: FileCheck) -> None:
+    """Check across chunks that a product stands once in a candidate list; ingest checks it inside each chunk."""
+    pairs = pairs.drop_duplicates([*PAIR, "chunk"])
+    for (query, product), numbers in pairs[pairs.duplicated(PAIR, keep=False)].groupby(PAIR)["chunk"]:
         check.add(
             "a product stands twice in a candidate list; keep one of its rows",
-            f"query {query}, product {product}, {' and '.join(chunks[number].namespace for number in found)}",
+            f"query {query}, product {product}, {' and '.join(chunks[number].namespace for number in numbers)}",
         )
 
 
-def _range(values: pd.Series) -> str:
-    low, high = values.min(), values.max()
-    return f"{low}" if low == high else f"{low} to {high}"
-
-
 def _note_rejected(rows: ChunkRows, rows_before: int, check: FileCheck) -> None:
-    """Move the malformed rows into the check, and let go of the features."""
+    """Move the malformed rows into the check and free the features."""
     for _, row, offset, kind, reason, _ in rows.rejected:
         if kind == "malformed":
             check.add(reason, f"row {rows_before + row:,}, byte {offset:,}")
@@ -220,10 +212,10 @@ def _facts(split: str, contents: SplitContents, labels: list[str], known: set[st
         f"{used} of {len(labels)} labels used, {labels[most]!r} by {share:.0%} of the boxes",
     ]
     if split != "train":
-        lists = pairs.groupby("query_id").size()
+        lengths = pairs.groupby("query_id").size()
         words = [word for query in contents.queries for word in words_of(query)]
         share = np.mean([word in known for word in words]) if words else 0.0
-        facts.append(f"{_range(lists)} candidates a query, {lists.mean():.1f} on average")
+        facts.append(f"{_range(lengths)} candidates a query, {lengths.mean():.1f} on average")
         facts += [f"{share:.1%} of the words stand in training queries"] * bool(known)
     return facts
 
@@ -232,7 +224,7 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
     answers, check = _load(catalog, f"{split}_answers")
     if answers is None:
         return check
-    right = pd.DataFrame([(query, product) for query, found in answers.items() for product in found], columns=PAIR)
+    right = pd.DataFrame([(query, product) for query in answers for product in answers[query]], columns=PAIR)
     merged = right.merge(candidates[PAIR], how="left", indicator=True)
     for query, product in merged.loc[merged["_merge"] == "left_only", PAIR].itertuples(index=False):
         check.add(f"an answer is no candidate of {split}, and can never be ranked", f"query {query}, product {product}")
@@ -248,12 +240,18 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
 
 
 def _check_glove(options: WordVectorOptions, words: set[str]) -> FileCheck:
-    from multimodal_recall.data.word_vectors import WordVectorError, read_glove
+    from multimodal_recall.data.word_vectors import WordVectorError, read_glove  # gensim takes seconds to import
 
-    check = FileCheck(Path(str(options.glove_file)).name)
+    file = Path(str(options.glove_file))
+    check = FileCheck(file.name)
     try:
-        found, _ = read_glove(Path(str(options.glove_file)), words, options.size)
+        found, _ = read_glove(file, words, options.size)
         check.facts.append(f"vectors for {len(found):,} of the {len(words):,} words of training queries and labels")
     except WordVectorError as error:
         check.add(str(error))
     return check
+
+
+def _range(values: pd.Series) -> str:
+    low, high = values.min(), values.max()
+    return f"{low}" if low == high else f"{low} to {high}"

@@ -1,5 +1,6 @@
 """Free-text queries against all products of a split, ranked by a trained model."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,28 +9,29 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
-from kedro.io import CatalogProtocol, Version
+from kedro.io import CatalogProtocol
 
 from multimodal_recall.config.layout import SPLITS, read_layout
 from multimodal_recall.config.options import IngestOptions, QueryOptions
 from multimodal_recall.data.official_format import BadRow, decode_query
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.data.text import strip_leading_token, words_of
+from multimodal_recall.evaluation.report.drawings import short_label
 from multimodal_recall.models.query_features import featurize_queries
+from multimodal_recall.runs.lineage import pinned
 from multimodal_recall.runtime.device import Hardware, choose_hardware
 from multimodal_recall.runtime.progress import bar
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from multimodal_recall.models.ranker import Ranker
 
-
 PAIRS_AT_ONCE = 1 << 20
-"""Scores in memory, whatever the number of queries."""
+"""Pairs of a query and a product that are scored at a time: bounds the memory for any number of queries."""
 PRODUCT_COLUMNS = ["product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
 
 
 class SearchError(ValueError):
-    """There is nothing to search with, in or for."""
+    """Query, split, ranker or the record of its training is missing."""
 
 
 def search(
@@ -41,24 +43,24 @@ def search(
 ) -> pd.DataFrame:
     """Rank all products of a split for each query, by the newest model of a ranker.
 
-    A query goes the way of the queries that the model was trained on: the same cleaning, language model, word vectors
-    and lengths, in the versions of then, which the records of its training chunks name.
+    Queries are encoded like those that the model was trained on: with the cleaning, language model, word vectors and
+    lengths that the records of its training chunks name.
 
     Args:
         catalog: The project's; ``catalog`` in a notebook.
-        queries: Free texts. Those that cleaning makes the same are one.
-        split: Whose products; by default the last that this environment runs.
-        ranker: Its name; by default the first of ``rankers``.
+        queries: Free texts; texts that are equal after cleaning are searched once.
+        split: Split whose products are ranked; by default the last that this environment runs.
+        ranker: Name of the ranker; by default the first of ``rankers``.
         top: Products a query.
 
     Returns:
-        One row a query and product, best first: ``query`` as it is read, ``unknown_words`` (those without a word vector
-        of their own), ``rank`` from 1, ``product_id``, ``score`` (to be compared within a query), ``labels`` (names,
-        one a box), and the image's size and the boxes' sides in pixels, which ``evaluation.report.drawings`` reads.
+        One row a query and product, best first: ``query`` after cleaning, ``unknown_words`` (words without a vector of
+        their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``labels`` (names, one
+        a box), and the image's size and the boxes' sides in pixels, which ``evaluation.report.drawings`` reads.
 
     Raises:
-        SearchError: If a query is empty, or split, ranker or the record of the training are not there.
-        DatasetError: If a version that the model was trained with is gone.
+        SearchError: If a query is empty, or if split, ranker or the record of the training do not exist.
+        DatasetError: If a version that the model was trained with has been dropped.
     """
     layout = read_layout()
     split, ranker = split or next(reversed(layout.chunks)), ranker or next(iter(layout.rankers), "two_tower")
@@ -68,9 +70,23 @@ def search(
     hardware.set_threads()
     features = _featurize(catalog, queries, ranker, model.card["inputs"], hardware)
     module = model.build().to(hardware.device)
-    found = best_products(module, features, catalog.load(f"{split}_examples"), top)
+    best = best_products(module, features, catalog.load(f"{split}_examples"), top)
     names = catalog.load("labels")
-    return found.assign(labels=[[names[label] for label in labels] for labels in found["labels"]])
+    return best.assign(labels=[[names[label] for label in labels] for labels in best["labels"]])
+
+
+def list_products(products: pd.DataFrame) -> str:
+    """Write the products that ``search`` found for a query as lines: rank, id, score, and the boxes of each label."""
+    query, unknown = products[["query", "unknown_words"]].iloc[0]
+    lines = [f"not in the vocabulary: {', '.join(unknown)}"] if unknown else []
+    if unknown and len(unknown) == len(words_of(query)):
+        lines[0] += " (no word of the query is: the ranking means little)"
+    lines.append(f"{'rank':>4} {'product_id':>12} {'score':>8}  labels")
+    for row in products.itertuples():
+        counts = Counter(map(short_label, row.labels)).most_common()
+        labels = ", ".join(f"{count} x {label}" for label, count in counts)
+        lines.append(f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {labels}")
+    return "\n".join(lines)
 
 
 def best_products(
@@ -80,9 +96,9 @@ def best_products(
 
     Args:
         ranker: A trained module.
-        query_features: Of the queries, with their ``unknown_words``.
-        examples: The split's chunks; of each, ``products`` is read.
-        top: Products a query; one that stands in several chunks comes once, with its best score.
+        query_features: Features of the queries, with a column ``unknown_words``.
+        examples: The split's chunks; ``products`` of each chunk is read.
+        top: Products a query; a product of several chunks comes once, with its best score.
 
     Returns:
         As ``search``, ``labels`` as numbers. Of equal scores the lower product id comes first.
@@ -99,7 +115,7 @@ def best_products(
             for block in np.array_split(np.arange(rows[chunk]), -(-rows[chunk] * len(texts) // PAIRS_AT_ONCE)):
                 best = _best_of(best, _best_of_block(ranker, arrays, products, block, len(texts), top), top)
                 shown.advance(len(block))
-            del arrays  # else this chunk stays while the next is read
+            del arrays  # the next chunk must not be read while this one is in memory
     best["rank"] = best.groupby("query_row").cumcount() + 1
     for name, values in {"query": texts, "unknown_words": unknown}.items():
         best[name] = [values[row] for row in best["query_row"]]
@@ -109,7 +125,7 @@ def best_products(
 def _best_of_block(
     ranker: "Ranker", arrays: Any, products: pa.Table, block: np.ndarray, queries: int, top: int
 ) -> pd.DataFrame:
-    """The best of some products of a chunk, by the number of the query."""
+    """Rank a block of a chunk's products for each query."""
     from multimodal_recall.data.pairs import Pairs
 
     pairs = Pairs(np.tile(np.arange(queries), len(block)), np.repeat(block, queries), np.zeros(len(block) * queries))
@@ -118,28 +134,27 @@ def _best_of_block(
     ids = products["product_id"].to_numpy()[block]
     order = np.stack([np.lexsort((ids, -scores[:, query]))[:top] for query in range(queries)])
     table = products.take(block[order.ravel()]).to_pandas()
-    own = np.repeat(np.arange(queries), order.shape[1])
-    return table.assign(query_row=own, score=scores[order.ravel(), own])
+    query_rows = np.repeat(np.arange(queries), order.shape[1])
+    return table.assign(query_row=query_rows, score=scores[order.ravel(), query_rows])
 
 
-def _best_of(one: pd.DataFrame, other: pd.DataFrame, top: int) -> pd.DataFrame:
-    """The best rows of both tables, each product of a query once."""
-    both = pd.concat([one, other]).sort_values(["query_row", "score", "product_id"], ascending=[True, False, True])
+def _best_of(first: pd.DataFrame, second: pd.DataFrame, top: int) -> pd.DataFrame:
+    """Keep the best rows of both tables, each product of a query once."""
+    both = pd.concat([first, second]).sort_values(["query_row", "score", "product_id"], ascending=[True, False, True])
     return both.drop_duplicates(["query_row", "product_id"]).groupby("query_row").head(top)
 
 
 def _check_present(catalog: CatalogProtocol, split: str, ranker: str) -> None:
-    """Refuse a split or a ranker that no run has made."""
-    there = [name for name in SPLITS if catalog.get(f"{name}_examples").exists()]
-    if split not in there:
+    splits = [name for name in SPLITS if catalog.get(f"{name}_examples").exists()]
+    if split not in splits:
         raise SearchError(
-            f"there are no products of {split!r}; this environment's data has the splits {there}. Name one of these "
-            "with --split, or make it first: kedro run with the same --env"
+            f"there are no products of {split!r}; this environment's data has the splits {splits}. Name one of these "
+            "with --split, or make the products first: kedro run with the same --env"
         )
     if not catalog.get(f"{ranker}.model").exists():
         raise SearchError(
-            f"there is no model of {ranker!r} in this environment's data. Name one that was trained with --ranker, or "
-            f"train it first: kedro run --params=rankers={ranker} with the same --env"
+            f"there is no model of {ranker!r} in this environment's data. Name a trained ranker with --ranker, or "
+            f"train {ranker} first: kedro run --params=rankers={ranker} with the same --env"
         )
 
 
@@ -150,22 +165,14 @@ def _featurize(
     trained_on: dict[str, dict[str, str]],
     hardware: Hardware,
 ) -> pa.Table:
-    """``query_features`` of the cleaned queries, and a column ``unknown_words``.
-
-    Args:
-        catalog: The project's.
-        queries: Free texts.
-        ranker: Its name.
-        trained_on: The versions of the model's training chunks; all of them encoded alike.
-        hardware: What the language model computes with.
-    """
-    made = _made_alike(catalog, ranker, trained_on)
-    cleaning = IngestOptions(**made["products"]["options"]["params:ingest"])
+    """Compute ``query_features`` of the cleaned queries, with a column ``unknown_words``."""
+    records = _records_of_a_chunk(catalog, ranker, trained_on)
+    cleaning = IngestOptions(**records["products"]["options"]["params:ingest"])
     texts = list(dict.fromkeys(_clean(query, cleaning) for query in queries))
     if not texts:
         raise SearchError("there is no query: name one or more")
-    inputs = made["query_features"]["inputs"]
-    options = QueryOptions(**made["query_features"]["options"]["params:featurize"])
+    inputs = records["query_features"]["inputs"]
+    options = QueryOptions(**records["query_features"]["options"]["params:featurize"])
     language_model: Path = catalog.load("language_model", version=inputs["language_model"])
     word_vectors: ds.Dataset = catalog.load("word_vectors", version=inputs["word_vectors"])
     pairs = pa.table({"query": texts, "query_row": pa.array(range(len(texts)), pa.int32())})
@@ -176,39 +183,37 @@ def _featurize(
     return features.append_column("unknown_words", pa.array(unknown, pa.list_(pa.string())))
 
 
-def _made_alike(catalog: CatalogProtocol, ranker: str, trained_on: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """The records of the products and query features of one training chunk, which are made as all the others."""
-    found = []
+def _records_of_a_chunk(catalog: CatalogProtocol, ranker: str, trained_on: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Give the records of the first training chunk's products and query features; all chunks are encoded alike."""
+    first: dict[str, Any] = {}
     for chunk, versions in trained_on.items():
-        made = {}
+        records = {}
         for kind in ("products", "query_features"):
             name = f"train.{chunk}.{kind}"
-            made[kind] = catalog.get(name, version=Version(versions[kind], None)).record()
-            if made[kind] is None:
+            records[kind] = pinned(name, versions[kind], catalog).record()
+            if records[kind] is None:
                 raise SearchError(
-                    f"how {name} of {versions[kind]} was made, on which {ranker} was trained, is not recorded, so "
-                    f"the encoding of its queries is not known. Make both again: "
+                    f"the record of {name} {versions[kind]}, on which {ranker} was trained, is missing, so the query "
+                    f"encoding is not known. Make chunk and model again: "
                     f"kedro run --from-nodes=train.{chunk}.ingest with the same --env"
                 )
-        found.append(made)
-        if _encoding_of(made) != _encoding_of(found[0]):
+        first = first or records
+        if _encoding_of(records) != _encoding_of(first):
             raise SearchError(
                 f"{ranker} was trained on queries of two encodings: {chunk} was made with other options, another "
                 f"language model or other word vectors than {next(iter(trained_on))}. Make all chunks alike and train "
                 "again: kedro run --pipelines=featurize,sample_negatives,train,evaluate with the same --env"
             )
-    return found[0]
+    return first
 
 
-def _encoding_of(made: dict[str, Any]) -> tuple[Any, ...]:
-    """What decides how a chunk's queries were encoded."""
-    features = made["query_features"]
+def _encoding_of(records: dict[str, Any]) -> tuple[Any, ...]:
+    features = records["query_features"]
     language = {name: features["inputs"][name] for name in ("language_model", "word_vectors")}
-    return made["products"]["options"]["params:ingest"], features["options"], language
+    return records["products"]["options"]["params:ingest"], features["options"], language
 
 
 def _clean(query: str, options: IngestOptions) -> str:
-    """A query's text as ingest keeps it."""
     try:
         text = decode_query(query.encode())
     except BadRow as error:

@@ -1,4 +1,4 @@
-"""What an environment runs: which splits, in how many chunks, whether a shop is made, which rankers."""
+"""The shape of an environment's pipelines: its splits and chunks, its rankers, and whether a shop is made."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ class Chunk:
 
     @property
     def title(self) -> str:
-        """How log lines name it, ``train.chunk_007 (8 of 30)``."""
+        """Name in log lines, ``train.chunk_007 (8 of 30)``."""
         return f"{self.namespace} ({self.number + 1} of {self.count})"
 
 
@@ -40,22 +40,22 @@ class Layout:
     chunks: dict[str, int]
     """Number of chunks of each split that is run."""
     answered: tuple[str, ...]
-    """Splits to be measured: those with an answer file."""
+    """Splits with an answer file, which are measured."""
     makes_shop: bool
-    """Whether the raw files are made by ``make_shop``."""
+    """Whether ``make_shop`` makes the raw files."""
     rankers: tuple[str, ...]
-    """Names of the rankers to train and evaluate; none where only given scores are evaluated."""
+    """Names of the rankers to train and evaluate; empty: given scores alone are evaluated."""
     given_scores: tuple[str, ...] = ()
-    """Answered splits with a file of scores from elsewhere."""
+    """Answered splits with a file of given scores."""
     given_counts: bool = False
-    """Whether a file says in how many candidate lists each product stands."""
+    """Whether a file gives the number of candidate lists of each product."""
     reclassifies: bool = False
     """Whether the rankers' vectors of the valid candidates are kept and classified."""
     trained: dict[str, str | None] = field(default_factory=dict)
-    """Each ranker that is trained, with the ranker that it starts from, which comes before it."""
+    """For each ranker that is trained, the ranker that it starts from; start rankers come first."""
 
     def chunks_of(self, split: str) -> list[Chunk]:
-        """All chunks of a split, in file order."""
+        """List all chunks of a split, in file order."""
         return [Chunk(split, number, self.chunks[split]) for number in range(self.chunks[split])]
 
     @property
@@ -68,8 +68,8 @@ def read_layout() -> Layout:
     """Read the shape of the pipelines from the current environment's configuration.
 
     Raises:
-        LayoutError: If the parameters do not fit (see ``resolve``), or there is neither a ranker nor a file of valid's
-            scores to evaluate.
+        LayoutError: If the parameters do not fit (see ``resolve``), or if there is neither a ranker nor a file of
+            given scores of valid.
     """
     loader, project = current_configuration()
     parameters, catalog = loader["parameters"], loader["catalog"]
@@ -82,25 +82,25 @@ def read_layout() -> Layout:
         return path_of(pattern, split).exists()
 
     makes_shop = parameters.get("make_shop") is not None
-    made = SHOP_SPLITS if makes_shop else ()
-    given = tuple(split for split in SPLITS[1:] if exists("{split}_given_scores", split))
+    shop = SHOP_SPLITS if makes_shop else ()
+    scored = tuple(split for split in SPLITS[1:] if exists("{split}_given_scores", split))
     if rankers:
-        run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in made or exists("{split}_tsv", s))]
+        run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in shop or exists("{split}_tsv", s))]
     else:
-        run = list(given)
-    if "valid" not in run:  # on it weights and stacks are fitted
-        others = f" Scores of {', '.join(run)} alone cannot be evaluated." if run else ""
+        run = list(scored)
+    if "valid" not in run:  # weights and stacks are fitted on valid
+        given = f" Scores of {', '.join(run)} alone cannot be evaluated." if run else ""
         raise LayoutError(
             f"There is nothing to run: rankers is empty, and {path_of('{split}_given_scores', 'valid')} does not "
-            f"exist.{others} Put scores of valid there (query_id, product_id, a column a model), or name a ranker."
+            f"exist.{given} Put scores of valid there (query_id, product_id, a column a model), or name a ranker."
         )
-    answered = [s for s in run if s != "train" and (s in made or s == "valid" or exists("{split}_answers", s))]
+    answered = [s for s in run if s != "train" and (s in shop or s == "valid" or exists("{split}_answers", s))]
     return Layout(
         {split: chunks[split] for split in run},
         tuple(answered),
         makes_shop,
         tuple(rankers),
-        tuple(split for split in given if split in answered),
+        tuple(split for split in scored if split in answered),
         exists("given_list_counts"),
         parameters["evaluate"]["reclassify"],
         trained_rankers(parameters),

@@ -25,18 +25,29 @@ class RememberingConfigLoader(OmegaConfigLoader):
 
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Give a part of the configuration; ``parameters`` resolved."""
-        found = super().__getitem__(key)
-        return resolve(found) if key == "parameters" else found
+        part = super().__getitem__(key)
+        return resolve(part) if key == "parameters" else part
 
 
 def current_configuration() -> tuple[OmegaConfigLoader, Path]:
-    """Get the newest loader, or a new loader if Kedro has made none yet, and the folder of its project."""
+    """Give the configuration in force and the project's folder; without a loader yet, make one."""
+    project = project_folder()
     loader = RememberingConfigLoader.current
     if loader is None:  # an empty loader is falsy, hence `is None`
         from kedro.framework.project import settings
 
-        project = find_kedro_project(Path.cwd()) or Path.cwd()
         loader = RememberingConfigLoader(
             str(project / settings.CONF_SOURCE), os.getenv("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
         )
-    return loader, find_kedro_project(Path(loader.conf_source)) or Path.cwd()
+    return loader, project
+
+
+def project_folder() -> Path:
+    """Find the folder of the project in force: the configuration's, or without one the working directory's.
+
+    ``evaluate.photos`` is joined to this folder where photos are read. The option itself stays relative: in the records
+    an absolute path would make the outputs of a moved project stale.
+    """
+    loader = RememberingConfigLoader.current
+    place = Path.cwd() if loader is None else Path(loader.conf_source)
+    return find_kedro_project(place) or Path.cwd()

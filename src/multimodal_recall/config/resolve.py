@@ -1,4 +1,4 @@
-"""Check the parameters that shape the pipelines, and put a value wherever ``null`` stands for "as the others say".
+"""Check the parameters that shape the pipelines, and replace each ``null`` that follows from other parameters.
 
 The configuration loader calls ``resolve``, so that nodes, catalog, ``kedro stale`` and notebooks see the same values.
 """
@@ -33,22 +33,23 @@ class LayoutError(Exception):
 def resolve(parameters: dict[str, Any]) -> dict[str, Any]:
     """Resolve the parameters of an environment.
 
-    - ``rankers``: a text of names, as ``--params="rankers=two_tower mcan"`` gives it, becomes a list.
-    - ``<ranker>.seed: null`` becomes the run's ``seed``.
-    - ``sample_negatives.kinds`` and ``negatives_per_positive``: ``null`` becomes what the trained rankers take.
+    - ``rankers``: a text of names, as from ``--params="rankers=two_tower mcan"``, becomes a list.
+    - ``<ranker>.seed``: ``null`` becomes the run's ``seed``.
+    - ``sample_negatives.kinds`` and ``negatives_per_positive``: ``null`` becomes the kinds and the number that the
+      trained rankers take.
 
     Args:
         parameters: As the YAML files and ``--params`` give them.
 
     Raises:
-        LayoutError: If ``chunks`` names an unknown split or a count below 1; if ``rankers`` names a ranker twice or one
-            without options; if a trained ranker takes negatives that are not drawn; if a group is unknown.
+        LayoutError: If ``chunks`` names an unknown split or a count below 1; if ``rankers`` names a ranker twice or a
+            ranker without options; if a trained ranker takes negatives that are not drawn; if a group is unknown.
     """
     rankers = parameters.get("rankers") or []
     rankers = rankers.split() if isinstance(rankers, str) else list(rankers)
     resolved = {**parameters, "chunks": parameters.get("chunks") or {}, "rankers": rankers}
     if problems := list(_problems(resolved)):
-        raise LayoutError("The parameters do not fit: " + "; ".join(problems) + ". Mend the parameters in conf/<env>.")
+        raise LayoutError(f"The parameters do not fit: {'; '.join(problems)}. Correct the parameters in conf/<env>")
     for name in known_rankers(resolved):
         if resolved[name].get("seed") is None:
             resolved[name] = {**resolved[name], "seed": parameters.get("seed")}
@@ -57,12 +58,12 @@ def resolve(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def known_rankers(parameters: Mapping[str, Any]) -> list[str]:
-    """Names of the groups that are rankers: they have a ``model``."""
+    """Name the groups that are rankers: they have a ``model``."""
     return [name for name, group in parameters.items() if isinstance(group, dict) and "model" in group]
 
 
 def trained_rankers(parameters: Mapping[str, Any]) -> dict[str, str | None]:
-    """Each ranker that is trained, with the ranker that it starts from, which comes before it."""
+    """Give for each ranker that is trained the ranker that it starts from; start rankers come first."""
     starts, trained = _starts(parameters), {}
     for ranker in parameters["rankers"]:
         trained |= {name: starts.get(name) for name in reversed(_chain(ranker, starts)) if name not in trained}
@@ -76,7 +77,7 @@ def _starts(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _chain(ranker: str, starts: Mapping[str, str]) -> list[str]:
-    """A ranker, the ranker that it starts from, and so on; a circle ends before its first ranker comes again."""
+    """A ranker, its start ranker, that ranker's start, and so on; a circle ends before a ranker is repeated."""
     chain = [ranker]
     while (start := starts.get(chain[-1])) is not None and start not in chain:
         chain.append(start)
@@ -84,7 +85,7 @@ def _chain(ranker: str, starts: Mapping[str, str]) -> list[str]:
 
 
 def _problems(parameters: dict[str, Any]) -> Iterator[str]:
-    """Name what is wrong with the parameters that shape the pipelines."""
+    """Describe each fault of the parameters that shape the pipelines."""
     chunks, rankers, known = parameters["chunks"], parameters["rankers"], known_rankers(parameters)
     yield from (f"chunks names {split!r}; a split is one of {SPLITS}" for split in chunks if split not in SPLITS)
     for split, count in chunks.items():
@@ -99,7 +100,7 @@ def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     named += [(f"{ranker}.start_from", start) for ranker, start in starts.items()]
     for option, ranker in named:
         if ranker not in known:
-            yield f"{option} names {ranker!r}, which has no options with a model; those that have are {known}"
+            yield f"{option} names {ranker!r}, which has no options with a model; the rankers are {known}"
     for ranker in dict.fromkeys(ranker for ranker in rankers if rankers.count(ranker) > 1):
         yield f"rankers names {ranker!r} twice; name each once"
     yield from (
@@ -122,10 +123,10 @@ def _build(group: str, kind: type[T], parameters: dict[str, Any]) -> T:
 
 
 def _draws(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The kinds and the number of negatives that the trained rankers take, where ``sample_negatives`` leaves them open.
+    """Give the negatives' kinds and number that the trained rankers take, where ``sample_negatives`` sets ``null``.
 
     Raises:
-        LayoutError: If ``sample_negatives`` sets a kind or number that a trained ranker cannot do with.
+        LayoutError: If ``sample_negatives`` sets fewer kinds or a lower number than a trained ranker takes.
     """
     if not parameters["rankers"]:
         return {}
@@ -141,7 +142,7 @@ def _draws(parameters: dict[str, Any]) -> dict[str, Any]:
             raise LayoutError(
                 f"{name} takes {count} negatives of the kinds {list(mixed)}, but sample_negatives.kinds is "
                 f"{options.kinds}, its negatives_per_positive {options.negatives_per_positive}. Set both to more, or "
-                "to null: what the rankers take"
+                "to null, which stands for what the rankers take"
             )
         kinds, most = kinds | mixed, max(most, count)
     wanted = {"kinds": list(kinds or ["random"]), "negatives_per_positive": most}

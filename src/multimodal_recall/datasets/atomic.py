@@ -57,9 +57,18 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         self.new_record: dict[str, Any] | None = None
         """What ``save`` records beside the data: node, options and inputs; ``None`` outside a node."""
 
+    @property
+    def path(self) -> Path:
+        """The file or folder; where there are versions, the folder that holds them."""
+        return Path(self._filepath)
+
+    def load_path(self) -> Path:
+        """Name the file or folder that ``load`` reads."""
+        return Path(self._get_load_path())
+
     def load(self) -> Loaded:
         """Read the pinned or newest version."""
-        path = Path(self._get_load_path())
+        path = self.load_path()
         if not path.exists():
             raise DatasetError(self.absence())
         return self._read(path)
@@ -116,12 +125,8 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         The record of an unversioned file counts only if ``record["output"]`` is the file's state: the file may have
         been replaced by hand.
         """
-        record = record_path(Path(self._get_load_path()))
+        record = record_path(self.load_path())
         return json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
-
-    def version_folder(self, version: str) -> Path:
-        """Give the folder of a version and its record."""
-        return Path(self._get_versioned_path(version)).parent
 
     def leftovers(self) -> list[Path]:
         """List what killed runs and prunings left: temporary files, and folders of versions without data."""
@@ -145,7 +150,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         return f"{self._filepath} has no {wanted}. Run the stage that makes it first, or the whole pipeline: kedro run"
 
     def _exists(self) -> bool:
-        return Path(self._get_load_path()).exists()
+        return self.load_path().exists()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}

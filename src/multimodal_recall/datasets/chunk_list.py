@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.dataset as ds
 from kedro.io import DatasetError
-from kedro_datasets._typing import TablePreview
 
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.datasets.atomic import AtomicDataset
+from multimodal_recall.runtime.kedro_private import TablePreview
 
 
 class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
@@ -41,7 +41,7 @@ class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
 
     def preview(self) -> TablePreview:
         """Show the version of each table of each chunk in kedro-viz."""
-        files = listed_files(Path(self._get_load_path()))
+        files = listed_files(self.load_path())
         versions = {chunk: {kind: file.parent.name for kind, file in kinds.items()} for chunk, kinds in files.items()}
         table = pd.DataFrame.from_dict(versions, "index").rename_axis("chunk").reset_index()
         return TablePreview(table.to_dict(orient="split"))

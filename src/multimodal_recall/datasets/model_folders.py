@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset, DatasetError
-from kedro_datasets._typing import JSONPreview
 
 from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.atomic_write import write_atomically
 from multimodal_recall.models.saved import CARD, TOKENIZER, WEIGHTS, TrainedRanker, read_card, read_ranker
+from multimodal_recall.runtime.kedro_private import JSONPreview
 
 if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs none of it
     from torch import Tensor
@@ -47,7 +47,7 @@ class RankerFolder(AtomicDataset[TrainedRanker, TrainedRanker]):
 
     def card(self) -> dict[str, Any]:
         """Read the card without the weights."""
-        return read_card(Path(self._get_load_path()))
+        return read_card(self.load_path())
 
     def preview(self) -> JSONPreview:
         """Show the card in kedro-viz."""

@@ -5,12 +5,12 @@ from itertools import islice
 from pathlib import Path
 
 from kedro.io import DatasetError
-from kedro_datasets._typing import TablePreview
 
 from multimodal_recall.data.official_format import TSV_COLUMNS, OfficialRow, RawFileError, encode_row
 from multimodal_recall.data.official_tsv import READ_BYTES, OfficialTsv
 from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.small_files import RAW_ADVICE
+from multimodal_recall.runtime.kedro_private import TablePreview
 
 BASE64 = ("boxes", "features", "class_labels")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from kedro_datasets._typing import TablePreview
 
 from multimodal_recall.datasets.atomic import AtomicDataset
+from multimodal_recall.runtime.kedro_private import TablePreview
 
 # Row groups are small, so that `head` and a filter on `epoch` read little.
 ROWS_PER_GROUP = 16_384

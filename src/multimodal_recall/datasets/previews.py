@@ -4,10 +4,9 @@ import html
 import re
 from typing import Any
 
-from kedro_datasets._typing import PlotlyPreview, TablePreview
-
 from multimodal_recall.datasets.parquet_table import ChunkParquet
 from multimodal_recall.datasets.small_files import CsvFile, HtmlFile
+from multimodal_recall.runtime.kedro_private import PlotlyPreview, TablePreview
 
 
 def _axes(**titles: str) -> dict[str, Any]:
@@ -86,5 +85,5 @@ class ReportFile(HtmlFile):
         """Show each headline figure with its meaning, then the path of the page."""
         found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", self.load())
         rows = [[html.unescape(figure), html.unescape(meaning)] for meaning, figure in found]
-        rows.append([str(self._get_load_path()), "open this page in a browser"])
+        rows.append([str(self.load_path()), "open this page in a browser"])
         return TablePreview({"index": list(range(len(rows))), "columns": ["figure", "meaning"], "data": rows})

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 from kedro.io import DatasetError
-from kedro_datasets._typing import JSONPreview, TablePreview
 
 from multimodal_recall.data.official_format import SUBMISSION_COLUMNS
 from multimodal_recall.datasets.atomic import AtomicDataset
+from multimodal_recall.runtime.kedro_private import JSONPreview, TablePreview
 
 RAW_ADVICE = " Put the file there, official or your own, or point `raw` in conf/<env>/globals.yml to its folder."
 MOST_LABELS = 1 << 15

@@ -4,11 +4,11 @@ import numpy as np
 
 
 def bootstrap_means(values: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:
-    """Means over resampled queries (Efron 1979), the same resampling for every column, so that columns stay paired.
+    """Compute means over resampled queries (Efron 1979); all columns share the resampling, so that they stay paired.
 
     Args:
         values: (queries, columns) of measures or models.
-        draws: How often the queries are resampled.
+        draws: Number of resamplings.
         random: Stream of the resampling.
 
     Returns:
@@ -22,6 +22,6 @@ def bootstrap_means(values: np.ndarray, draws: int, random: np.random.Generator)
 
 
 def interval(means: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Ends (columns,) of the percentile interval that holds ``confidence`` of the resampled means (draws, columns)."""
+    """Find the ends (columns,) of the percentile interval that holds ``confidence`` of the means (draws, columns)."""
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return low, high

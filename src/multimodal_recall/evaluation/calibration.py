@@ -1,4 +1,4 @@
-"""How often a stated probability comes true."""
+"""Calibration: predicted probabilities against the share of right candidates."""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,11 @@ def reliability(candidates: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     """Compare predicted probabilities with the share of right candidates, in bins of equally many candidates.
 
     Args:
-        candidates: ``score``, log-odds; ``right``.
-        bins: How many; fewer come back where scores are equal.
+        candidates: ``score`` (log-odds) and ``right`` (bool).
+        bins: Number of bins; fewer come back where scores are equal.
 
     Returns:
-        One row a bin: ``predicted`` (mean of sigmoid(score)), ``observed`` (share of right ones), ``candidates``.
+        One row a bin: ``predicted`` (mean of sigmoid(score)), ``observed`` (share of right candidates), ``candidates``.
     """
     probability = np.exp(-np.logaddexp(0, -candidates["score"].to_numpy(np.float64)))
     table = pd.DataFrame({"predicted": probability, "observed": candidates["right"].to_numpy(), "candidates": 1})
@@ -22,5 +22,5 @@ def reliability(candidates: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
 
 
 def calibration_error(bins: pd.DataFrame) -> float:
-    """Mean distance of predicted and observed over the candidates, 0 to 1 (expected calibration error)."""
+    """Compute the expected calibration error: mean over the candidates of abs(predicted - observed), 0 to 1."""
     return float(np.average((bins["predicted"] - bins["observed"]).abs(), weights=bins["candidates"]))

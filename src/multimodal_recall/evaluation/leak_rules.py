@@ -1,6 +1,6 @@
 """Rules that read the candidate lists instead of the images: the leak, see ``report.content.KIND_MEANINGS``.
 
-Each takes ``scores`` (``query_id``, ``product_id``, ``score``; one row a candidate) and gives the rows that it keeps.
+Each rule takes ``scores`` (``query_id``, ``product_id``, ``score``; one row a candidate) and returns the rows to keep.
 """
 
 import numpy as np
@@ -9,25 +9,33 @@ import pandas as pd
 from multimodal_recall.evaluation.metrics import K
 
 LEAK_POOR_UNIQUE = 12
+"""A query with more unique candidates than this is leak-poor."""
 
 
 def lists_with_product(candidates: pd.DataFrame) -> np.ndarray:
-    """In how many of these candidate lists each candidate's product stands (n,)."""
+    """Count the candidate lists that hold each candidate's product (n,)."""
     return candidates.groupby("product_id")["query_id"].transform("nunique").to_numpy()
 
 
 def leak_poor_queries(candidates: pd.DataFrame, lists: np.ndarray) -> list[int]:
-    """Queries with more than twelve candidates that stand in no other list, whose lists give little away."""
+    """Find the queries whose lists give little away: more than twelve of their candidates are in no other list.
+
+    Args:
+        candidates: ``query_id`` of each candidate.
+        lists: (n,) number of lists that hold each candidate's product.
+    """
     unique = pd.Series(lists == 1).groupby(candidates["query_id"].to_numpy()).sum()
     return unique.index[unique > LEAK_POOR_UNIQUE].tolist()
 
 
 def keep_once(scores: pd.DataFrame, lists: np.ndarray) -> pd.DataFrame:
-    """Keep a query's products that stand in one list (first place); with fewer than five, in two, then three, ...
+    """Keep the query's products that one list alone holds (first place).
+
+    Where fewer than five remain, the products of two lists are kept as well, then of three, and so on.
 
     Args:
         scores: The candidates.
-        lists: (n,) in how many lists each one's product stands.
+        lists: (n,) number of lists that hold each candidate's product.
     """
     queries = scores["query_id"].to_numpy()
     in_order = pd.Series(lists).sort_values(kind="stable")
@@ -42,14 +50,14 @@ def best_query_only(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["score"] == scores.groupby("product_id")["score"].transform("max")]
 
 
-def beat_by_margin(scores: pd.DataFrame, margin: float = 0.92) -> pd.DataFrame:
-    """Keep a product of several lists only in its best one, if it leads there by a margin (second place).
+def beat_by_margin(scores: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """Keep a product of several lists in the list of its best score alone, if a margin is exceeded (second place).
 
-    A query that keeps fewer than five gets its whole list back.
+    A query that keeps fewer than five products gets its whole list back.
 
     Args:
         scores: The candidates; scores are probabilities.
-        margin: Least difference between a product's best two scores; 0.92 is the published one.
+        margin: The product's best score must exceed its second best by more than this; published as 0.92.
     """
     ordered = scores.sort_values(["product_id", "score"], ascending=[True, False], kind="stable")
     products = ordered.groupby("product_id")

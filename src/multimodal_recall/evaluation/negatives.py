@@ -1,8 +1,7 @@
-"""How false and how hard drawn negatives are."""
+"""Drawn negatives: the share of false ones, and their hardness for a ranker."""
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
@@ -12,56 +11,55 @@ from multimodal_recall.data.text import words_of
 from multimodal_recall.evaluation.metrics import ndcg_at_5
 from multimodal_recall.runtime.cores import usable_cores
 
-NEAR = 0.8
-"""Cosine of binary tf-idf vectors from which on two query texts ask for much the same."""
-
-
-MOST = 200
-"""Texts near one that are looked at, the nearest first."""
+LEAST_COSINE = 0.8
+"""Least cosine of the binary tf-idf vectors of two near-identical query texts."""
+MOST_NEIGHBOURS = 200
+"""Near-identical texts of a query that count, the nearest first."""
 
 
 def near_identical(queries: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Find all pairs of distinct texts (Q,) that ask for much the same, both ways round.
+    """Find all pairs of near-identical texts among distinct ones (Q,), each pair in both orders.
 
     Returns:
-        Two arrays of row numbers (pairs,).
+        The row numbers of the first texts (pairs,) and of the second texts (pairs,).
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sparse_dot_topn import sp_matmul_topn
 
     vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
-    found = sp_matmul_topn(vectors, vectors.T.tocsr(), top_n=MOST, threshold=NEAR, n_threads=usable_cores()).tocoo()
-    others = found.row != found.col
-    return found.row[others], found.col[others]
+    options = {"top_n": MOST_NEIGHBOURS, "threshold": LEAST_COSINE, "n_threads": usable_cores()}
+    cosines = sp_matmul_topn(vectors, vectors.T.tocsr(), **options).tocoo()
+    distinct = cosines.row != cosines.col
+    return cosines.row[distinct], cosines.col[distinct]
 
 
 def are_false(
     queries: list[str], right: tuple[np.ndarray, np.ndarray], wrong: tuple[np.ndarray, np.ndarray], products: int
 ) -> np.ndarray:
-    """Tell which drawn negatives are right answers of a near-identical query, so most likely of this one too.
+    """Tell which drawn negatives are right answers of a near-identical query, so most likely of their own query too.
 
     Args:
         queries: The chunk's distinct texts.
-        right: Query and product row of each right pair.
-        wrong: The same of each drawn negative, (n,) and (n,).
-        products: Products of the chunk.
+        right: Query rows and product rows of the right pairs.
+        wrong: Query rows (n,) and product rows (n,) of the drawn negatives.
+        products: Number of products of the chunk.
 
     Returns:
         (n,) bools.
     """
-    one, other = near_identical(queries)
-    pairs = pd.DataFrame({"other": right[0], "product": right[1]})
-    near = pd.DataFrame({"one": one, "other": other}).merge(pairs, on="other")
+    query, neighbour = near_identical(queries)
+    answers = pd.DataFrame({"neighbour": right[0], "product": right[1]})
+    near = pd.DataFrame({"query": query, "neighbour": neighbour}).merge(answers, on="neighbour")
     if near.empty:
         return np.zeros(len(wrong[0]), bool)
-    return RightAnswers(near["one"].to_numpy(), near["product"].to_numpy(), products).hold(*wrong)
+    return RightAnswers(near["query"].to_numpy(), near["product"].to_numpy(), products).hold(*wrong)
 
 
 def hardness(scores: np.ndarray) -> dict[str, float]:
-    """How a ranker copes with negatives.
+    """Measure how hard negatives are for a ranker.
 
     Args:
-        scores: (pairs, 1 + draws): of the right product, then of the wrong ones drawn for it.
+        scores: (pairs, 1 + draws) of the right product, then of the negatives drawn for it.
 
     Returns:
         ``beaten``: share of negatives that score above their right product; ``ndcg_at_5`` of the right product among
@@ -85,22 +83,31 @@ def draws_of(samples: ds.Dataset, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Gather all draws of one kind for the pairs of a chunk.
 
     Args:
-        samples: Of the chunk.
-        kind: Of negatives.
+        samples: The chunk's samples.
+        kind: The kind of negatives.
 
     Returns:
-        Query row of each pair (n,), and product rows (n, 1 + epochs * k): the right one, then all that were drawn.
+        Query row of each pair (n,), and product rows (n, 1 + epochs * k): the right product, then all negatives drawn.
     """
     table = samples.to_table(filter=ds.field("kind") == kind)
     epochs = len(pc.unique(table["epoch"]))
     pairs = table.num_rows // epochs
-    wrong = pa.compute.list_flatten(table["wrong_rows"]).to_numpy().reshape(epochs, pairs, -1)
+    wrong = pc.list_flatten(table["wrong_rows"]).to_numpy().reshape(epochs, pairs, -1)
     query_rows, product_rows = (table[name].to_numpy()[:pairs] for name in ("query_row", "product_row"))
     return query_rows, np.column_stack([product_rows, *wrong])
 
 
 def false_share(tables: ChunkTables, query_rows: np.ndarray, products: np.ndarray) -> dict[str, float]:
-    """How many negatives were drawn for the pairs of a chunk, and the share of false ones; see ``are_false``."""
+    """Count the negatives drawn for the pairs of a chunk, and measure the share of false ones; see ``are_false``.
+
+    Args:
+        tables: The chunk.
+        query_rows: (n,) See ``draws_of``.
+        products: (n, 1 + draws) See ``draws_of``.
+
+    Returns:
+        ``negatives`` and ``false_share``.
+    """
     queries = tables["query_features"].to_table(columns=["query"])["query"].to_pylist()
     wrong = products[:, 1:]
     drawn = np.repeat(query_rows, wrong.shape[1]), wrong.ravel()

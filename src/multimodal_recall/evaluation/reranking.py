@@ -1,6 +1,6 @@
-"""Scores that read a query's candidate list: box features smoothed over it, and k-reciprocal re-ranking inside it.
+"""Scores that read the query's own candidate list: box features smoothed over the list, and k-reciprocal re-ranking.
 
-No other query's list is read, so that neither uses the leak. A loop goes over the queries, never over their rows.
+The leak plays no part, since no list of another query is read.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from multimodal_recall.models.ranker import SCORED_PAIRS, Ranker
 from multimodal_recall.runtime.progress import bar, track
 
 OWN, NEAREST, SECOND = 0.7, 0.2, 0.1
-"""Shares of a box, its nearest and its second nearest box in the smoothed feature (twelfth place)."""
+"""Shares of the box, its nearest and its second nearest box in the smoothed feature (twelfth place)."""
 COMPARED_BOXES = 512
-"""Boxes whose distances to all boxes of their list are held at once."""
+"""Boxes whose distances to all boxes of their list are in memory at once."""
 K1, K2, KEPT = 20, 6, 0.3
-"""Neighbours that are compared, neighbours that are averaged, and the share of the first distance (WST)."""
+"""Defaults of ``rerank`` (WST)."""
 
 
 def candidate_lists(query_ids: np.ndarray, product_ids: np.ndarray) -> list[np.ndarray]:
-    """Row numbers of each query's candidates, in order of product id, so that nothing ever goes by the file's order.
+    """List the row numbers of each query's candidates, in order of product id, so that the file's order never counts.
 
     Args:
-        query_ids: (n,) of each candidate; two queries of the same text are two lists.
-        product_ids: (n,) of each candidate.
+        query_ids: (n,) of the candidates; two queries of the same text are two lists.
+        product_ids: (n,) of the candidates.
     """
     order = np.lexsort((product_ids, query_ids))
     return np.split(order, np.flatnonzero(np.diff(query_ids[order])) + 1)
@@ -39,35 +39,34 @@ def score_smoothed(
     """Score candidates with smoothed box features; see ``smooth_boxes``.
 
     Args:
-        ranker: What scores them.
-        arrays: What holds the candidates.
+        ranker: The ranker.
+        arrays: The queries and products of the candidates.
         pairs: The candidates (n,).
         lists: See ``candidate_lists``.
-        most: Candidates whose boxes are copied at once: as many lists as hold no more, or one longer list.
+        most: Candidates whose boxes are copied at once; a longer list is copied alone.
 
     Returns:
         (n,) scores.
     """
     scores = np.empty(len(pairs.query_rows), np.float32)
-    with bar("smoothed boxes", len(scores), "candidates") as shown:
+    with bar("smoothed boxes", len(scores), "candidates") as progress:
         for block in constrained_batches(lists, most, strict=False):
             rows = np.concatenate(block)
-            scores[rows] = ranker.score(*smooth_boxes(arrays, pairs, block), shown.advance)
+            scores[rows] = ranker.score(*smooth_boxes(arrays, pairs, block), progress.advance)
     return scores
 
 
 def smooth_boxes(arrays: ChunkArrays, pairs: Pairs, lists: Sequence[np.ndarray]) -> tuple[ChunkArrays, Pairs]:
-    """Draw the box features of each query's candidates towards their nearest ones of the same list (twelfth place).
+    """Mix each box feature with its nearest box features in the same candidate list (twelfth place).
 
     Args:
-        arrays: What holds the candidates.
+        arrays: The queries and products of the candidates.
         pairs: The candidates (n,).
-        lists: Some of those of ``candidate_lists``.
+        lists: Lists of ``candidate_lists``, all or some.
 
     Returns:
-        Arrays in which each candidate of the lists has a product of its own, since a product is smoothed otherwise in
-        each list; and these candidates, list after list. Boxes beyond ``max_boxes`` are left out; the others are held
-        once for each list that they stand in.
+        Arrays with a separate product for each candidate, since a product is smoothed differently in each list; and the
+        candidates, list after list. Boxes beyond ``max_boxes`` are left out.
     """
     rows = np.concatenate(lists)
     own = arrays.take_products(pairs.product_rows[rows])
@@ -78,9 +77,9 @@ def smooth_boxes(arrays: ChunkArrays, pairs: Pairs, lists: Sequence[np.ndarray])
 
 
 def smooth(features: np.ndarray) -> np.ndarray:
-    """Mix each box with its two nearest others: 0.7 x + 0.2 nn1 + 0.1 nn2, by Euclidean distance.
+    """Mix each box x with its two nearest boxes: 0.7 x + 0.2 nn1 + 0.1 nn2, by Euclidean distance.
 
-    A neighbour that is not there is the box itself: one box stays as it is, of two each gets 0.2 of the other.
+    The box itself stands in for a missing neighbour: a single box stays as it is.
 
     Args:
         features: (boxes, F) of all candidates of a query.
@@ -88,79 +87,80 @@ def smooth(features: np.ndarray) -> np.ndarray:
     Returns:
         (boxes, F) float32.
     """
-    given = torch.from_numpy(features).float()
-    squares = given.square().sum(dim=1)
-    mixed = torch.empty_like(given)
-    for rows in torch.arange(len(given)).split(COMPARED_BOXES):
+    boxes = torch.from_numpy(features).float()
+    squares = boxes.square().sum(dim=1)
+    mixed = torch.empty_like(boxes)
+    for rows in torch.arange(len(boxes)).split(COMPARED_BOXES):
         distances = squares[rows, None] + squares
-        distances -= 2 * given[rows] @ given.T
+        distances -= 2 * boxes[rows] @ boxes.T
         distances[torch.arange(len(rows)), rows] = torch.inf
-        found = distances.topk(min(2, max(len(given) - 1, 0)), largest=False).indices
-        itself = rows[:, None].expand(-1, 2 - found.shape[1])
-        nearest, second = torch.cat([found, itself], dim=1).unbind(dim=1)
-        mixed[rows] = OWN * given[rows] + NEAREST * given[nearest] + SECOND * given[second]
+        neighbours = distances.topk(min(2, max(len(boxes) - 1, 0)), largest=False).indices
+        itself = rows[:, None].expand(-1, 2 - neighbours.shape[1])
+        nearest, second = torch.cat([neighbours, itself], dim=1).unbind(dim=1)
+        mixed[rows] = OWN * boxes[rows] + NEAREST * boxes[nearest] + SECOND * boxes[second]
     return mixed.numpy()
 
 
 def rerank(
     scores: np.ndarray, vectors: np.ndarray, lists: list[np.ndarray], k1: int = K1, k2: int = K2, kept: float = KEPT
 ) -> np.ndarray:
-    """Rank each query's candidates anew by the neighbours that they share with the query (Zhong et al., CVPR 2017).
+    """Re-rank each query's candidates by k-reciprocal encoding (Zhong et al., CVPR 2017).
 
     Args:
         scores: (n,) of the candidates, higher is better.
-        vectors: (n, D) of their products.
+        vectors: (n, D) of the candidates' products.
         lists: See ``candidate_lists``.
-        k1: Neighbours that two of them must have each other among.
-        k2: Nearest ones that a neighbourhood is averaged over.
-        kept: Share of the first distance in the last, lambda in the paper; 1 keeps the order.
+        k1: Two items are k-reciprocal neighbours if each is among the k1 nearest items of the other.
+        k2: Nearest items over which an item's neighbour weights are averaged (query expansion).
+        kept: Weight of the original distance in the final distance, lambda in the paper; 1 keeps the order.
 
     Returns:
-        (n,) scores: the last distance, negated, -1 to 0.
+        (n,) scores: the final distance, negated, -1 to 0.
     """
-    found = np.empty(len(scores))
+    reranked = np.empty(len(scores))
     for rows in track(lists, "re-rank", "queries"):
-        found[rows] = -k_reciprocal_distances(first_distances(scores[rows], vectors[rows]), k1, k2, kept)
-    return found
+        reranked[rows] = -k_reciprocal_distances(first_distances(scores[rows], vectors[rows]), k1, k2, kept)
+    return reranked
 
 
 def first_distances(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Squared distances (1 + n, 1 + n) of a query, which is the first, and its products.
+    """Compute the original squared distances (1 + n, 1 + n) of a query, which is row 0, and its products.
 
-    The squared distance of two unit vectors is 2 - 2 cosine. A score has no such zero, so that the best product's
-    distance to the query is 0 and the worst's 1, evenly by score; those between products have 1 as their largest.
+    Between products the distance is 1 - cosine, which is proportional to the squared distance of unit vectors, divided
+    by its maximum. Scores have no zero distance: the distance from the query is 0 for the best product, 1 for the worst
+    and linear in the score between them.
 
     Args:
         scores: (n,) of the query's candidates.
-        vectors: (n, D) of their products, of any length.
+        vectors: (n, D) of the candidates' products, of any length.
     """
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    found = np.zeros((1 + len(scores), 1 + len(scores)))
-    found[0, 1:] = found[1:, 0] = _up_to_one(scores.max() - scores.astype(np.float64))
-    found[1:, 1:] = _up_to_one(np.maximum(1 - unit @ unit.T, 0))
-    return found
+    distances = np.zeros((1 + len(scores), 1 + len(scores)))
+    distances[0, 1:] = distances[1:, 0] = _up_to_one(scores.max() - scores.astype(np.float64))
+    distances[1:, 1:] = _up_to_one(np.maximum(1 - unit @ unit.T, 0))
+    return distances
 
 
 def _up_to_one(distances: np.ndarray, axis: int | None = None) -> np.ndarray:
-    """Divided by their largest; all 0 where that is 0."""
+    """Divide distances by their maximum; distances that are all 0 stay 0."""
     largest = distances.max(axis=axis, keepdims=True)
     return distances / np.where(largest > 0, largest, 1)
 
 
 def k_reciprocal_distances(first: np.ndarray, k1: int, k2: int, kept: float) -> np.ndarray:
-    """Distances (n,) from a query to its products, as in the code that was published with the paper.
+    """Compute the final distances (n,) from a query to its products, as the code published with the paper does.
 
     Args:
-        first: (1 + n, 1 + n) squared distances, the query's first.
+        first: (1 + n, 1 + n) See ``first_distances``.
         k1: See ``rerank``.
         k2: See ``rerank``.
         kept: See ``rerank``.
     """
     first = _up_to_one(first, axis=1)
-    order = np.argsort(first - np.eye(len(first)), axis=1, kind="stable")  # each is its own nearest
+    order = np.argsort(first - np.eye(len(first)), axis=1, kind="stable")  # each item is its own nearest neighbour
     rank = np.argsort(order, axis=1)
     around, close = ((rank <= k) & (rank <= k).T for k in (k1, round(k1 / 2)))
-    # Those around i, and those close to one of them if more than two thirds of these are around i too.
+    # A neighbour j around i adds all items close to j, if more than two thirds of these items are around i too.
     shared = around.astype(float) @ close.T
     trusted = around & (shared > 2 / 3 * close.sum(axis=1))
     expanded = around | (trusted.astype(float) @ close > 0)

@@ -1,16 +1,18 @@
-"""LightGBM over the scores of several models: a second model that learns which of them to believe, and when."""
+"""LightGBM over the scores of several models: a second model that learns which model to believe, and when."""
 
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from multimodal_recall.evaluation.blending import BlendError, OutOfFold, is_right, normalise, out_of_fold
+from multimodal_recall.evaluation.folds import OutOfFold, out_of_fold
+from multimodal_recall.evaluation.metrics import MetricError, is_right
+from multimodal_recall.evaluation.scales import normalise
 
 Method = Literal["classifier", "default_classifier", "lambdarank"]
 
 REPEATABLE = {"deterministic": True, "force_row_wise": True, "n_jobs": 1, "verbosity": -1}
-# Slow and small trees, since 12,000 candidates of 400 queries are not many. Set before the first figure, not searched.
+# Small trees that learn slowly: 12,000 candidates of 400 queries are few. Chosen before the first figure, not searched.
 TREES = {
     "n_estimators": 150,
     "learning_rate": 0.03,
@@ -25,23 +27,25 @@ TREES = {
 
 
 def stack_features(scores: pd.DataFrame, models: list[str], extra: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Describe each candidate by the models' scores, among those of the query's other candidates.
+    """Describe each candidate by the models' scores, in comparison with the query's other candidates.
 
-    Of each model: the log-odds, the z-score, the rank, and the gap in log-odds to the query's best. The mean and the
-    deviation of the z-scores over the models, as more columns, did not pay: 0.733 for 0.735 out of fold by LambdaRank.
+    Each model gives four columns: log-odds, z-score, rank, and gap in log-odds to the query's best candidate. The mean
+    and the deviation of the z-scores over the models, as further columns, did not pay: LambdaRank had 0.733 out of fold
+    with them and 0.735 without.
 
     Args:
-        scores: ``query_id``, ``product_id``, one column of scores a model, and the extra ones.
-        models: The models to describe it by.
-        extra: Other numbers of a candidate, such as the candidate lists it stands in: as they are, and their rank.
+        scores: ``query_id``, ``product_id``, one column of scores a model, and the extra columns.
+        models: The models that describe a candidate.
+        extra: Columns that hold further numbers of a candidate, such as the count of candidate lists with its product;
+            each column gives its value and its rank.
 
     Returns:
         (rows, 4 * models + 2 * extra), in the order of ``scores``.
 
     Raises:
-        BlendError: As ``normalise``.
+        MetricError: As ``normalise``.
     """
-    parts = {kind: normalise(scores, models, kind)[models] for kind in ("logit", "z_score", "rank")}
+    parts = {scale: normalise(scores, models, scale)[models] for scale in ("logit", "z_score", "rank")}
     parts["gap"] = parts["logit"].groupby(scores["query_id"]).transform("max") - parts["logit"]
     features = [part.add_suffix(f"_{name}") for name, part in parts.items()]
     if extra:
@@ -53,14 +57,14 @@ def stack_features(scores: pd.DataFrame, models: list[str], extra: tuple[str, ..
 def fit_stack(
     features: np.ndarray, right: np.ndarray, query_ids: np.ndarray, method: Method, random: np.random.Generator
 ) -> Any:
-    """Fit LightGBM to tell right candidates from wrong ones, or to rank them above those.
+    """Fit LightGBM to classify candidates as right or wrong, or to rank right candidates above wrong ones.
 
     Args:
         features: (rows, d) of each candidate.
-        right: (rows,) whether it is a right answer; all of a query's are, the sixth too.
-        query_ids: (rows,) its query.
-        method: ``classifier``: log loss of each candidate; ``default_classifier``: the same with LightGBM's own sizes,
-            100 trees of 31 leaves (first place). ``lambdarank``: LambdaRank within the query.
+        right: (rows,) whether the candidate is a right answer; see ``is_right``.
+        query_ids: (rows,) query of each candidate.
+        method: ``classifier``: log loss of each candidate. ``default_classifier``: the same loss with LightGBM's
+            default sizes, 100 trees of 31 leaves (first place). ``lambdarank``: LambdaRank within the query.
         random: Stream of the seed.
 
     Returns:
@@ -92,20 +96,22 @@ def stack_out_of_fold(
     Args:
         scores: ``query_id``, ``product_id``; one row a candidate.
         answers: Right products of each query.
-        features: (rows, d) of each candidate: ``stack_features``, and whatever else is known of it, such as a model's
-            embedding, side by side. What tells products apart tells of the leak too, since a product of the other
-            folds' lists is mostly wrong here as well: with random vectors of the products alone the classifier has
-            0.300 on the official valid queries, by chance 0.194.
+        features: (rows, d) of each candidate: ``stack_features``, a model's embedding, or both side by side. Columns
+            that tell products apart read the leak as well, since a product in the lists of other folds is mostly a
+            wrong candidate in this fold too. Random vectors of the products alone give the classifier 0.300 on the
+            official valid queries; chance gives 0.194.
         method: See ``fit_stack``.
         folds: Folds of a shuffle.
-        shuffles: Groupings of the queries into folds.
-        seed: Seed of the groupings and fits.
+        shuffles: Shuffles of the queries into folds.
+        seed: Seed of the shuffles and fits.
 
     Raises:
-        BlendError: If there is not a row of features for each candidate; as ``out_of_fold``.
+        MetricError: If the numbers of rows of features and scores differ; as ``out_of_fold``.
     """
     if len(features) != len(scores):
-        raise BlendError(f"{len(features)} rows of features for {len(scores)} candidates: one each, in the same order")
+        raise MetricError(
+            f"{len(features)} rows of features for {len(scores)} candidates: give one row a candidate, in their order"
+        )
     query_ids = scores["query_id"].to_numpy()
 
     def fit_and_score(

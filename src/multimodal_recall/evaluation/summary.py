@@ -21,62 +21,66 @@ METRIC_TITLES = {
 def summarise(query_metrics: pd.DataFrame, headline: str, options: EvaluateOptions, seed: int) -> pd.DataFrame:
     """Summarise the rankings of a split.
 
+    Args:
+        query_metrics: One row a ranking and query.
+        headline: The model that all other rankings are compared with.
+        options: Draws and confidence of the intervals.
+        seed: Seed of the draws.
+
     Returns:
-        One row a ranking: mean of each measure; of nDCG@5 also the interval, the mean over the leak-poor queries, and
-        the paired comparison with the headline model; see ``paired_differences``.
+        One row a ranking, by kind, best last: the mean of each measure; of nDCG@5 also the interval ``low`` to
+        ``high``, the mean over the leak-poor queries, and the columns of ``paired_differences``.
     """
-    groups = query_metrics.groupby(["kind", "ranking"], sort=False)
-    poor = query_metrics[query_metrics["leak_poor"]].groupby(["kind", "ranking"], sort=False)["ndcg_at_5"].mean()
+    names = ["kind", "ranking"]
+    means = query_metrics.groupby(names, sort=False)[list(MEASURES)].mean().rename(columns=METRIC_TITLES)
+    poor = query_metrics[query_metrics["leak_poor"]].groupby(names, sort=False)["ndcg_at_5"].mean()
     ndcg = query_metrics.pivot(index="query_id", columns="ranking", values="ndcg_at_5")
     draws = bootstrap_means(ndcg.to_numpy(), options.bootstrap_draws, np.random.default_rng(seed))
     low, high = interval(draws, options.confidence)
     ends = pd.DataFrame({"low": low, "high": high}, index=ndcg.columns)
-    table = (
-        groups[list(MEASURES)].mean().assign(poor=poor).rename(columns={**METRIC_TITLES, "poor": "leak-poor nDCG@5"})
-    )
-    table = table.reset_index().join(ends, on="ranking").assign(queries=len(ndcg))
+    table = means.assign(**{"leak-poor nDCG@5": poor}).reset_index()
+    table = table.join(ends, on="ranking").assign(queries=len(ndcg))
     pairs = paired_differences(ndcg, headline, draws, options.confidence)
     table = table.merge(pairs, how="left", on="ranking")
-    order = [table["kind"].map(RANKING_KINDS.index), table["nDCG@5"]]
-    table = table.iloc[np.lexsort(order[::-1])]
+    table = table.iloc[np.lexsort([table["nDCG@5"], table["kind"].map(RANKING_KINDS.index)])]
     first = ["ranking", "kind", "nDCG@5", "low", "high", "leak-poor nDCG@5"]
     return table[[*first, *table.columns.drop(first)]]
 
 
 def paired_differences(ndcg: pd.DataFrame, against: str, draws: np.ndarray, confidence: float) -> pd.DataFrame:
-    """Compare every ranking with one of them, query by query.
+    """Compare all rankings with the ranking ``against``, query by query.
 
     Args:
-        ndcg: (queries, rankings) a measure.
-        against: Name of the one.
-        draws: (draws, rankings) resampled means of it; see ``bootstrap_means``.
-        confidence: Of the interval.
+        ndcg: (queries, rankings) values of a measure.
+        against: Name of a ranking.
+        draws: (draws, rankings) resampled means of ``ndcg``; see ``bootstrap_means``.
+        confidence: Confidence of the interval.
 
     Returns:
-        One row an other ranking: ``ranking``, ``against``, ``difference``, its ends ``difference_low`` and
-        ``difference_high``, and on how many queries it ``wins``, ``loses`` and ``ties``.
+        One row a ranking other than ``against``: ``ranking``, ``against``, ``difference``, the ends of its interval
+        ``difference_low`` and ``difference_high``, and the numbers of queries that it ``wins``, ``loses`` and ``ties``.
     """
-    one = ndcg.columns.get_loc(against)
+    column = ndcg.columns.get_loc(against)
     difference = ndcg.drop(columns=against).sub(ndcg[against], axis=0)
-    low, high = interval(np.delete(draws, one, axis=1) - draws[:, [one]], confidence)
-    sums = {"wins": (difference > 0).sum(), "loses": (difference < 0).sum(), "ties": (difference == 0).sum()}
+    low, high = interval(np.delete(draws, column, axis=1) - draws[:, [column]], confidence)
+    counts = {"wins": (difference > 0).sum(), "loses": (difference < 0).sum(), "ties": (difference == 0).sum()}
     means = {"difference": difference.mean(), "difference_low": low, "difference_high": high}
-    table = pd.DataFrame({"against": against, **means, **sums})
+    table = pd.DataFrame({"against": against, **means, **counts})
     return table.rename_axis("ranking").reset_index()
 
 
 def break_down(ndcg: pd.Series, facts: pd.DataFrame, draws: int, confidence: float, seed: int) -> pd.DataFrame:
-    """Measure groups of queries apart.
+    """Measure each group of queries.
 
     Args:
-        ndcg: A measure by query id.
-        facts: By query id, a column of groups for each way to part the queries; missing values belong to no group.
-        draws: Of the bootstrap.
-        confidence: Of its interval.
-        seed: Of its draws.
+        ndcg: nDCG@5 by query id.
+        facts: By query id; each column puts the queries into groups, a query with a missing value into none.
+        draws: Draws of the bootstrap.
+        confidence: Confidence of its interval.
+        seed: Seed of its draws.
 
     Returns:
-        ``by``, ``group``, ``queries``, ``ndcg_at_5``, ``low``, ``high``.
+        One row a column and group: ``by``, ``group``, ``queries``, ``ndcg_at_5``, ``low``, ``high``.
     """
     rows = []
     for by, groups in facts.items():
@@ -88,7 +92,11 @@ def break_down(ndcg: pd.Series, facts: pd.DataFrame, draws: int, confidence: flo
 
 
 def query_groups(facts: pd.DataFrame) -> pd.DataFrame:
-    """Part the queries by number of words, frequent last words, boxes and label of the right products."""
+    """Group the queries by number of words, by frequent last words, and by boxes and label of the right products.
+
+    Args:
+        facts: One row a query: ``words``, ``last_word``, ``boxes``, ``label``.
+    """
     frequent = facts["last_word"].value_counts().index[:10]
     return pd.DataFrame(
         {

@@ -1,1 +1,1 @@
-"""Records of what was run: versions of code and packages."""
+"""Runs and their outputs: records, what is stale, what can be dropped, comparisons, tracking."""

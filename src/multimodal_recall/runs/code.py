@@ -1,7 +1,7 @@
 """Which code of this package makes an output: every function, class and constant that a node's function reaches.
 
-The source is parsed, not imported, so nothing is run and torch is not loaded. Comments and docstrings do not count.
-``config``, whose options are compared by value, and ``runtime``, which decides how fast a figure comes, are left out.
+The source is parsed, not imported: nothing is run, and torch is not loaded. Comments and docstrings do not count.
+``config`` is left out because options are compared by value, ``runtime`` because it decides speed, not figures.
 """
 
 import ast
@@ -17,16 +17,16 @@ SOURCE = Path(__file__).parents[1]
 ROOMS = ("data", "negatives", "models", "training", "evaluation", "pipelines")
 """Folders whose code decides what an output holds."""
 SKIPPED = ("ctx", "kind", "type_comment")
-"""Fields of a syntax tree that follow from others or say nothing."""
+"""Fields of a syntax tree that add nothing to the code's meaning."""
 SYSTEMS = "models.systems."
-"""Modules that ``models.ranker.build_ranker`` imports by name: only those of a node's own rankers count."""
+"""Modules that ``models.ranker.build_ranker`` imports by name: a node depends on the modules of its own rankers."""
 
 
 def code_of(function: Callable[..., Any], systems: Collection[str] = ()) -> dict[str, str]:
-    """Digest each definition that a function reaches, itself among them.
+    """Digest the definition of a function, and each definition that it reaches.
 
     Args:
-        function: A function of this package, or one bound by ``pipelines.wiring.bind``.
+        function: A function of this package, with or without arguments bound by ``pipelines.wiring.bind``.
         systems: Kinds of the rankers that the function builds; see ``models.systems``.
 
     Returns:
@@ -39,15 +39,15 @@ def code_of(function: Callable[..., Any], systems: Collection[str] = ()) -> dict
     waiting += [(SYSTEMS + kind, "build") for kind in systems]
     while waiting:
         module, name = waiting.pop()
-        found = _definition(module, name)
-        if found is not None and f"{module}.{name}" not in reached:
-            reached[f"{module}.{name}"] = found.digest
-            waiting += found.uses
+        definition = _definition(module, name)
+        if definition is not None and f"{module}.{name}" not in reached:
+            reached[f"{module}.{name}"] = definition.digest
+            waiting += definition.uses
     return dict(sorted(reached.items()))
 
 
 def digest_code(function: Callable[..., Any], systems: Collection[str] = ()) -> str:
-    """Stand for all code that a function reaches; see ``code_of``."""
+    """Digest all code that a function reaches; see ``code_of``."""
     return _digest(str(code_of(function, systems)))
 
 
@@ -57,7 +57,7 @@ class Definition:
 
     digest: str
     uses: list[tuple[str, str]]
-    """Module and name of each definition of this package that it names."""
+    """Module and name of each definition of this package that the source names."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Module:
     """The parsed source of a module."""
 
     definitions: dict[str, list[ast.AST]] = field(default_factory=dict)
-    """By name; a name may be defined more than once, as in ``if ... else``."""
+    """Nodes by name; a name may be defined more than once, as in ``if ... else``."""
     imports: dict[str, str] = field(default_factory=dict)
-    """Of each imported name, the module or the definition of this package that it stands for."""
+    """For each imported name, the module or definition of this package."""
 
 
 @cache
@@ -112,7 +112,7 @@ def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def _uses(tree: ast.AST, module: str, parsed: Module) -> Iterator[tuple[str, str]]:
-    """Module and name of each definition that a definition names; some may not exist."""
+    """Module and name of each name that a definition uses, whether it is defined there or not."""
     imports, keys = {**parsed.imports, **dict(_imports(tree))}, {}
     for node in ast.walk(tree):  # breadth first: a subscript comes before its parts
         if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
@@ -129,7 +129,7 @@ def _uses(tree: ast.AST, module: str, parsed: Module) -> Iterator[tuple[str, str
 
 
 def _items(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """The values of a constant dictionary by key."""
+    """The keys and values of a dictionary that is assigned to a name."""
     value = getattr(node, "value", None)
     if isinstance(value, ast.Dict):
         for key, item in zip(value.keys, value.values, strict=True):
@@ -138,7 +138,7 @@ def _items(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _normal_form(node: Any) -> str:
-    """A syntax tree as text, alike in every version of Python, without comments, docstrings and places."""
+    """A syntax tree as text, alike in every version of Python, without comments, docstrings and line numbers."""
     if isinstance(node, list):
         statements = [
             part for part in node if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))

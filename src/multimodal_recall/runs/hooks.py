@@ -13,16 +13,17 @@ from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.datasets.atomic import atomic_datasets
 from multimodal_recall.runs.records import make_record
-from multimodal_recall.runtime.cores import HardwareError, share_cores, usable_cores
+from multimodal_recall.runs.staleness import missing_inputs
+from multimodal_recall.runtime.cores import HardwareError, most_nodes_at_once, share_cores, usable_cores
 from multimodal_recall.runtime.device import count_gpus, use_hardware
 
 
 class MissingInputsError(DatasetError):
-    """What a run reads is not there."""
+    """Inputs of a run do not exist."""
 
 
 class CheckInputs:
-    """Refuses a run whose inputs are not there, all of them in one error, before hours are spent on the first stage."""
+    """Refuses a run with missing inputs, all of them in one error, before hours are spent on the first stage."""
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
@@ -31,9 +32,7 @@ class CheckInputs:
         Raises:
             MissingInputsError: With each missing dataset and what to do about it.
         """
-        inputs = atomic_datasets(sorted(pipeline.inputs()), catalog)
-        missing = [f"{name}: {dataset.absence()}" for name, dataset in inputs.items() if not dataset.exists()]
-        if missing:
+        if missing := missing_inputs(pipeline, catalog):
             raise MissingInputsError(f"{len(missing)} inputs of this run are missing.\n" + "\n".join(missing))
 
 
@@ -67,17 +66,17 @@ class ChooseHardware:
         """Set the threads of pyarrow and torch. Dask's workers choose for themselves: they may be other machines.
 
         Raises:
-            HardwareError: If the options name a GPU that is not there, or more processes than there are GPUs.
+            HardwareError: If the options name a GPU and torch sees none, or more processes than there are GPUs.
         """
-        runner, at_most = run_params["runner"], len(pipeline.nodes) - len(pipeline.grouped_nodes) + 1
-        share_cores(at_most if "ThreadRunner" in runner else 1)
+        runner = run_params["runner"]
+        share_cores(most_nodes_at_once(pipeline) if "ThreadRunner" in runner else 1)
         pa.set_cpu_count(usable_cores())
         if "params:hardware" not in pipeline.inputs() or "DaskRunner" in runner:
             return
         hardware = use_hardware(catalog.load("params:hardware"))
         if hardware.device == "cuda":
-            values = {name: catalog.load(name) for name in pipeline.inputs() if is_parameter(name)}
-            check_gpus({name: value for name, value in values.items() if isinstance(value, RankerOptions)})
+            groups = {name: catalog.load(name) for name in pipeline.inputs() if is_parameter(name)}
+            check_gpus({name: group for name, group in groups.items() if isinstance(group, RankerOptions)})
 
 
 def check_gpus(rankers: dict[str, RankerOptions]) -> None:
@@ -86,35 +85,35 @@ def check_gpus(rankers: dict[str, RankerOptions]) -> None:
     Raises:
         HardwareError: With the option.
     """
-    there = count_gpus()
+    gpus = count_gpus()
     for name, options in rankers.items():
-        if options.processes > there:
+        if options.processes > gpus:
             raise HardwareError(
-                f"{name.removeprefix('params:')}.processes is {options.processes}, and torch sees {there} GPUs: each "
-                f"process takes one. Set it to {there}, or hardware.device to cpu"
+                f"{name.removeprefix('params:')}.processes is {options.processes}, and torch sees {gpus} GPUs: each "
+                f"process takes one. Set it to {gpus}, or hardware.device to cpu"
             )
 
 
 class WriteRecords:
-    """Gives each output the record of its making, which ``kedro stale`` compares with the present."""
+    """Gives each output its record, which ``kedro stale`` compares with the present."""
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: CatalogProtocol) -> None:
-        """Hand the node's description to its outputs; needs nothing of the run, so that it works in any process."""
+        """Hand the node's record to its outputs; needs nothing of the run, so that it works in any process."""
         record = make_record(node, catalog)
         for dataset in atomic_datasets(node.outputs, catalog).values():
             dataset.new_record = record
 
 
 class CachePipelineInputs:
-    """Works out once what a pipeline reads and what it leaves.
+    """Works out once which inputs and outputs a pipeline has.
 
-    After each node Kedro asks the pipeline for both once a dataset of the node, and each time all nodes are walked: a
-    third of its time at 300 nodes, and it grows with their square.
+    After each node Kedro asks the pipeline for both, once for each dataset of the node, and each time all nodes are
+    walked: a third of its time at 300 nodes, growing with their square.
     """
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Keep the pipeline's first answers; it does not change."""
+        """Keep the pipeline's first answers; a pipeline does not change."""
         for ends in ("inputs", "outputs"):
             setattr(pipeline, ends, functools.cache(getattr(pipeline, ends)))

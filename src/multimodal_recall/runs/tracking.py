@@ -1,7 +1,7 @@
-"""Each ``kedro run`` as one run of MLflow, where ``tracking`` is on: options, curves, scores, cards, report.
+"""Record each ``kedro run`` as one run of MLflow, where ``tracking`` is on: options, curves, scores, cards, report.
 
-It is all read from the catalog's versions when the run ends, in the process that started it. So no runner, no Dask
-worker and no training process needs to know of it.
+When the run ends, the process that started it reads them all from the catalog's versions. So no runner, Dask worker or
+training process needs to know of MLflow.
 """
 
 import atexit
@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +22,18 @@ from kedro.pipeline import Pipeline
 from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets
 from multimodal_recall.models.saved import CARD
 from multimodal_recall.runs.lineage import pinned, trace
-from multimodal_recall.runs.records import describe_options
+from multimodal_recall.runs.records import describe_options, states_of
+from multimodal_recall.runs.versions import git_commit
 
-if TYPE_CHECKING:  # mlflow takes seconds to import, and is not there without its extra
+if TYPE_CHECKING:  # mlflow takes seconds to import, and is missing without its extra
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
-
 
 logger = logging.getLogger(__name__)
 
 STORE = "data/09_tracking"
 LOCK = "data/.tracking.lock"
-"""Held while a store is opened: of runs that start at once, Airflow's say, all but one failed to make its tables."""
+"""Held while a store is opened. Without the lock, all but one of the runs that start at once (Airflow) failed to make
+the store's tables."""
 ASKED = (
     "pipeline_names",
     "node_names",
@@ -45,11 +46,13 @@ ASKED = (
     "only_missing_outputs",
     "runner",
 )
-"""What of a run's parameters becomes a tag, where it was given."""
+"""Parameters of ``kedro run`` that become tags, where they were given."""
 RECORDED = ("training_log", "model", "comparison", "report")
 """Kinds of datasets that are recorded."""
-NO_NAME = re.compile(r"[^\w\-. /]")
-"""What the name of a metric must not hold."""
+CURVES = ("valid_ndcg_at_5", "loss", "seconds")
+SCORES = ("ndcg_at_5", "low", "high")
+NOT_IN_NAMES = re.compile(r"[^\w\-. /]")
+"""Characters that the name of a metric must not have."""
 
 
 class TrackingError(Exception):
@@ -58,40 +61,49 @@ class TrackingError(Exception):
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run of MLflow that is under way."""
+    """An open run of MLflow."""
 
     client: "MlflowClient"
     id: str
     version: str
-    """Of all that the Kedro run saves, and the name of the MLflow run."""
+    """Version of all that the Kedro run saves; also the MLflow run's name."""
 
     def log_options(self, options: dict[str, str]) -> None:
         """Record parameters."""
         from mlflow.entities import Param
 
-        self.client.log_batch(self.id, params=[Param(NO_NAME.sub("_", key), text) for key, text in options.items()])
+        self.client.log_batch(
+            self.id, params=[Param(NOT_IN_NAMES.sub("_", key), text) for key, text in options.items()]
+        )
 
     def log_outputs(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Record curves, scores, cards and report, of those that the run has made."""
+        """Record the curves, scores, cards and the report that this run has made."""
         for name in atomic_datasets(sorted(pipeline.all_outputs()), catalog):
             owner, _, kind = name.rpartition(".")
             if kind in RECORDED and (dataset := pinned(name, self.version, catalog)).exists():
                 self._log_output(owner, kind, dataset)
 
     def _log_output(self, owner: str, kind: str, dataset: AtomicDataset) -> None:
-        path = dataset.version_folder(self.version) / Path(dataset._filepath).name
+        path = dataset.load_path()
         if kind == "training_log":
-            self.client.log_batch(self.id, metrics=_curves(owner, dataset.load().to_table().to_pylist()))
-        elif kind == "model":
-            self.client.log_artifact(self.id, str(path / CARD), owner)
-        else:
-            self.client.log_artifact(self.id, str(path))
+            rows = dataset.load().to_table().to_pylist()
+            self._log_metrics((f"{owner}/{name}", row[name], row["epoch"] + 1) for row in rows for name in CURVES)
+            return
         if kind == "comparison":
-            self.client.log_batch(self.id, metrics=_scores(dataset.load().to_dict("records")))
+            rows = dataset.load().rename(columns={"nDCG@5": "ndcg_at_5"}).to_dict("records")
+            self._log_metrics(
+                (f"{row['split']}/{row['ranking']}/{name}", row[name], 0) for row in rows for name in SCORES
+            )
+        is_model = kind == "model"
+        self.client.log_artifact(self.id, str(path / CARD if is_model else path), owner if is_model else None)
 
-    def end(self, status: str) -> None:
-        """Close the run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.id, status)
+    def _log_metrics(self, metrics: Iterable[tuple[str, float, int]]) -> None:
+        """Record name, value and step of each metric."""
+        from mlflow.entities import Metric
+
+        now = time.time_ns() // 1_000_000
+        batch = [Metric(NOT_IN_NAMES.sub("_", name), value, now, step) for name, value, step in metrics]
+        self.client.log_batch(self.id, metrics=batch)
 
 
 class TrackRuns:
@@ -100,47 +112,53 @@ class TrackRuns:
     def __init__(self) -> None:
         self.run: TrackedRun | None = None
 
-    @hook_impl(trylast=True)  # once nothing refuses the run any more
+    @hook_impl(trylast=True)  # after the hooks that may refuse the run
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Open a run, where ``tracking`` is on, and record with which options it starts.
+        """Open a run where ``tracking`` is on, and record the options that it starts with.
 
         Raises:
             TrackingError: If ``tracking`` is not true or false, or MLflow is not installed.
         """
-        self._close("KILLED")  # one that was interrupted in this process, a notebook's say
+        self._close("KILLED")  # an interrupted run of this process, such as a notebook's
         tracking = catalog.load("parameters")["tracking"]
         if type(tracking) is not bool:
             raise TrackingError(
-                f"tracking is {tracking!r}, not true or false. MLFLOW_TRACKING_URI says where the runs are kept."
+                f"tracking is {tracking!r}, not true or false. Set it to true to track runs, to false to track none; "
+                "to keep the runs in another place, set the environment variable MLFLOW_TRACKING_URI"
             )
         if not tracking:
             return
         self.run = start_run(run_params)
-        atexit.register(self._close, "KILLED")  # Ctrl-C passes by all of Kedro's hooks
+        atexit.register(self._close, "KILLED")  # Kedro calls no hook on Ctrl-C
         if not run_params["only_missing_outputs"]:
-            self.run.log_options(_options(pipeline, catalog))
+            lineage = trace(states_of(sorted(pipeline.inputs()), catalog), catalog)
+            for node in pipeline.nodes:
+                lineage.add(describe_options(node, catalog))
+            self.run.log_options(lineage.texts())
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Record what the run has made."""
+        """Record the outputs of the run."""
         if self.run is not None:
-            if run_params["only_missing_outputs"]:  # the options with which the rest was made may be others
-                self.run.log_options(_made_with(pipeline, catalog))
+            if run_params["only_missing_outputs"]:  # older runs may have made the other outputs with other options
+                outputs = states_of(sorted(pipeline.all_outputs()), catalog)
+                self.run.log_options(trace(outputs, catalog).texts())
             self.run.log_outputs(pipeline, catalog)
             self._close("FINISHED")
 
     @hook_impl
     def on_pipeline_error(self, error: Exception, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Record what the run had made before it failed, and why it did."""
+        """Record the error, and the outputs that were saved before it."""
         if self.run is not None:
             self.run.client.set_tag(self.run.id, "error", f"{type(error).__name__}: {error}"[:5000])
             self.run.log_outputs(pipeline, catalog)
             self._close("FAILED")
 
     def _close(self, status: str) -> None:
+        """End the open run, if there is one, as FINISHED, FAILED or KILLED."""
         atexit.unregister(self._close)
         if self.run is not None:
-            self.run.end(status)
+            self.run.client.set_terminated(self.run.id, status)
             logger.info("tracked as %s: %s", self.run.version, status)
             self.run = None
 
@@ -148,25 +166,23 @@ class TrackRuns:
 def start_run(run_params: dict[str, Any]) -> TrackedRun:
     """Open a run of MLflow, named by the version of all that the Kedro run saves.
 
-    Where ``MLFLOW_TRACKING_URI`` names no other place, runs lie in an SQLite file of the project and their files
-    beside it. The experiment is named after the environment, unless ``MLFLOW_EXPERIMENT_NAME`` is set.
+    Runs lie in an SQLite file of the project, and their files beside it, unless ``MLFLOW_TRACKING_URI`` names another
+    place. The experiment is named after the environment, unless ``MLFLOW_EXPERIMENT_NAME`` names it.
 
     Raises:
         TrackingError: If MLflow is not installed.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else eight lines on its database's tables
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # at INFO, eight lines on its database's tables
     try:
         import sqlalchemy  # noqa: F401
         from filelock import FileLock
         from mlflow import MlflowClient
     except ModuleNotFoundError as error:
         raise TrackingError(
-            f'tracking needs {error.name}. Install it with: pip install -e ".[tracking]"; or run with '
-            "--params=tracking=false"
+            f'tracking needs {error.name}. Install it with: pip install -e ".[tracking]"; or turn tracking off: '
+            "kedro run --params=tracking=false"
         ) from error
-    from multimodal_recall.runs.versions import git_commit
-
     project = Path(run_params["project_path"])
     store, lock = project / STORE, project / LOCK
     lock.parent.mkdir(exist_ok=True)
@@ -177,48 +193,10 @@ def start_run(run_params: dict[str, Any]) -> TrackedRun:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", f"multimodal_recall.{run_params['env'] or 'base'}")
     with FileLock(lock):
         client = MlflowClient(uri)
-        known = client.get_experiment_by_name(name)
-        experiment = client.create_experiment(name, files) if known is None else known.experiment_id
+        found = client.get_experiment_by_name(name)
+        experiment = client.create_experiment(name, files) if found is None else found.experiment_id
     tags = {f"kedro.{key}": json.dumps(run_params[key], default=str) for key in ASKED if run_params[key]}
     if commit := git_commit():
         tags["mlflow.source.git.commit"] = commit
     run = client.create_run(experiment, tags=tags, run_name=run_params["run_id"])
     return TrackedRun(client, run.info.run_id, run_params["run_id"])
-
-
-def _options(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
-    """The options of the run's nodes, and those with which its inputs, such as a model, were made."""
-    inputs = atomic_datasets(sorted(pipeline.inputs()), catalog)
-    lineage = trace([(name, dataset.state()) for name, dataset in inputs.items()], catalog)
-    for node in pipeline.nodes:
-        lineage.add(describe_options(node, catalog))
-    return lineage.texts()
-
-
-def _made_with(pipeline: Pipeline, catalog: CatalogProtocol) -> dict[str, str]:
-    """The options with which the present outputs were made, by this run or an older one."""
-    outputs = atomic_datasets(sorted(pipeline.all_outputs()), catalog)
-    return trace([(name, dataset.state()) for name, dataset in outputs.items()], catalog).texts()
-
-
-def _curves(ranker: str, log: list[dict[str, Any]]) -> "list[Metric]":
-    from mlflow.entities import Metric
-
-    now = time.time_ns() // 1_000_000
-    return [
-        Metric(f"{ranker}/{column}", row[column], now, row["epoch"] + 1)
-        for row in log
-        for column in ("valid_ndcg_at_5", "loss", "seconds")
-    ]
-
-
-def _scores(comparison: list[dict[str, Any]]) -> "list[Metric]":
-    """nDCG@5 of each ranking, and its interval's ends."""
-    from mlflow.entities import Metric
-
-    now, columns = time.time_ns() // 1_000_000, {"ndcg_at_5": "nDCG@5", "low": "low", "high": "high"}
-    return [
-        Metric(NO_NAME.sub("_", f"{row['split']}/{row['ranking']}/{name}"), row[column], now, 0)
-        for row in comparison
-        for name, column in columns.items()
-    ]

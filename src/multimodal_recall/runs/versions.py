@@ -1,4 +1,4 @@
-"""Which code and packages made something: git commit, package versions, and a digest for checkpoints."""
+"""Which code and packages made an output: git commit, package versions, and a digest for checkpoints."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "kedro")
 
 
 def git_commit() -> str | None:
-    """The commit of the code that runs; ``None`` outside a git checkout."""
+    """Give the commit of the code that runs; ``None`` outside a git checkout."""
     folder = Path(multimodal_recall.__file__).parent
     try:
         answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
@@ -25,16 +25,16 @@ def git_commit() -> str | None:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide figures."""
+    """Give the versions of the packages that decide figures."""
     return {name: version(name) for name in PACKAGES}
 
 
 def fingerprint(decisive: list[Any], *arrays: np.ndarray) -> str:
-    """Stand for all that decides trained weights: facts, arrays and packages.
+    """Digest all that decides trained weights: facts, arrays and packages.
 
     Args:
-        decisive: Facts that JSON can hold, such as options, seed and the digest of the code.
-        arrays: Numbers.
+        decisive: Values that JSON can hold, such as options, seed and the digest of the code.
+        arrays: Numbers, such as word vectors and start weights.
     """
     digest = hashlib.sha256(json.dumps([*decisive, package_versions()], sort_keys=True).encode())
     for array in arrays:

@@ -1,8 +1,12 @@
-"""How many CPU cores this process may use, and how many threads each node gets of them."""
+"""How many CPU cores this process may use, and how many threads each node gets."""
 
 import os
+from typing import TYPE_CHECKING
 
 from joblib import cpu_count
+
+if TYPE_CHECKING:  # models import this module and no Kedro
+    from kedro.pipeline import Pipeline
 
 _nodes_at_once = 1
 
@@ -12,8 +16,13 @@ class HardwareError(Exception):
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: its affinity and the CPU limit of its cgroup (container), at least 1."""
+    """Count the cores in this process's affinity and in the CPU limit of its cgroup (container), at least 1."""
     return cpu_count()
+
+
+def most_nodes_at_once(pipeline: "Pipeline") -> int:
+    """Bound the nodes that can run at the same time, as Kedro's ``ThreadRunner`` does."""
+    return len(pipeline.nodes) - len(pipeline.grouped_nodes) + 1
 
 
 def share_cores(nodes_at_once: int) -> None:
@@ -23,17 +32,17 @@ def share_cores(nodes_at_once: int) -> None:
 
 
 def threads_of_a_node() -> tuple[int, str]:
-    """Threads that a node computes with, and the reason.
+    """Give the threads that a node computes with, and the reason.
 
     ``OMP_NUM_THREADS`` wins: Dask sets the variable for each of its workers, and users set it by hand.
 
     Raises:
         HardwareError: If the variable is no whole number of at least 1.
     """
-    if named := os.environ.get("OMP_NUM_THREADS"):
-        if not (named.isdecimal() and int(named)):
-            raise HardwareError(f"OMP_NUM_THREADS is {named!r}. Set it to a whole number, or unset it")
-        return int(named), f"OMP_NUM_THREADS is {named}"
+    if value := os.environ.get("OMP_NUM_THREADS"):
+        if not (value.isdecimal() and int(value)):
+            raise HardwareError(f"OMP_NUM_THREADS is {value!r}. Set it to a whole number of at least 1, or unset it")
+        return int(value), f"OMP_NUM_THREADS is {value}"
     cores = usable_cores()
     if _nodes_at_once == 1:
         return cores, f"cores that this process may use: {cores}"

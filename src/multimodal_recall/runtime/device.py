@@ -1,4 +1,4 @@
-"""Device, precision and threads of everything that torch computes: chosen here alone, with the reason in words."""
+"""Choose device, precision and threads of everything that torch computes, here alone and with the reason in words."""
 
 import functools
 import logging
@@ -15,17 +15,18 @@ if TYPE_CHECKING:  # torch takes seconds to import
 logger = logging.getLogger(__name__)
 
 BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
-"""Of x86 CPUs. Without them a CPU emulates bfloat16: 0.3 GFLOP/s against 100 in float32 on a 2-core AVX2 machine."""
+"""Instruction sets of x86 CPUs that multiply bfloat16. Other CPUs emulate bfloat16: 0.3 GFLOP/s against 100 in float32
+on a 2-core AVX2 machine."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a process computes with. Made by ``choose_hardware`` and passed down; nothing else asks the machine."""
+    """Device, precision and threads of a process, chosen by ``choose_hardware`` alone."""
 
     device: str = "cpu"
     """cpu or cuda."""
     precision: str = "float32"
-    """float32 or bfloat16: of matrix products in training and in the language model; see ``models.precision``."""
+    """float32 or bfloat16, for matrix products in training and in the language model; see ``models.precision``."""
     threads: int = 1
     """CPU threads of torch."""
     reason: str = field(default="", compare=False)
@@ -33,30 +34,30 @@ class Hardware:
 
     @property
     def dtype(self) -> "torch.dtype":
-        """torch's name of the precision."""
+        """The precision as a torch dtype."""
         import torch
 
         return getattr(torch, self.precision)
 
     def autocast(self) -> "torch.autocast":
-        """A context in which matrix products run in the precision."""
+        """Open a context in which matrix products run in the precision."""
         import torch
 
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def facts(self) -> dict[str, Any]:
-        """What decides the figures, for a model card or a checkpoint: all but the reason."""
+        """Give all fields but the reason, for a model card or a checkpoint: they decide the figures."""
         return {name: value for name, value in asdict(self).items() if name != "reason"}
 
     def set_threads(self) -> None:
-        """Give torch its threads in this process."""
+        """Set torch's threads in this process."""
         import torch
 
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
 
     def divided(self, processes: int) -> "Hardware":
-        """The share of each of several processes on this machine."""
+        """Give each of several processes on this machine its share of the threads."""
         return replace(self, threads=max(1, self.threads // processes))
 
     def __str__(self) -> str:
@@ -65,7 +66,7 @@ class Hardware:
 
 
 def use_hardware(options: HardwareOptions) -> Hardware:
-    """Choose the hardware of a node, give torch its threads, and log the choice once a process.
+    """Choose the hardware of a node, set torch's threads, and log the choice once a process.
 
     Raises:
         HardwareError: As ``choose_hardware``.
@@ -77,7 +78,7 @@ def use_hardware(options: HardwareOptions) -> Hardware:
 
 
 def choose_hardware(options: HardwareOptions) -> Hardware:
-    """Turn ``auto`` into what this machine has.
+    """Replace ``auto`` in the options by the best that this machine has.
 
     Raises:
         HardwareError: If the options name CUDA and torch sees no GPU, or ``OMP_NUM_THREADS`` is no number.
@@ -86,9 +87,9 @@ def choose_hardware(options: HardwareOptions) -> Hardware:
     precision, why_precision = _precision(options.precision, device)
     threads, why_threads = threads_of_a_node()
     if options.threads != "auto":
-        threads, why_threads = options.threads, "hardware.threads says so"
+        threads, why_threads = options.threads, "set by hardware.threads"
     reasons = {device: why_device, precision: why_precision, "threads": why_threads}
-    return Hardware(device, precision, threads, "; ".join(f"{what}: {why}" for what, why in reasons.items()))
+    return Hardware(device, precision, threads, "; ".join(f"{choice}: {why}" for choice, why in reasons.items()))
 
 
 @functools.cache
@@ -99,26 +100,26 @@ def _log_once(text: str) -> None:
 def _device(wanted: str) -> tuple[str, str]:
     import torch
 
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
+    has_gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not has_gpu:
         raise HardwareError(
             f"hardware.device is cuda, and torch {torch.__version__} sees no GPU here. Set hardware.device to auto or "
             "cpu, or install a CUDA build of torch on a machine with a GPU"
         )
     if wanted != "auto":
-        return wanted, "hardware.device says so"
-    return ("cuda", "torch sees a GPU") if there else ("cpu", "torch sees no GPU")
+        return wanted, "set by hardware.device"
+    return ("cuda", "torch sees a GPU") if has_gpu else ("cpu", "torch sees no GPU")
 
 
 def _precision(wanted: str, device: str) -> tuple[str, str]:
     native = NATIVE_BFLOAT16[device]()
     if wanted != "auto":
         emulated = wanted == "bfloat16" and not native
-        return wanted, "hardware.precision says so" + "; this machine emulates it, which is slow" * emulated
-    which = "GPU" if device == "cuda" else "CPU"
+        return wanted, "set by hardware.precision" + "; this machine emulates it, which is slow" * emulated
+    chip = "GPU" if device == "cuda" else "CPU"
     if native:
-        return "bfloat16", f"this {which} multiplies bfloat16 natively"
-    return "float32", f"this {which} does not multiply bfloat16 natively"
+        return "bfloat16", f"this {chip} multiplies bfloat16 natively"
+    return "float32", f"this {chip} does not multiply bfloat16 natively"
 
 
 def _on_cpu() -> bool:
@@ -134,11 +135,11 @@ def _on_cuda() -> bool:
 
 
 NATIVE_BFLOAT16: dict[str, Callable[[], bool]] = {"cpu": _on_cpu, "cuda": _on_cuda}
-"""Whether each device multiplies bfloat16 natively; tests put other answers in the place of these."""
+"""Whether each device multiplies bfloat16 natively; tests replace the answers."""
 
 
 def count_gpus() -> int:
-    """GPUs that torch sees."""
+    """Count the GPUs that torch sees."""
     import torch
 
     return torch.cuda.device_count()

@@ -12,25 +12,26 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 ONE_AT_A_TIME = threading.RLock()
-"""Held by what trains a model, builds one, or loads with transformers. The threads of a process (``ThreadRunner``)
+"""Held while a model is trained or built, and while transformers loads one. The threads of a process (``ThreadRunner``)
 share torch's stream of random numbers, from which training and new weights draw, and transformers' classes, which
 transformers changes while it loads."""
 
 LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "PMI_", "OMPI_", "MV2_", "ACCELERATE_")
-"""What the environment variables of cluster launchers begin with, by which accelerate would join a group of theirs."""
+"""Prefixes of the environment variables that cluster launchers set. With them accelerate would join the launcher's
+process group."""
 
 _rank: int | None = None
 
 
 def rank() -> int | None:
-    """Number of this process among those that train together, from 0; ``None`` in any other process."""
+    """Give this process's number among those that train together, from 0; ``None`` outside a joint training."""
     return _rank
 
 
 def run_in_processes(count: int, function: Callable[Arguments, Result], *arguments: Arguments.args) -> Result:
-    """Call a function here, or in ``count`` new processes of one torch process group (what ``torchrun`` does).
+    """Call a function here, or in ``count`` new processes of one torch process group (as ``torchrun`` does).
 
-    Variables that a cluster's launcher has left in the environment (``RANK``, ``WORLD_SIZE``) are not followed.
+    Variables that a cluster's launcher has left in the environment (``RANK``, ``WORLD_SIZE``) are ignored.
 
     Args:
         count: Number of processes; with GPUs, one each.
@@ -38,18 +39,18 @@ def run_in_processes(count: int, function: Callable[Arguments, Result], *argumen
         arguments: Its arguments.
 
     Returns:
-        What the first process returns.
+        The result of the first process.
 
     Raises:
         torch.distributed.elastic.multiprocessing.errors.ChildFailedError: If a process fails.
     """
     with ONE_AT_A_TIME, _without_launchers():
-        if count == 1:  # torch's group of processes has a stream of random numbers each; threads share one
+        if count == 1:
             return function(*arguments)
         from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
         from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-        with TemporaryDirectory() as logs:  # torch makes such a folder anyway, and leaves it
+        with TemporaryDirectory() as logs:  # torch would make a folder for logs and leave it behind
             config = LaunchConfig(
                 min_nodes=1,
                 max_nodes=1,
@@ -65,7 +66,7 @@ def run_in_processes(count: int, function: Callable[Arguments, Result], *argumen
 
 
 def _run_in_group(function: Callable[Arguments, Result], *arguments: Arguments.args) -> Result:
-    """Call the function in one of the new processes; torch's launcher has put its number into the environment."""
+    """Call the function in a new process, whose rank torch's launcher has put into the environment."""
     global _rank
     _rank = int(os.environ["RANK"])
     return function(*arguments)
@@ -73,10 +74,10 @@ def _run_in_group(function: Callable[Arguments, Result], *arguments: Arguments.a
 
 @contextmanager
 def _without_launchers() -> Iterator[None]:
-    found = {name: value for name, value in os.environ.items() if name.startswith(LAUNCHERS)}
-    for name in found:
+    variables = {name: value for name, value in os.environ.items() if name.startswith(LAUNCHERS)}
+    for name in variables:
         del os.environ[name]
     try:
         yield
     finally:
-        os.environ.update(found)
+        os.environ.update(variables)

@@ -1,9 +1,9 @@
-"""Progress bars on the console that Kedro logs to, so that they do not tear the log; one display for all threads."""
+"""Progress bars on the console that Kedro logs to, so that no log line cuts a bar; one display for all threads."""
 
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 from threading import Lock
 from typing import TypeVar
 
@@ -24,20 +24,25 @@ from multimodal_recall.runtime.processes import rank
 
 Item = TypeVar("Item")
 
-SHOWN_AFTER, REFRESHED_EVERY = 1.0, 0.1  # seconds: what is over at once flickers, and hot loops tell of every step
+# Seconds: work that is over sooner would flicker, and hot loops report every step.
+SHOWN_AFTER, REFRESHED_EVERY = 1.0, 0.1
 
 
 class SpeedColumn(ProgressColumn):
     """Units a second."""
 
     def render(self, task: Task) -> Text:
-        """Write the rate; empty before there is one."""
+        """Write the rate; empty before the first is known."""
         digits = 0 if (task.speed or 0) >= 10 else 1
         return Text(f"{task.speed:,.{digits}f} {task.fields['unit']}/s" if task.speed else "")
 
 
 class Display:
-    """The lines of all bars, there while there is one: rich before 14.1 refuses a second display on a console."""
+    """The lines of all bars in one live display, which is open while there is a bar.
+
+    rich from 14.1 on nests live displays, but ``Console.clear_live`` closes the newest: displays of threads, which end
+    in any order, would lose their lines.
+    """
 
     def __init__(self) -> None:
         self.lock, self.progress = Lock(), None
@@ -46,24 +51,18 @@ class Display:
         """Give a bar a line."""
         with self.lock:
             if self.progress is None:
-                columns = [
-                    TextColumn("{task.description}", markup=False),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TextColumn("{task.fields[note]}"),
-                    SpeedColumn(),
-                    TimeRemainingColumn(),
-                ]
+                name, note = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}")
+                columns = (name, BarColumn(), MofNCompleteColumn(), note, SpeedColumn(), TimeRemainingColumn())
                 self.progress = Progress(*columns, console=get_console(), transient=True)
                 self.progress.start()
             return self.progress.add_task(bar.description, total=bar.total, unit=bar.unit, note=bar.note)
 
     def update(self, bar: "Bar") -> None:
-        """Draw how far a bar is."""
+        """Draw a bar's progress."""
         self.progress.update(bar.task, completed=bar.done, note=bar.note)
 
     def remove(self, bar: "Bar") -> None:
-        """Take a bar's line away, and the display with the last."""
+        """Remove a bar's line, and with the last line the display."""
         with self.lock:
             self.progress.remove_task(bar.task)
             if not self.progress.tasks:
@@ -75,7 +74,7 @@ DISPLAY = Display()
 
 
 class Bar:
-    """How far a piece of work is; a line is drawn once it has taken a second."""
+    """Progress of a piece of work; its line is drawn once the work has taken a second."""
 
     def __init__(self, description: str, total: float, unit: str) -> None:
         self.description, self.total, self.unit, self.note = description, total, unit, ""
@@ -83,7 +82,7 @@ class Bar:
         self.next_draw = float("inf") if _hidden() else time.monotonic() + SHOWN_AFTER
 
     def advance(self, units: float = 1) -> None:
-        """So many units more are done."""
+        """Count further units as done."""
         self.done += units
         if (now := time.monotonic()) >= self.next_draw:
             self.next_draw = now + REFRESHED_EVERY
@@ -92,39 +91,31 @@ class Bar:
             DISPLAY.update(self)
 
     def close(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self.task is not None:
             DISPLAY.remove(self)
             self.task = None
 
 
 def _hidden() -> bool:
-    """Whether the output is no terminal, or another process draws on it.
-
-    A Dask worker's parent draws, and of processes that train together the first.
-    """
+    """Whether the output is no terminal, or another process draws: a Dask worker's parent, or rank 0 of a training."""
     helper = multiprocessing.parent_process() is not None
     return not get_console().is_terminal or (helper and rank() != 0)
 
 
-@contextmanager
-def bar(description: str, total: float, unit: str) -> Iterator[Bar]:
-    """Show how far the block is, if it takes more than a second; nothing where the output is no terminal.
+def bar(description: str, total: float, unit: str) -> AbstractContextManager[Bar]:
+    """Show the progress of a block that takes more than a second; show nothing where the output is no terminal.
 
     Args:
-        description: What is done, short.
-        total: Units in all.
-        unit: Plural; megabytes are ``MB``.
+        description: A few words, left of the bar.
+        total: Number of units.
+        unit: Name of the units, plural; megabytes are ``MB``.
     """
-    shown = Bar(description, total, unit)
-    try:
-        yield shown
-    finally:
-        shown.close()
+    return closing(Bar(description, total, unit))
 
 
 def track(items: Sequence[Item], description: str, unit: str) -> Iterator[Item]:
-    """Walk items under a bar."""
+    """Yield the items in order, and show a bar meanwhile."""
     with bar(description, len(items), unit) as shown:
         for item in items:
             yield item
@@ -139,29 +130,28 @@ class TrainingBar:
         self.bar, self.epoch = Bar("train", 0, unit), -1
 
     def advance(self, pairs: int, total: int, loss: float, epoch: int) -> None:
-        """So many pairs of the epoch's ``total`` are done, with this mean loss."""
+        """Show ``pairs`` of the epoch's ``total`` as done, with their mean loss."""
         if epoch != self.epoch:
             self.bar.close()
             self.epoch, self.bar = epoch, Bar(f"{self.title}epoch {epoch + 1}", total, self.unit)
         self.bar.note = f"loss {loss:.4f}"
         self.bar.advance(pairs - self.bar.done)
 
+    def close(self) -> None:
+        """Remove the epoch's bar."""
+        self.bar.close()
 
-@contextmanager
-def training_progress(title: str = "", unit: str = "pairs") -> Iterator[TrainingBar]:
+
+def training_progress(title: str = "", unit: str = "pairs") -> AbstractContextManager[TrainingBar]:
     """Show the bars of a training while the block runs; see ``bar``.
 
     Args:
-        title: What stands before ``epoch 1``.
-        unit: What is counted, plural.
+        title: Text before ``epoch 1``.
+        unit: Name of the counted units, plural.
     """
-    progress = TrainingBar(title, unit)
-    try:
-        yield progress
-    finally:
-        progress.bar.close()
+    return closing(TrainingBar(title, unit))
 
 
 def rate(units: int, start: float) -> str:
-    """Units a second since ``time.perf_counter()`` was ``start``, as a log line says it."""
+    """Write units a second since ``time.perf_counter()`` was ``start``, for a log line."""
     return f"{units / max(time.perf_counter() - start, 1e-9):,.0f}/s"

@@ -1,6 +1,7 @@
 """The report in a real browser, as large as that of the real valid split."""
 
 import dataclasses
+import io
 import shutil
 import time
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from multimodal_recall.evaluation.report.figures import PAGE_COLOURS
 from multimodal_recall.evaluation.report.page import render_page
 from tests.evaluation.report.conftest import make_content
 
@@ -73,6 +76,21 @@ def test_opens_fast_without_errors_and_fits(
     assert plot_text == text
     assert (sum(map(int, text.removeprefix("rgb(").removesuffix(")").split(","))) > 384) == (scheme == "dark")
     assert used_width <= width
+    page.close()
+
+
+def test_plots_take_the_colours_of_a_dark_page(browser: Any, report: Path) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.goto(report.as_uri())
+    plots = page.locator("figure.plotted").all()
+    assert len(plots) == 4
+    for plot in plots:
+        with Image.open(io.BytesIO(plot.screenshot())) as image:
+            colours = {
+                f"#{red:02x}{green:02x}{blue:02x}" for _, (red, green, blue) in image.convert("RGB").getcolors(10**6)
+            }
+        assert len(colours) > 10
+        assert not colours & PAGE_COLOURS.keys()
     page.close()
 
 

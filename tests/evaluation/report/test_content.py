@@ -12,7 +12,7 @@ from multimodal_recall.evaluation.report.content import (
     order_queries,
     shown_candidates,
 )
-from tests.evaluation.report.conftest import HEADLINE, make_content
+from tests.evaluation.report.conftest import BREAKDOWN, HEADLINE, make_content
 
 
 def test_queries_stand_worst_first_with_the_ranks_of_their_right_candidates(content: ReportContent) -> None:
@@ -65,15 +65,16 @@ def test_reliability_of_a_constant_and_of_huge_scores_is_finite() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"headline": HEADLINE.drop(columns="low")}, r"headline has no column \['low'\]; found"),
+        ({"headline": HEADLINE.drop(columns="low")}, r"headline lacks the columns \['low'\]: it has"),
         ({"headline": HEADLINE.assign(kind="lucky")}, "1 kinds of ranking are unknown, first lucky"),
-        ({"headline": HEADLINE.head(0)}, "headline of two_tower on valid: no rows"),
+        ({"headline": HEADLINE.head(0)}, "headline of two_tower on valid has no rows"),
+        ({"breakdown": BREAKDOWN.head(0)}, "breakdown of two_tower on valid has no rows"),
         (
             {"queries": pd.DataFrame({"query_id": [1], "ndcg_at_5": [1.0]})},
             "2 candidates' queries are unknown, first 2",
         ),
         ({"products": make_content(1, 8, 4, 2).products}, "16 candidates' products are unknown, first 2001"),
-        ({"training_logs": {"mcan": HEADLINE}}, "the training log of mcan has no column"),
+        ({"training_logs": {"mcan": HEADLINE}}, "the training log of mcan lacks the columns"),
     ],
 )
 def test_what_cannot_be_shown_is_one_clear_error(changed: Callable, fields: dict, message: str) -> None:

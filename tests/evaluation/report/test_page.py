@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from multimodal_recall.evaluation.report.content import ReportContent
+from multimodal_recall.evaluation.report.figures import PAGE_COLOURS
 from multimodal_recall.evaluation.report.page import Scale, render_page
-from tests.evaluation.report.conftest import BREAKDOWN, HEADLINE, make_content
+from tests.evaluation.report.conftest import HEADLINE, make_content
 
 
 def test_the_same_content_gives_the_same_page(content: ReportContent, page: str) -> None:
@@ -22,6 +23,14 @@ def test_needs_no_network_and_no_second_file(page: str) -> None:
     ] == []
     assert "@import" not in page
     assert not re.search(r"url\((?!#)", page)
+
+
+def test_the_style_sheet_replaces_every_colour_of_the_plots(page: str) -> None:
+    style, drawn = page.split("</style>", 1)
+    for colour, replacement in PAGE_COLOURS.items():
+        assert f'[style*="fill: {colour}"] {{ fill: {replacement} !important; }}' in style
+        assert f'[style*="stroke: {colour}"] {{ stroke: {replacement} !important; }}' in style
+    assert set(re.findall(r"(?:fill|stroke): (#\w+)", drawn)) <= PAGE_COLOURS.keys()
 
 
 def test_right_candidates_alone_are_framed_and_marked(page: str) -> None:
@@ -56,8 +65,6 @@ def test_leak_free_rankings_come_first_and_each_kind_is_explained(page: str, cha
     ("fields", "reason"),
     [
         ({"training_logs": {}}, "Left out: no training log was given"),
-        ({"calibration": None}, "Left out: the scores of two_tower are not log-odds"),
-        ({"breakdown": BREAKDOWN.head(0)}, "Left out: no breakdown was given"),
         ({"products": None}, "Boxes of these products are not known"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Products drawn as the boxes found on their photo, to scale."""
+"""Products drawn as the boxes detected on their photo, to scale."""
 
 import base64
 import io
@@ -13,9 +13,9 @@ from markupsafe import Markup
 from PIL import Image
 
 LISTED = 4
-"""Boxes that are named below a drawing; the others are counted."""
+"""Boxes that are named below a drawing; the rest are counted."""
 PHOTO_SIDE = 320
-"""Pixels of an embedded photo's longer side: twice the size it is drawn in."""
+"""Pixels of an embedded photo's longer side: twice the size of the drawing, for sharp screens."""
 STRIP_STYLE = Markup("""<style>
 .products { --box: 65% 38%; --soft: #56606c; background: #fff; color: #1b1f24; display: flex; gap: 8px; overflow-x: auto; padding: 4px; }
 .products figure { border: 1px solid #d6dae0; border-radius: 6px; flex: 0 0 150px; margin: 0; padding: 6px; }
@@ -28,44 +28,42 @@ STRIP_STYLE = Markup("""<style>
 .products .edge, .products .box { vector-effect: non-scaling-stroke; }
 .products text { font-weight: 600; paint-order: stroke; stroke: #fff; stroke-width: .3em; }
 </style>""")  # noqa: E501
-"""Of a strip, which has no page around it: light on any page, since that of a notebook may be dark."""
-
-
+"""Style of a strip in a notebook: always light, since a notebook may be dark."""
 Box = tuple[float, float, float, float, str]
 """Top, left, bottom, right (pixels) and label name."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A product as it is shown."""
+    """A product's drawing and the text below it."""
 
     svg: Markup
     boxes: list[tuple[str, str]]
     """Label and size (width by height, pixels) of the largest boxes, in the order of their numbers in ``svg``."""
     more: int
-    """Boxes that ``boxes`` leaves out."""
+    """Number of boxes that ``boxes`` leaves out."""
 
 
 def short_label(name: str) -> str:
-    """A label's name up to its bracket or first comma: the official ones run to 80 characters."""
+    """Cut a label's name at its bracket or first comma: the official names run to 80 characters."""
     return re.split(r" \(|, ", name, maxsplit=1)[0]
 
 
 def box_colours(labels: Iterable[list[str]]) -> dict[str, str]:
-    """Give each label a colour of the page, far from its neighbours' in the alphabet; "others" says nothing: grey."""
+    """Give each label a CSS colour, unlike its neighbours' in the alphabet; the label "others" is grey."""
     names = sorted({name for product in labels for name in product})
     hues = {name: f"hsl({round(place * 137.5) % 360} var(--box))" for place, name in enumerate(names)}  # golden angle
     return hues | {"others": "var(--soft)"}
 
 
 def draw_product(product: Mapping[str, Any], colours: Mapping[str, str], photos: Path | None) -> Drawing:
-    """Draw a product: photo if there is one, then its boxes, numbered from the largest.
+    """Draw a product: its photo, where it has one, and its boxes, numbered from the largest.
 
     Args:
         product: ``product_id``, ``image_h``, ``image_w`` and the lists ``top``, ``left``, ``bottom``, ``right``
             (pixels) and ``labels`` (names).
-        colours: Of each label; see ``box_colours``.
-        photos: Folder of ``<product_id>.jpg``, or ``None``.
+        colours: Colour of each label; see ``box_colours``.
+        photos: Absolute path of the folder of ``<product_id>.jpg``, or ``None``.
     """
     columns = (product[name] for name in ("top", "left", "bottom", "right", "labels"))
     boxes = sorted(zip(*columns, strict=True), key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
@@ -93,28 +91,26 @@ def draw_strip(products: pd.DataFrame, colours: Mapping[str, str], photos: Path 
     """Draw products side by side, as HTML for a notebook.
 
     Args:
-        products: One row a product, in the order to be drawn: the columns of ``draw_product``, ``caption`` (a text
-            above the drawing) and ``framed`` (bool, whether it gets a green frame: a right one).
-        colours: Of each label; see ``box_colours``.
-        photos: Folder of ``<product_id>.jpg``, or ``None``.
+        products: One row a product, in drawing order: the columns of ``draw_product``, ``caption`` (a text above the
+            drawing) and ``framed`` (bool, a green frame for a right product).
+        colours: Colour of each label; see ``box_colours``.
+        photos: Absolute path of the folder of ``<product_id>.jpg``, or ``None``.
     """
     figure = Markup('<figure class="{}"><figcaption>{}</figcaption>{}<p>{}</p></figure>')
     parts = [STRIP_STYLE, Markup('<div class="products">')]
     for product in products.to_dict("records"):
         drawing = draw_product(product, colours, photos)
         named = [f"{number} {label}" for number, (label, _) in enumerate(drawing.boxes, start=1)]
-        told = ", ".join([*named, *[f"and {drawing.more} smaller"] * (drawing.more > 0)])
-        parts.append(figure.format("framed" * product["framed"], product["caption"], drawing.svg, told))
+        listed = ", ".join([*named, *[f"and {drawing.more} smaller"] * (drawing.more > 0)])
+        parts.append(figure.format("framed" * product["framed"], product["caption"], drawing.svg, listed))
     return Markup("").join([*parts, Markup("</div>")])
 
 
 def _size(box: Box) -> str:
-    """Width and height of a box."""
     return f"{box[3] - box[1]:.0f} \N{MULTIPLICATION SIGN} {box[2] - box[0]:.0f}"
 
 
 def _draw_box(number: int, box: Box, colour: str) -> Markup:
-    """A rectangle that tells its label and size."""
     top, left, bottom, right, label = box
     title = f"{number} {label}: {_size(box)} pixels"
     form = (
@@ -125,7 +121,7 @@ def _draw_box(number: int, box: Box, colour: str) -> Markup:
 
 
 def _free_corners(boxes: list[Box], unit: float) -> Iterator[tuple[float, float]]:
-    """Where each box's number stands: in its upper left corner, or beside the numbers that are there already."""
+    """Place each box's number in the box's upper left corner, or to the right of a number that would be covered."""
     taken: list[tuple[float, float]] = []
     for top, left, *_ in boxes:
         x, y = left + 2 * unit, top + 9 * unit
@@ -136,7 +132,7 @@ def _free_corners(boxes: list[Box], unit: float) -> Iterator[tuple[float, float]
 
 
 def _embed_photo(product_id: int, photos: Path | None) -> str | None:
-    """A photo as a data address, scaled down; ``None`` where there is no such file."""
+    """Encode a product's photo, scaled down, as a data address; ``None`` without a photo."""
     path = photos and photos / f"{product_id}.jpg"
     if not path or not path.exists():
         return None

@@ -1,8 +1,9 @@
-"""The report's plots. On the page their text and lines take the page's colours, light or dark."""
+"""The report's plots. The page's style sheet replaces their colours and font, in light and dark mode."""
 
 import io
 import re
 from collections.abc import Mapping
+from itertools import cycle
 
 import matplotlib as mpl
 import numpy as np
@@ -20,12 +21,12 @@ PAGE_COLOURS: Mapping[str, str] = {
     WRONG: "var(--wrong)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES)},
 }
-"""What each colour of a plot becomes on the page."""
+"""CSS colour that replaces each colour of a plot."""
 LINES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)))
 LEARNING = {"loss": "training loss", "valid_ndcg_at_5": "nDCG@5 on valid"}
-"""What each plotted column of a training log is."""
+"""Axis label of each plotted column of a training log."""
 STYLE = {
-    "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
+    "svg.fonttype": "none",  # text stays text, not paths: small, searchable, in the page's font
     "text.parse_math": False,  # a ranking may be named a$b$
     "font.size": 11,
     "axes.spines.top": False,
@@ -40,37 +41,40 @@ STYLE = {
     ),
 }
 SIZE = (5.0, 3.4)
-"""Inches at 72 units: 360 units are a phone's width, so that 11 points are 11 pixels there."""
+"""Inches of 72 units: 360 units are a phone's width, where a font of 11 points has 11 pixels."""
 
 
 def to_svg(figure: Figure, name: str, description: str) -> Markup:
-    """Give a plot as SVG for a page: no URL, no date, no colour of its own, ids that start with ``name``."""
+    """Write a plot as an SVG element without URL and date.
+
+    Args:
+        figure: The plot.
+        name: Prefix of all ids, which sets them apart from those of other plots on the page.
+        description: Text for screen readers.
+    """
     written = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure.savefig(written, format="svg", metadata=nothing, transparent=True)
-    svg = written.getvalue().partition("<svg ")[2]
+        figure.savefig(written, format="svg", metadata=no_metadata, transparent=True)
     width, height = (round(72 * side) for side in figure.get_size_inches())
-    svg = re.sub(r"^[^>]*>", "", svg)  # its size, version and name spaces
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg).replace("xlink:href", "href")
+    svg = written.getvalue().partition("<svg ")[2].partition(">")[2]  # without size, version and name spaces
     svg = re.sub(r'(id="|url\(#|href="#)', rf"\1{name}-", svg)
-    svg = re.sub("|".join(PAGE_COLOURS), lambda found: PAGE_COLOURS[found[0]], svg)
     opening = Markup('<svg role="img" aria-label="{}" viewBox="0 0 {} {}">').format(description, width, height)
     return opening + Markup(svg)
 
 
 @mpl.rc_context(STYLE)
 def plot_learning_curves(logs: Mapping[str, pd.DataFrame], column: str) -> Figure:
-    """A column of the training logs after each epoch of each ranker.
+    """Plot a column of the training logs over the epochs, a curve a ranker.
 
     Args:
-        logs: Of each ranker ``epoch``, from 0, and the columns of ``LEARNING``.
+        logs: By ranker, ``epoch`` (from 0) and the columns of ``LEARNING``.
         column: A key of ``LEARNING``.
     """
     figure, axes = _one_plot("epoch", LEARNING[column])
-    for place, (ranker, log) in enumerate(logs.items()):
-        look = {"color": SERIES[place % len(SERIES)], "linestyle": LINES[place % len(LINES)], "linewidth": 2}
-        axes.plot(log["epoch"] + 1, log[column], label=ranker, marker="o", markersize=4, **look)
+    for (ranker, log), colour, line in zip(logs.items(), cycle(SERIES), cycle(LINES)):
+        options = {"color": colour, "linestyle": line, "linewidth": 2, "marker": "o", "markersize": 4}
+        axes.plot(log["epoch"] + 1, log[column], label=ranker, **options)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(loc="outside upper left", ncols=2)
     return figure
@@ -78,32 +82,32 @@ def plot_learning_curves(logs: Mapping[str, pd.DataFrame], column: str) -> Figur
 
 @mpl.rc_context(STYLE)
 def plot_score_distributions(candidates: pd.DataFrame) -> Figure:
-    """Scores of right and of wrong candidates, each as shares of their own number.
+    """Plot the scores of right and of wrong candidates, as shares of the right and of the wrong candidates.
 
     Args:
         candidates: ``score``, ``right``.
     """
     figure, axes = _one_plot("score", "share of the candidates")
     edges = np.histogram_bin_edges(candidates["score"], bins=40)
-    looks = {
+    styles = {
         True: {"facecolor": RIGHT, "alpha": 0.45, "histtype": "stepfilled"},
         False: {"edgecolor": WRONG, "histtype": "step", "linewidth": 2, "linestyle": "--"},
     }
-    for right, look in looks.items():
+    for right, style in styles.items():
         scores = candidates.loc[candidates["right"] == right, "score"]
         weights = np.full(len(scores), 1 / max(len(scores), 1))
         label = f"{'right' if right else 'wrong'} ({len(scores):,})"
-        axes.hist(scores, bins=edges, weights=weights, label=label, **look)
+        axes.hist(scores, bins=edges, weights=weights, label=label, **style)
     figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def plot_calibration(bins: pd.DataFrame) -> Figure:
-    """Predicted against observed probability.
+    """Plot the observed share of right candidates over the predicted probability.
 
     Args:
-        bins: ``predicted`` and ``observed``, see ``calibration.reliability``.
+        bins: See ``calibration.reliability``.
     """
     figure, axes = _one_plot("predicted probability", "share that is right")
     limit = min(1.1 * bins[["predicted", "observed"]].max(axis=None), 1)

@@ -1,13 +1,13 @@
-"""From content to one HTML page: the report of a split, and the products that a search found."""
+"""HTML pages: the report of a split, and the products that a search found."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from multimodal_recall.evaluation.calibration import calibration_error
@@ -25,14 +25,12 @@ from multimodal_recall.evaluation.report.content import (
 from multimodal_recall.evaluation.report.drawings import Drawing, box_colours, draw_product
 from multimodal_recall.runtime.progress import track
 
-TEMPLATE, FOUND_TEMPLATE = "report.html.j2", "search.html.j2"
-
 
 def render_page(content: ReportContent) -> str:
-    """Render the report as one HTML file that needs nothing else: no network, no second file.
+    """Render the report as one HTML file that needs no network and no second file.
 
     Args:
-        content: What is to be shown.
+        content: The content of the page.
 
     Returns:
         The file's text; the same content always gives the same text.
@@ -40,13 +38,15 @@ def render_page(content: ReportContent) -> str:
     ordered = order_queries(content)
     worst, best = extremes(ordered)
     cards = _cards(content, pd.concat([worst, best]))
-    return _template(TEMPLATE).render(
+    return _render(
+        "report.html.j2",
         content=content,
         k=K,
         groups=_headline_groups(content),
+        plot_colours=figures.PAGE_COLOURS,
         breakdowns=[(by, group.to_dict("records")) for by, group in content.breakdown.groupby("by", sort=False)],
         scale=Scale.around(content.headline),
-        breakdown_scale=None if content.breakdown.empty else Scale.around(content.breakdown),
+        breakdown_scale=Scale.around(content.breakdown),
         tiles=_tiles(content, ordered),
         ordered=ordered.to_dict("records"),
         worst=[cards[query_id] for query_id in worst["query_id"]],
@@ -56,12 +56,12 @@ def render_page(content: ReportContent) -> str:
 
 
 def render_found(found: pd.DataFrame, title: str, photos: Path | None) -> str:
-    """Render products found for queries as one HTML file that needs nothing else.
+    """Render the products found for queries as one HTML file that needs no network and no second file.
 
     Args:
-        found: What ``commands.search`` gives.
-        title: Of the page.
-        photos: Folder of ``<product_id>.jpg``, or ``None``.
+        found: The table of ``commands.search``.
+        title: Title of the page.
+        photos: Absolute path of the folder of ``<product_id>.jpg``, or ``None``.
 
     Returns:
         The file's text.
@@ -78,40 +78,40 @@ def render_found(found: pd.DataFrame, title: str, photos: Path | None) -> str:
         }
         for query, products in found.groupby("query", sort=False)
     ]
-    return _template(FOUND_TEMPLATE).render(title=title, cards=cards)
+    return _render("search.html.j2", title=title, cards=cards)
 
 
-def _template(name: str) -> Template:
+def _render(template: str, **variables: Any) -> str:
     loader = PackageLoader("multimodal_recall.evaluation.report", "")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template(name)
+    return environment.get_template(template).render(variables)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Where a measure stands on a row's interval plot."""
+    """The axis of a table's interval plots."""
 
     low: float
     high: float
     ticks: list[float]
 
     @classmethod
-    def around(cls, table: pd.DataFrame) -> "Scale":
-        """The tenths around all intervals of a table with ``low`` and ``high``."""
+    def around(cls, table: pd.DataFrame) -> Self:
+        """Span the intervals ``low`` to ``high`` of a table, in tenths."""
         first = min(math.floor(table["low"].min() * 10 + 1e-9), 9)  # 3 * 0.1 * 10 is 3.0000000000000004
         last = max(math.ceil(table["high"].max() * 10 - 1e-9), first + 1)
         step = 1 if last - first <= 4 else 2
         return cls(first / 10, last / 10, [tenth / 10 for tenth in range(first, last + 1) if tenth % step == 0])
 
     def place(self, value: float) -> str:
-        """A value's place from left to right, in per cent."""
+        """Place a value on the axis, in per cent from the left."""
         return f"{100 * (value - self.low) / (self.high - self.low):.1f}%"
 
 
 def _headline_groups(content: ReportContent) -> list[tuple[str, str, list[dict[str, Any]]]]:
-    """Name, meaning and rankings, best first, of each kind there is."""
+    """Name, meaning and rankings, best first, of each kind that has rankings."""
     meanings = dict(KIND_MEANINGS)
     if content.split == "valid" and content.training_logs:
         meanings[LEAK_FREE] += CHOSEN_ON_VALID
@@ -121,10 +121,9 @@ def _headline_groups(content: ReportContent) -> list[tuple[str, str, list[dict[s
 
 
 def _tiles(content: ReportContent, ordered: pd.DataFrame) -> list[tuple[str, str]]:
-    """Figures of the shown ranking in large type, each with what it is."""
+    """Key figures of the shown ranking, each with its meaning."""
     ndcg, ranks = ordered["ndcg_at_5"], ordered["right_ranks"]
-    first = sum(found[:1] == [1] for found in ranks)
-    none = int((ndcg == 0).sum())
+    first, none = sum(found[:1] == [1] for found in ranks), (ndcg == 0).sum()
     tiles = [
         (f"{ndcg.mean():.3f}", f"nDCG@{K} of {content.ranking}"),
         (f"{len(ordered):,}", f"queries, {len(content.candidates):,} candidates"),
@@ -137,51 +136,45 @@ def _tiles(content: ReportContent, ordered: pd.DataFrame) -> list[tuple[str, str
 
 
 def _plots(content: ReportContent) -> dict[str, Any]:
-    """The plots as SVG and the figures told with them; ``None`` or empty for what this content cannot show."""
-    scores = figures.plot_score_distributions(content.candidates)
+    """Draw the plots as SVG, with the figures in the text beside them."""
     medians = content.candidates.groupby("right")["score"].median()
-    told = ", ".join(f"{'right' if right else 'wrong'} {median:.3g}" for right, median in medians.items())
-    plots: dict[str, Any] = {
-        "distributions": figures.to_svg(scores, "scores", f"Histograms of the scores; medians: {told}"),
-        "medians": told,
-        "learning": [],
-        "calibration": None,
-        "calibration_error": None,
+    named_medians = ", ".join(f"{'right' if right else 'wrong'} {median:.3g}" for right, median in medians.items())
+    scores = figures.plot_score_distributions(content.candidates)
+    calibration, error = figures.plot_calibration(content.calibration), calibration_error(content.calibration)
+    columns = figures.LEARNING if content.training_logs else ()
+    return {
+        "distributions": figures.to_svg(scores, "scores", f"Histograms of the scores; medians: {named_medians}"),
+        "medians": named_medians,
+        "learning": [_learning(content, column) for column in columns],
+        "calibration": figures.to_svg(calibration, "calibration", f"Reliability curve; calibration error {error:.3f}"),
+        "calibration_error": error,
     }
-    if content.training_logs:
-        plots["learning"] = [_learning(content, "loss"), _learning(content, "valid_ndcg_at_5")]
-    if content.calibration is not None:
-        error = calibration_error(content.calibration)
-        described = f"Reliability curve; calibration error {error:.3f}"
-        plots["calibration"] = figures.to_svg(figures.plot_calibration(content.calibration), "calibration", described)
-        plots["calibration_error"] = error
-    return plots
 
 
 def _learning(content: ReportContent, column: str) -> Markup:
-    """The learning curves of one column, described by the best epoch of each ranker."""
-    told = []
+    """Draw the learning curves of a column, described by the best epoch of each ranker."""
+    described = []
     for ranker, log in content.training_logs.items():
         best = log.loc[log["valid_ndcg_at_5"].idxmax()]
-        told.append(f"{ranker} is best after epoch {best['epoch'] + 1:.0f} with nDCG@5 {best['valid_ndcg_at_5']:.3f}")
+        epoch, ndcg = best["epoch"] + 1, best["valid_ndcg_at_5"]
+        described.append(f"{ranker} is best after epoch {epoch:.0f} with nDCG@5 {ndcg:.3f}")
     curves = figures.plot_learning_curves(content.training_logs, column)
-    return figures.to_svg(curves, column, f"{figures.LEARNING[column]} by epoch; {'; '.join(told)}")
+    return figures.to_svg(curves, column, f"{figures.LEARNING[column]} by epoch; {'; '.join(described)}")
 
 
 def _cards(content: ReportContent, queries: pd.DataFrame) -> dict[int, dict[str, Any]]:
-    """What is drawn of each of some queries: its row, its first candidates, and the right ones after them."""
+    """By query id: the query's row, its ``first`` candidates, and right candidates after these as ``missed``."""
     shown = shown_candidates(content, queries["query_id"])
-    drawings = dict(_draw(content, shown["product_id"])) if content.products is not None else {}
+    drawings = {} if content.products is None else dict(_draw(content, shown["product_id"]))
     cards = {query["query_id"]: {**query, "first": [], "missed": []} for query in queries.to_dict("records")}
     for candidate in shown.to_dict("records"):
-        card = cards[candidate["query_id"]]
         part = "first" if candidate["rank"] <= K else "missed"
-        card[part].append({**candidate, "drawing": drawings.get(candidate["product_id"])})
+        drawing = drawings.get(candidate["product_id"])
+        cards[candidate["query_id"]][part].append({**candidate, "drawing": drawing})
     return cards
 
 
 def _draw(content: ReportContent, product_ids: pd.Series) -> Iterator[tuple[int, Drawing]]:
-    """Each of some products, by its id."""
     products = content.products[content.products["product_id"].isin(product_ids)].drop_duplicates("product_id")
     colours = box_colours(products["labels"])
     for product in track(products.to_dict("records"), "draw products", "products"):

@@ -11,10 +11,10 @@ from multimodal_recall.config.options import EvaluateOptions
 from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
 from multimodal_recall.data.text import words_of
 from multimodal_recall.evaluation import rankings
-from multimodal_recall.evaluation.blending import is_right, normalise
 from multimodal_recall.evaluation.calibration import reliability
 from multimodal_recall.evaluation.leak_rules import leak_poor_queries
-from multimodal_recall.evaluation.metrics import MetricError, measure_queries
+from multimodal_recall.evaluation.metrics import MetricError, is_right, measure_queries
+from multimodal_recall.evaluation.scales import normalise
 from multimodal_recall.evaluation.summary import break_down, query_groups, summarise
 
 logger = logging.getLogger(__name__)

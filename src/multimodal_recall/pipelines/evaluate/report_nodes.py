@@ -1,14 +1,13 @@
 """Gather what the report of a split shows."""
 
-from pathlib import Path
-
 import pandas as pd
 import pyarrow.dataset as ds
 
+from multimodal_recall.config.loader import project_folder
 from multimodal_recall.config.options import EvaluateOptions
 from multimodal_recall.data.schemas import ChunkTables
-from multimodal_recall.evaluation.blending import is_right, normalise
-from multimodal_recall.evaluation.metrics import rank_candidates
+from multimodal_recall.evaluation.metrics import is_right, rank_candidates
+from multimodal_recall.evaluation.scales import normalise
 from multimodal_recall.pipelines.evaluate.compare_nodes import headline_of
 
 
@@ -60,7 +59,7 @@ def make_report(
         training_logs={name: log.to_table().to_pandas() for name, log in zip(rankers, training_logs, strict=True)},
         products=None if examples is None else drawn_products(examples, labels),
         rejected_rows=None if rejected is None else rejected.count_rows(),
-        photos=Path(options.photos),
+        photos=project_folder() / options.photos,
     )
     return render_page(content)
 
