@@ -55,10 +55,9 @@ def test_distinct_queries_follow_query_row() -> None:
 @pytest.fixture(scope="module")
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("language_model")
-    checkpoint = str(path / "checkpoint.safetensors")
-    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1, checkpoint=checkpoint)
+    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1)
     queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
-    for part in prepare_language_model(queries, options, forced(), 0):
+    for part in prepare_language_model(queries, options, forced(), 0, str(path / "checkpoints")):
         part.save_pretrained(path)
     return path
 
@@ -67,13 +66,12 @@ def test_a_start_that_has_changed_is_trained_anew(
     language_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     start = shutil.copytree(language_model, tmp_path / "start")
-    checkpoint = str(tmp_path / "checkpoint.safetensors")
-    options = LanguageModelOptions(start_from=str(start), pretrain_epochs=1, checkpoint=checkpoint)
+    options = LanguageModelOptions(start_from=str(start), pretrain_epochs=1)
     queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
-    model, _ = prepare_language_model(queries, options, forced(), 0)
+    model, _ = prepare_language_model(queries, options, forced(), 0, str(tmp_path))
     model.albert.embeddings.LayerNorm.bias.data += 1
     model.save_pretrained(start)
-    prepare_language_model(queries, options, forced(), 0)
+    prepare_language_model(queries, options, forced(), 0, str(tmp_path))
     assert "belongs to other data, options, seed or code: training starts anew" in caplog.text
 
 

@@ -33,7 +33,7 @@ def make_report(
         comparison: Of all rankings and splits.
         model_scores: A column a model.
         query_metrics: Of all rankings.
-        breakdown: Of the headline model.
+        breakdown: Of the headline model, of all splits.
         calibration: Of the headline model.
         answers: Right products of each query.
         examples: The split's chunks, for the queries' texts and the products' boxes.
@@ -55,7 +55,7 @@ def make_report(
         calibration=calibration,
         candidates=drawn_candidates(model_scores.to_table().to_pandas(), headline, answers, examples),
         queries=query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas(),
-        breakdown=breakdown,
+        breakdown=breakdown[breakdown["split"] == split],
         training_logs={name: log.to_table().to_pandas() for name, log in zip(rankers, training_logs, strict=True)},
         products=None if examples is None else drawn_products(examples, labels),
         rejected_rows=None if rejected is None else rejected.count_rows(),

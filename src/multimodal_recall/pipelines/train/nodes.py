@@ -33,10 +33,12 @@ def train_ranker(
     word_vectors: ds.Dataset,
     label_vectors: ds.Dataset,
     language_model: Path,
-    checkpoint: CheckpointFile,
     options: RankerOptions,
     hardware: HardwareOptions,
+    checkpoints: str,
     start: Any = None,
+    *,
+    ranker: str,
 ) -> dict[str, Any]:
     """Train a ranker on the examples of all chunks, and keep the epoch that is best on valid.
 
@@ -51,10 +53,11 @@ def train_ranker(
         word_vectors: The words and their vectors.
         label_vectors: The labels and their vectors.
         language_model: A transformers folder, whose tokenizer is taken where the ranker reads tokens and names none.
-        checkpoint: Where the state is kept after each chunk.
         options: The ranker and how it is trained.
         hardware: What the training computes with; several processes divide the threads.
+        checkpoints: Folder of all checkpoints.
         start: The ``TrainedRanker`` that ``options.start_from`` names, if it names one.
+        ranker: Its name.
 
     Returns:
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
@@ -76,25 +79,25 @@ def train_ranker(
         labels,
         tokenizer,
         use_hardware(hardware).divided(options.processes),
-        checkpoint,
+        CheckpointFile.of(checkpoints, ranker),
         fingerprint(decisive, words, labels, *(tensor.numpy() for tensor in weights.values())),
         weights,
     )
-    ranker, log = run_in_processes(options.processes, RankerTraining.fit, training)
+    trained, log = run_in_processes(options.processes, RankerTraining.fit, training)
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
     card = {
         "seed": options.seed,
         "epoch": best.epoch,
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
-        "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
+        "parameters": sum(parameter.numel() for parameter in trained.build().parameters()),
         "inputs": versions,
         "query_features": asdict(encoding),
         "hardware": training.hardware.facts(),
         "packages": package_versions(),
         "git_commit": git_commit(),
     }
-    return {"model": replace(ranker, card=card), "training_log": _log_table(log)}
+    return {"model": replace(trained, card=card), "training_log": _log_table(log)}
 
 
 def _log_table(log: "list[EpochLog]") -> pa.Table:
