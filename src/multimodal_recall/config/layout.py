@@ -1,5 +1,6 @@
 """The shape of an environment's pipelines: its splits and chunks, its rankers, and whether a shop is made."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,3 +106,8 @@ def read_layout() -> Layout:
         parameters["evaluate"]["reclassify"],
         trained_rankers(parameters),
     )
+
+
+def options_of_models(names: Iterable[str]) -> list[str]:
+    """Name the options of each ranker whose model is among the named datasets: ``params:mcan`` for ``mcan.model``."""
+    return [f"params:{name.removesuffix('.model')}" for name in names if name.endswith(".model")]

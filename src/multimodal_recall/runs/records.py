@@ -10,6 +10,7 @@ from kedro.io.core import is_parameter
 from kedro.pipeline import Node
 from pydantic_core import to_jsonable_python
 
+from multimodal_recall.config.layout import options_of_models
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.datasets.atomic import State, atomic_datasets
 from multimodal_recall.runs.code import code_of
@@ -72,7 +73,7 @@ def _options(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
 
 def _systems(node: Node, catalog: CatalogProtocol) -> set[str]:
     """Kinds of the rankers that a node trains or reads."""
-    rankers = [f"params:{name.removesuffix('.model')}" for name in node.inputs if name.endswith(".model")]
-    groups = [*_options(node, catalog).values(), *(catalog.get(name).load() for name in rankers)]
+    read = [catalog.get(name).load() for name in options_of_models(node.inputs)]
+    groups = [*_options(node, catalog).values(), *read]
     kinds = {group.model.kind for group in groups if isinstance(group, RankerOptions)}
     return kinds | {group["model"]["kind"] for group in groups if isinstance(group, dict) and "model" in group}

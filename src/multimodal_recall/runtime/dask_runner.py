@@ -18,6 +18,7 @@ from kedro.runner import AbstractRunner
 from kedro.runner.task import Task
 from pluggy import PluginManager
 
+from multimodal_recall.config.layout import options_of_models
 from multimodal_recall.runtime.cores import most_nodes_at_once, usable_cores
 from multimodal_recall.runtime.kedro_private import catalog_of, create_hook_manager, pin_to_save_version
 
@@ -148,14 +149,15 @@ class NodeExecutor:
 
 
 def cut_catalog(catalog: CatalogProtocol, node: Node, outputs: set[str]) -> DataCatalog:
-    """Keep the datasets of one node, with the versions of this run.
+    """Keep the datasets of one node, with the versions of this run, and the options that its record needs.
 
     Of 328 nodes' catalog, a node's part is pickled and unpickled in 0.6 ms as 4 KB, the whole in 19 ms as 227 KB.
 
     An input that this run makes is pinned to the run's version, unless the user pinned another: on another machine the
     newest version may be an older one, because a network folder's list is seconds old or was read before the run.
     """
-    datasets = {name: catalog.get(name) for name in {*node.inputs, *node.outputs}}
+    names = {*node.inputs, *node.outputs, *options_of_models(node.inputs)}
+    datasets = {name: catalog.get(name) for name in names}
     pinned = {name: pin_to_save_version(datasets[name]) for name in outputs & set(node.inputs)}
     return catalog_of(datasets | pinned, catalog)
 

@@ -11,18 +11,8 @@ from typing import Any
 import click
 from kedro.framework.hooks.manager import _create_hook_manager, _register_hooks
 from kedro.io import AbstractDataset, CatalogProtocol, DataCatalog
-from kedro_datasets._typing import JSONPreview, PlotlyPreview, TablePreview
+from kedro_datasets._typing import JSONPreview, PlotlyPreview, TablePreview  # noqa: F401  (used by datasets)
 from pluggy import PluginManager
-
-__all__ = [
-    "JSONPreview",
-    "PlotlyPreview",
-    "TablePreview",
-    "catalog_of",
-    "create_hook_manager",
-    "params_option",
-    "pin_to_save_version",
-]
 
 
 def params_option(command: Callable[..., Any]) -> Callable[..., Any]:
