@@ -97,5 +97,6 @@ def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, 
         )
     if len(rejected) == lines:
         raise IngestError(
-            f"{tsv.path}: all {lines} rows of {chunk.name} are rejected: {counts}. Mend the file, or switch off ingest's cleaning."
+            f"{tsv.path}: all {lines} rows of {chunk.name} are rejected: {counts}. Mend the file, or switch off "
+            "ingest's cleaning."
         )
