@@ -70,7 +70,7 @@ def test_two_runs_are_compared_from_the_sqlite_store(project: Path) -> None:
     first, second = runs_of(project)[:2]
     assert [run.info.status for run in (first, second)] == ["FINISHED"] * 2
     changed = {name for name, value in first.data.params.items() if second.data.params[name] != value}
-    assert changed == {"two_tower.epochs", "seed"}
+    assert changed == {"two_tower.epochs", "two_tower.seed", "seed"}
     assert (first.data.params["two_tower.epochs"], second.data.params["two_tower.epochs"]) == ("2", "3")
     assert first.data.params["ingest.max_boxes"] == "12"  # of the chunks that were read
     assert first.data.metrics["testA/two_tower/ndcg_at_5"] != second.data.metrics["testA/two_tower/ndcg_at_5"]
