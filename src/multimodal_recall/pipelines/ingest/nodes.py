@@ -1,18 +1,18 @@
 """Read byte ranges of an official TSV into tables of products, pairs and rejected rows."""
 
-import hashlib
 import logging
 import time
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.chunk_reader import ChunkRows, IngestError, table_of
 from multimodal_recall.data.official_tsv import OfficialTsv
-from multimodal_recall.data.origins import stamp_origin
+from multimodal_recall.data.origins import new_origin, stamp_origin
 from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.runtime.progress import rate
 
@@ -49,7 +49,8 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
         "pairs": table_of(TABLES["pairs"], rows.pairs),
         "rejected": table_of(TABLES["rejected"], rows.rejected),
     }
-    origin = _origin(tsv, chunk, tables["pairs"])
+    cut = f"{chunk.count} chunks of {tsv.path.name}, {tsv.path.stat().st_size} bytes"
+    origin = new_origin(tables["pairs"], cut)
     return {name: stamp_origin(table, origin) for name, table in tables.items()}
 
 
@@ -64,20 +65,9 @@ def merge_rejected(*tables: ds.Dataset) -> pa.Table:
     for rejected, pairs in zip(tables[::2], tables[1::2], strict=True):
         table = rejected.to_table()
         column = table.schema.get_field_index("row")
-        rows = pa.array(table.column(column).to_numpy() + rows_before, pa.int64())
-        merged.append(table.set_column(column, "row", rows))
+        merged.append(table.set_column(column, "row", pc.add(table["row"], rows_before)))
         rows_before += table.num_rows + pairs.count_rows()
     return pa.concat_tables(merged)
-
-
-def _origin(tsv: OfficialTsv, chunk: Chunk, pairs: pa.Table) -> dict[bytes, bytes]:
-    """Identify the chunk's pairs and the cut of the file, so that later stages refuse tables of other pairs."""
-    digest = hashlib.blake2b(digest_size=16)
-    for column in pairs.combine_chunks().columns:
-        for buffer in column.chunk(0).buffers() if column.num_chunks else ():
-            digest.update(buffer or b"")
-    cut = f"{chunk.count} chunks of {tsv.path.name}, {tsv.path.stat().st_size} bytes"
-    return {b"pairs": digest.hexdigest().encode(), b"cut": cut.encode()}
 
 
 def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, rejected: list[tuple]) -> None:
