@@ -63,6 +63,16 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_language_model_from_its_last_checkpoint_is_the_same(language_model: Path, tmp_path: Path) -> None:
+    checkpoint = str(language_model / "checkpoint.safetensors")
+    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1, checkpoint=checkpoint)
+    queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
+    for part in prepare_language_model(queries, options, forced(), 0):
+        part.save_pretrained(tmp_path)
+    for file in tmp_path.iterdir():
+        assert file.read_bytes() == (language_model / file.name).read_bytes()
+
+
 def test_a_start_that_has_changed_is_trained_anew(
     language_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
