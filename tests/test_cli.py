@@ -23,13 +23,12 @@ Kedro = Callable[[str], Result]
 CHUNK = "data/03_primary/shop/train/chunk_001"
 EVALUATED = "data/08_reporting/shop"
 SPLITS = ("testA", "valid")
-GATHER, BLEND, MEASURE, BREAK_DOWN = (
+GATHER, BLEND, MEASURE = (
     [f"{name}_{split}_{things}" for split in SPLITS]
     for name, things in (
         ("gather", "scores"),
         ("blend", "rankings"),
         ("measure", "rankings"),
-        ("break_down", "queries"),
     )
 )
 TAKES_EVALUATE = (
@@ -37,7 +36,7 @@ TAKES_EVALUATE = (
     *BLEND,
     "calibrate_testA_scores",
     "fit_rankings",
-    *BREAK_DOWN,
+    "break_down_queries",
     "compare_rankings",
     "make_report",
 )
@@ -47,7 +46,7 @@ FOLLOWS_FROM_SCORES = ", ".join(
         "make_testA_submission of two_tower",
         *(
             f"{node} of evaluation"
-            for node in (*BLEND, "calibrate_testA_scores", "fit_rankings", *MEASURE, *BREAK_DOWN)
+            for node in (*BLEND, "calibrate_testA_scores", "fit_rankings", *MEASURE, "break_down_queries")
         ),
         "compare_rankings of evaluation, make_report of evaluation",
     ]
@@ -217,16 +216,15 @@ def test_a_raw_file_replaced_by_hand_stays_and_what_read_it_is_stale(kedro: Kedr
 
 
 def test_missing_and_unrecorded_outputs(kedro: Kedro) -> None:
-    shutil.rmtree(f"{EVALUATED}/valid_breakdown.csv")
-    next(Path(EVALUATED).glob("testA_breakdown.csv/*/.testA_breakdown.csv.record.json")).unlink()
+    shutil.rmtree(f"{EVALUATED}/testA_calibration.csv")
+    next(Path(EVALUATED).glob("breakdown.csv/*/.breakdown.csv.record.json")).unlink()
     assert lines_of(kedro("kedro stale --pipelines=evaluate"), 1) == [
         "stale:",
-        "  no record of how it was made: testA_breakdown of evaluation",
-        "  missing: valid_breakdown of evaluation",
+        "  missing: testA_calibration of evaluation",
+        "  no record of how it was made: breakdown of evaluation",
         "downstream nodes: make_report of evaluation",
         "make them anew with:",
-        "  kedro run --pipelines=evaluate --from-nodes=evaluation.break_down_testA_queries,"
-        "evaluation.break_down_valid_queries",
+        "  kedro run --pipelines=evaluate --from-nodes=evaluation.calibrate_testA_scores,evaluation.break_down_queries",
     ]
 
 

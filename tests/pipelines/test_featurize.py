@@ -52,24 +52,22 @@ def test_distinct_queries_follow_query_row() -> None:
     assert distinct_queries(pairs) == ["b", "a", "c"]
 
 
-@pytest.fixture(scope="module")
-def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("language_model")
-    checkpoint = str(path / "checkpoint.safetensors")
-    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1, checkpoint=checkpoint)
+def save_language_model(path: Path, checkpoints: Path) -> Path:
+    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1)
     queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
-    for part in prepare_language_model(queries, options, forced(), 0):
+    for part in prepare_language_model(queries, options, forced(), 0, str(checkpoints)):
         part.save_pretrained(path)
     return path
 
 
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("language_model")
+    return save_language_model(path, path / "checkpoints")
+
+
 def test_a_language_model_from_its_last_checkpoint_is_the_same(language_model: Path, tmp_path: Path) -> None:
-    checkpoint = str(language_model / "checkpoint.safetensors")
-    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1, checkpoint=checkpoint)
-    queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
-    for part in prepare_language_model(queries, options, forced(), 0):
-        part.save_pretrained(tmp_path)
-    for file in tmp_path.iterdir():
+    for file in save_language_model(tmp_path, language_model / "checkpoints").iterdir():
         assert file.read_bytes() == (language_model / file.name).read_bytes()
 
 
@@ -77,13 +75,12 @@ def test_a_start_that_has_changed_is_trained_anew(
     language_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     start = shutil.copytree(language_model, tmp_path / "start")
-    checkpoint = str(tmp_path / "checkpoint.safetensors")
-    options = LanguageModelOptions(start_from=str(start), pretrain_epochs=1, checkpoint=checkpoint)
+    options = LanguageModelOptions(start_from=str(start), pretrain_epochs=1)
     queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
-    model, _ = prepare_language_model(queries, options, forced(), 0)
+    model, _ = prepare_language_model(queries, options, forced(), 0, str(tmp_path))
     model.albert.embeddings.LayerNorm.bias.data += 1
     model.save_pretrained(start)
-    prepare_language_model(queries, options, forced(), 0)
+    prepare_language_model(queries, options, forced(), 0, str(tmp_path))
     assert "belongs to other data, options, seed or code: training starts anew" in caplog.text
 
 

@@ -96,8 +96,6 @@ class LanguageModelOptions:
     """Layers of a new ALBERT; the query vector is the output of the second-to-last layer."""
     heads: Positive = 4
     """Attention heads of a new ALBERT."""
-    checkpoint: str = "data/03_primary/language_model_checkpoint.safetensors"
-    """Checkpoint file of the masked-word training; a killed training goes on from it."""
 
     def __post_init__(self) -> None:
         if self.start_from is None and self.pretrain_epochs == 0:

@@ -44,6 +44,8 @@ class Parameters(BaseModel):
     """Number of byte ranges into which each split's TSV is cut; a split whose file is missing is left out."""
     rankers: list[str] | str = []
     """Names of the rankers to train, as a list or with spaces between; empty: only given scores are evaluated."""
+    checkpoints: str = "data/06_models"
+    """Folder of the states of unfinished trainings, from which a killed training resumes."""
     tracking: bool = False
     """Whether MLflow records each run, in ``data/09_tracking/mlflow.db`` or where ``MLFLOW_TRACKING_URI`` says."""
     hardware: options.HardwareOptions

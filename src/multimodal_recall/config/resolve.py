@@ -21,6 +21,7 @@ GROUPS = (
     "sample_negatives",
     "rerank",
     "evaluate",
+    "checkpoints",
     "tracking",
 )
 T = TypeVar("T")

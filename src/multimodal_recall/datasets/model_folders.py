@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import AbstractDataset, DatasetError
-
+from multimodal_recall.config.loader import project_folder
 from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.atomic_write import write_atomically
 from multimodal_recall.models.saved import CARD, TOKENIZER, WEIGHTS, TrainedRanker, read_card, read_ranker
@@ -13,6 +12,14 @@ from multimodal_recall.runtime.kedro_private import JSONPreview
 
 if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs none of it
     from torch import Tensor
+
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def checkpoint_files(checkpoints: str) -> list[Path]:
+    """Name the checkpoint in each folder of a folder of checkpoints; not all of them exist."""
+    return [folder / CHECKPOINT for folder in sorted((project_folder() / checkpoints).glob("*/"))]
 
 
 class LanguageModelFolder(AtomicDataset[tuple[Any, Any], Path]):
@@ -60,6 +67,11 @@ class CheckpointFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @classmethod
+    def of(cls, checkpoints: str, name: str) -> "CheckpointFile":
+        """Name the checkpoint of a ranker or of the language model in the folder of all checkpoints."""
+        return cls(project_folder() / checkpoints / name / CHECKPOINT)
+
     def read(self) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
         """Read the last tensors and facts; ``None`` if there is no file."""
         from safetensors import safe_open
@@ -75,32 +87,3 @@ class CheckpointFile:
 
         with write_atomically(self.path) as unfinished:
             save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
-
-
-class CheckpointDataset(AbstractDataset[Any, CheckpointFile]):
-    """Gives the train node its checkpoint file, to which the training writes while it runs."""
-
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._path = Path(filepath)
-        self.metadata = metadata
-
-    def load(self) -> CheckpointFile:
-        """Give a handle on the file, which need not exist."""
-        return CheckpointFile(self._path)
-
-    def save(self, data: Any) -> None:
-        """Refuse to save: the training writes its checkpoints itself."""
-        raise DatasetError(f"{self._path} is written by the training, not from a node's {type(data).__name__}")
-
-    def preview(self) -> JSONPreview:
-        """Show the state of the training, without its tensors, in kedro-viz."""
-        from safetensors import safe_open
-
-        with safe_open(self._path, "np") as file:
-            return JSONPreview(file.metadata()["facts"])
-
-    def _exists(self) -> bool:
-        return True  # as a handle
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self._path)}

@@ -12,7 +12,7 @@ from kedro.pipeline import Pipeline
 
 from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets, unfinished_beside
 from multimodal_recall.datasets.chunk_list import ChunkList, listed_files
-from multimodal_recall.datasets.model_folders import CheckpointDataset, RankerFolder
+from multimodal_recall.datasets.model_folders import RankerFolder, checkpoint_files
 from multimodal_recall.models.saved import read_card
 from multimodal_recall.runs.lineage import pinned
 
@@ -62,9 +62,10 @@ def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> li
         for file in dataset.list_versions()[keep:]  # newest first
         if Path(file).parent.resolve() not in named
     ]
-    datasets = (catalog.get(name) for name in sorted(pipeline.datasets()))
-    left = (path for dataset in datasets for path in _leftovers(dataset) if _is_untouched(path))
-    return old + [Prunable(LEFTOVER, path) for path in left]
+    datasets = atomic_datasets(sorted(pipeline.datasets()), catalog).values()
+    left = [path for dataset in datasets for path in dataset.leftovers()]
+    left += [path for file in checkpoint_files(catalog.load("params:checkpoints")) for path in unfinished_beside(file)]
+    return old + [Prunable(LEFTOVER, path) for path in left if _is_untouched(path)]
 
 
 def _named_by(dataset: AtomicDataset, catalog: CatalogProtocol, keep: int) -> Iterator[Path]:
@@ -91,12 +92,6 @@ def _other_models(outputs: Iterable[AtomicDataset]) -> set[Path]:
     configured = {dataset.path for dataset in outputs if isinstance(dataset, RankerFolder)}
     found = {model for path in configured for model in path.parents[1].glob(f"*/{path.name}/*/{path.name}")}
     return {model for model in found if model.parents[1] not in configured}
-
-
-def _leftovers(dataset: object) -> list[Path]:
-    if isinstance(dataset, CheckpointDataset):
-        return unfinished_beside(dataset.load().path)
-    return dataset.leftovers() if isinstance(dataset, AtomicDataset) else []
 
 
 def _is_untouched(path: Path) -> bool:

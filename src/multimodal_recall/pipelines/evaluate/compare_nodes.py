@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+from more_itertools import chunked
 
 from multimodal_recall.config.options import EvaluateOptions
 from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
@@ -235,19 +236,32 @@ def compare_rankings(
 
 
 def break_down_queries(
-    query_metrics: ds.Dataset,
-    model_scores: ds.Dataset,
-    options: EvaluateOptions,
-    seed: int,
-    facts: ds.Dataset | None = None,
+    options: EvaluateOptions, seed: int, *tables: ds.Dataset, splits: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Measure the headline model on groups of queries; without ``query_facts``, grouped by the leak alone."""
-    headline = headline_of(model_scores.head(1).to_pandas(), options)
-    measured = query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas().set_index("query_id")
-    groups = pd.DataFrame({"candidate list": np.where(measured["leak_poor"], "leak-poor", "leaks")}, measured.index)
-    if facts is not None:
-        groups = groups.join(query_groups(facts.to_table().to_pandas().set_index("query_id").reindex(measured.index)))
-    return break_down(measured["ndcg_at_5"], groups, options.bootstrap_draws, options.confidence, seed).round(6)
+    """Measure the headline model on groups of each split's queries.
+
+    Args:
+        options: The bootstrap of the intervals, and the headline model.
+        seed: Seed of the bootstrap.
+        tables: Query metrics, models' scores and, if queries were described, query facts of each split in turn.
+        splits: Names of the splits.
+
+    Returns:
+        The rows of ``summary.break_down`` with their ``split``; without query facts, grouped by the leak alone.
+    """
+    by_split = []
+    for split, of_split in zip(splits, chunked(tables, len(tables) // len(splits)), strict=True):
+        query_metrics, model_scores, *facts = of_split
+        headline = headline_of(model_scores.head(1).to_pandas(), options)
+        measured = query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas().set_index("query_id")
+        groups = pd.DataFrame({"candidate list": np.where(measured["leak_poor"], "leak-poor", "leaks")}, measured.index)
+        for table in facts:
+            described = table.to_table().to_pandas().set_index("query_id").reindex(measured.index)
+            groups = groups.join(query_groups(described))
+        rows = break_down(measured["ndcg_at_5"], groups, options.bootstrap_draws, options.confidence, seed)
+        rows.insert(0, "split", split)
+        by_split.append(rows)
+    return pd.concat(by_split, ignore_index=True).round(6)
 
 
 def calibrate(model_scores: ds.Dataset, answers: dict[int, list[int]], options: EvaluateOptions) -> pd.DataFrame:

@@ -56,6 +56,10 @@ def _compare(layout: Layout) -> Pipeline:
     tables = [f"{split}_{kind}" for split in layout.answered for kind in ("query_metrics", "model_scores")]
     compare = bind(compare_rankings, splits=layout.answered)
     nodes.append(Node(compare, [OPTIONS, SEED, "fits", *tables], "comparison", name="compare_rankings"))
+    kinds = ("query_metrics", "model_scores", *(["query_facts"] if layout.rankers else []))
+    tables = [f"{split}_{kind}" for split in layout.answered for kind in kinds]
+    break_down = bind(break_down_queries, splits=layout.answered)
+    nodes.append(Node(break_down, [OPTIONS, SEED, *tables], "breakdown", name="break_down_queries"))
     nodes += _report(layout.answered[-1], layout)  # testA if it has answers: valid has chosen the epoch
     made = {name for node in nodes for name in node.outputs}
     read = {name for node in nodes for name in node.inputs if not name.startswith("params:")} - made
@@ -63,9 +67,8 @@ def _compare(layout: Layout) -> Pipeline:
 
 
 def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
-    scores, blends, answers, metrics, facts, breakdown = (
-        f"{split}_{kind}"
-        for kind in ("model_scores", "rankings", "answers", "query_metrics", "query_facts", "breakdown")
+    scores, blends, answers, metrics, facts = (
+        f"{split}_{kind}" for kind in ("model_scores", "rankings", "answers", "query_metrics", "query_facts")
     )
     counts = "given_list_counts" if layout.given_counts else "list_counts"
     own = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
@@ -84,17 +87,14 @@ def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
     if layout.makes_shop:
         measured["references"] = "reference_scores"
     yield Node(bind(measure_rankings, split=split), measured, metrics, name=f"measure_{split}_rankings")
-    inputs = [metrics, scores, OPTIONS, SEED]
     if layout.rankers:
         yield Node(describe_queries, [f"{split}_examples", answers, "labels"], facts, name=f"describe_{split}_queries")
-        inputs.append(facts)
-    yield Node(break_down_queries, inputs, breakdown, name=f"break_down_{split}_queries")
 
 
 def _report(split: str, layout: Layout) -> Iterator[Node]:
     scores, answers, calibration = (f"{split}_{kind}" for kind in ("model_scores", "answers", "calibration"))
     yield Node(calibrate, [scores, answers, OPTIONS], calibration, name=f"calibrate_{split}_scores")
-    inputs = [OPTIONS, "comparison", scores, f"{split}_query_metrics", f"{split}_breakdown", calibration, answers]
+    inputs = [OPTIONS, "comparison", scores, f"{split}_query_metrics", "breakdown", calibration, answers]
     if layout.rankers:
         logs = [f"{ranker}.training_log" for ranker in layout.rankers]
         inputs += [f"{split}_examples", "labels", f"{split}.rejected", *logs]

@@ -32,7 +32,7 @@ def make_report(
         comparison: All rankings of all splits.
         model_scores: A column a model.
         query_metrics: Measures of each query by all rankings.
-        breakdown: Groups of queries, measured by the headline model.
+        breakdown: Groups of the queries of all splits, measured by the headline model.
         calibration: Calibration of the headline model.
         answers: Right products of each query.
         examples: The split's chunks, for the queries' texts and the products' boxes.
@@ -56,7 +56,7 @@ def make_report(
         calibration=calibration,
         candidates=drawn_candidates(model_scores.to_table().to_pandas(), headline, answers, examples),
         queries=query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas(),
-        breakdown=breakdown,
+        breakdown=breakdown[breakdown["split"] == split],
         training_logs={name: log.to_table().to_pandas() for name, log in zip(rankers, training_logs, strict=True)},
         products=None if examples is None else drawn_products(examples, labels),
         rejected_rows=None if rejected is None else rejected.count_rows(),

@@ -69,7 +69,7 @@ def _query_of(line: bytes) -> str | None:
 
 
 def prepare_language_model(
-    queries: ds.Dataset, options: LanguageModelOptions, hardware: HardwareOptions, seed: int
+    queries: ds.Dataset, options: LanguageModelOptions, hardware: HardwareOptions, seed: int, checkpoints: str
 ) -> tuple[Any, Any]:
     """Load or build the language model, and train it; see ``training.masked_words.prepare``.
 
@@ -78,7 +78,7 @@ def prepare_language_model(
     from multimodal_recall.training.masked_words import prepare
 
     texts = queries.to_table(columns=["query"])["query"].to_pylist()
-    checkpoint = CheckpointFile(Path(options.checkpoint))
+    checkpoint = CheckpointFile.of(checkpoints, "language_model")
     start = Path(options.start_from or "")
     content = digest_files(start) if options.start_from and start.is_dir() else None  # the name alone may stay the same
     decisive = fingerprint([asdict(options), digest_code(prepare), content, seed, texts])

@@ -17,9 +17,10 @@ HARDWARE, SEED = "params:hardware", "params:seed"
 
 def create_pipeline(layout: Layout) -> Pipeline:
     """Learn what words mean from the training queries, then turn the queries of every chunk into vectors."""
+    model_inputs = ["queries", "params:language_model", HARDWARE, SEED, "params:checkpoints"]
     steps = (
         (collect_queries, ["train_tsv", "params:ingest"], "queries"),
-        (prepare_language_model, ["queries", "params:language_model", HARDWARE, SEED], "language_model"),
+        (prepare_language_model, model_inputs, "language_model"),
         (make_word_vectors, ["queries", "labels", "params:word_vectors", SEED], "word_vectors"),
         (average_label_words, ["labels", "word_vectors"], "label_vectors"),
     )

@@ -35,10 +35,12 @@ def train_ranker(
     word_vectors: ds.Dataset,
     label_vectors: ds.Dataset,
     language_model: Path,
-    checkpoint: CheckpointFile,
     options: RankerOptions,
     hardware: HardwareOptions,
+    checkpoints: str,
     start: Any = None,
+    *,
+    ranker: str,
 ) -> dict[str, Any]:
     """Train a ranker on the examples of all chunks, and keep the epoch that is best on valid.
 
@@ -53,10 +55,11 @@ def train_ranker(
         word_vectors: The words and their vectors.
         label_vectors: The labels and their vectors.
         language_model: A transformers folder with the tokenizer of rankers that read tokens and name no other.
-        checkpoint: Keeps the state of the training after each chunk.
         options: The ranker and its training.
         hardware: Device, precision and threads; several processes divide the threads.
+        checkpoints: Folder of all checkpoints.
         start: The ``TrainedRanker`` that ``options.start_from`` names; ``None`` if it names no ranker.
+        ranker: Name of the ranker.
 
     Returns:
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
@@ -78,26 +81,28 @@ def train_ranker(
         labels,
         tokenizer,
         use_hardware(hardware).divided(options.processes),
-        checkpoint,
+        CheckpointFile.of(checkpoints, ranker),
         fingerprint(decisive, words, labels, *(tensor.numpy() for tensor in weights.values())),
         weights,
     )
-    ranker, log = run_in_processes(options.processes, RankerTraining.fit, training)
+    trained, log = run_in_processes(options.processes, RankerTraining.fit, training)
     rows = pd.DataFrame([asdict(row) for row in log])
     return {
-        "model": replace(ranker, card=_card(training, ranker, log, inputs=versions, query_features=asdict(encoding))),
+        "model": replace(trained, card=_card(training, trained, log, inputs=versions, query_features=asdict(encoding))),
         "training_log": pa.Table.from_pandas(rows, TABLES["training_log"], preserve_index=False),
     }
 
 
-def _card(training: "RankerTraining", ranker: "TrainedRanker", log: "list[EpochLog]", **origins: Any) -> dict[str, Any]:
+def _card(
+    training: "RankerTraining", trained: "TrainedRanker", log: "list[EpochLog]", **origins: Any
+) -> dict[str, Any]:
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
     return {
         "seed": training.options.seed,
         "epoch": best.epoch,
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
-        "parameters": sum(parameter.numel() for parameter in ranker.build().parameters()),
+        "parameters": sum(parameter.numel() for parameter in trained.build().parameters()),
         **origins,
         "hardware": training.hardware.facts(),
         "packages": package_versions(),

@@ -4,8 +4,10 @@ from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Layout
 from multimodal_recall.pipelines.train.nodes import train_ranker
+from multimodal_recall.pipelines.wiring import bind
 
 EXAMPLES = ("train_examples", "valid_examples", "valid_answers", "word_vectors", "label_vectors", "language_model")
+HARDWARE, CHECKPOINTS = "params:hardware", "params:checkpoints"
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
@@ -16,10 +18,10 @@ def create_pipeline(layout: Layout) -> Pipeline:
 def _train_one(ranker: str, start: str | None) -> Pipeline:
     started = [] if start is None else [f"{start}.model"]
     node = Node(
-        train_ranker,
-        [*EXAMPLES, "checkpoint", "params:options", "params:hardware", *started],
+        bind(train_ranker, ranker=ranker),
+        [*EXAMPLES, "params:options", HARDWARE, CHECKPOINTS, *started],
         {"model": "model", "training_log": "training_log"},
         name="train",
     )
-    parameters = {"params:options": f"params:{ranker}", "params:hardware": "params:hardware"}
+    parameters = {"params:options": f"params:{ranker}", HARDWARE: HARDWARE, CHECKPOINTS: CHECKPOINTS}
     return Pipeline([node], namespace=ranker, inputs={*EXAMPLES, *started}, parameters=parameters)
