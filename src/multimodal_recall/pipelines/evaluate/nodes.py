@@ -36,7 +36,7 @@ JUDGED_PAIRS = 500
 def score_candidates(
     model: Any, examples: dict[str, ChunkTables], options: RerankOptions, hardware: HardwareOptions
 ) -> pa.Table:
-    """Score every candidate of a split chunk by chunk, then again in the light of its query's other candidates.
+    """Score every candidate of a split chunk by chunk, then again in the light of the other candidates of its query.
 
     Args:
         model: A ``TrainedRanker``.
@@ -61,7 +61,7 @@ def score_candidates(
 
 def _build(model: Any, examples: dict[str, ChunkTables], hardware: HardwareOptions) -> "Ranker":
     """Build a trained ranker; refuse examples whose queries were encoded in another way than its training queries."""
-    QueryEncoding(**model.card["query_features"]).check(examples, "those that the ranker was trained on")
+    QueryEncoding(**model.card["query_features"]).check(examples, "the ranker's training queries")
     return model.build().to(use_hardware(hardware).device)
 
 

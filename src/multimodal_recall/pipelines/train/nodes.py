@@ -116,8 +116,8 @@ def _common_encoding(
     """Read the encoding of the queries; refuse chunks with another encoding, or other words than the ranker gets."""
     encoding = QueryEncoding.of(next(iter(training.values()))["query_features"])
     of_ranker = replace(encoding, words=digest_words(word_vectors))
-    of_ranker.check(training, "those of train's first chunk or the word vectors")
-    encoding.check(valid, "those of train")
+    of_ranker.check(training, "train's first chunk or the word vectors")
+    encoding.check(valid, "train")
     return encoding
 
 
