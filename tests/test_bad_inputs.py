@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from kedro.io import DatasetError
 
-from multimodal_recall.pipelines.sample_negatives.nodes import ExamplesError
+from multimodal_recall.data.consistency import ExamplesError
 from tests.conftest import SMALL, copy_project, run_project
 
 Run = tuple[Path, Callable[..., None]]

@@ -52,14 +52,23 @@ def test_distinct_queries_follow_query_row() -> None:
     assert distinct_queries(pairs) == ["b", "a", "c"]
 
 
+def save_language_model(path: Path, checkpoints: Path) -> Path:
+    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1)
+    queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
+    for part in prepare_language_model(queries, options, forced(), 0, str(checkpoints)):
+        part.save_pretrained(path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("language_model")
-    options = LanguageModelOptions(hidden_size=16, layers=2, heads=2, pretrain_epochs=1)
-    queries = ds.dataset(pa.table([["red shirt", "blue hat"], [1, 1]], TABLES["queries"]))
-    for part in prepare_language_model(queries, options, forced(), 0, str(path / "checkpoints")):
-        part.save_pretrained(path)
-    return path
+    return save_language_model(path, path / "checkpoints")
+
+
+def test_a_language_model_from_its_last_checkpoint_is_the_same(language_model: Path, tmp_path: Path) -> None:
+    for file in save_language_model(tmp_path, language_model / "checkpoints").iterdir():
+        assert file.read_bytes() == (language_model / file.name).read_bytes()
 
 
 def test_a_start_that_has_changed_is_trained_anew(

@@ -75,7 +75,7 @@ def test_bad_rows_are_told_and_the_rest_goes_on(tmp_path: Path, caplog: pytest.L
     assert first["text"] == "broken\tline"
     assert tsv.path.read_bytes()[first["byte"] :].startswith(b"broken")
     assert second["text"] == "x" * 200
-    assert "train.chunk_000: 2 of 4 rows left out: 1 x 2 fields, wanted 9; 1 x 1 fields, wanted 9" in caplog.text
+    assert "train.chunk_000: 2 of 4 rows rejected: 1 x 2 fields, wanted 9; 1 x 1 fields, wanted 9" in caplog.text
 
 
 def test_a_product_that_changes_its_looks_is_rejected(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_more_chunks_than_rows_are_refused(tmp_path: Path) -> None:
 
 def test_a_chunk_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     tsv = tsv_of(tmp_path / "t.tsv", b"broken")
-    with pytest.raises(IngestError, match="all 1 rows of chunk_000 are left out: 1 x 1 fields"):
+    with pytest.raises(IngestError, match="all 1 rows of chunk_000 are rejected: 1 x 1 fields"):
         ingest_chunk(tsv, LABELS, replace(OPTIONS, max_rejected_share=1.0), WHOLE)
 
 
@@ -139,7 +139,7 @@ def test_cleaning_is_off_by_default_and_counted_when_on(tmp_path: Path, caplog: 
     assert ingest_chunk(tsv, LABELS, twelfth, Chunk("valid", 0, 1))["pairs"].num_rows == 3
     caplog.set_level(logging.INFO, "multimodal_recall")
     first = ingest_chunk(tsv, LABELS, replace(OPTIONS, strip_leading_tokens=True), WHOLE)
-    assert "a leading leftover was stripped from 2 queries" in caplog.text
+    assert "stripped a leading leftover from 2 queries" in caplog.text
     assert first["pairs"]["query"].to_pylist() == ["shirt", "red shirt", "red hat"]
 
 

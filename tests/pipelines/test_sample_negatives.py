@@ -9,10 +9,11 @@ import pytest
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions, NegativeKind, NegativeOptions
+from multimodal_recall.data.consistency import ExamplesError
 from multimodal_recall.data.schemas import TABLES, distinct_queries
 from multimodal_recall.negatives.drawing import NegativeError
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
-from multimodal_recall.pipelines.sample_negatives.nodes import ExamplesError, list_examples, sample_chunk
+from multimodal_recall.pipelines.sample_negatives.nodes import list_examples, sample_chunk
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import tsv_of
 
@@ -100,7 +101,7 @@ def test_what_is_replaced_by_chance_is_counted(chunk: dict[str, ds.Dataset], cap
     caplog.set_level("INFO", "multimodal_recall")
     sample(chunk, epochs=1, ignored_labels=tuple(LABELS))
     assert "sample_negatives train.chunk_000 (1 of 4): 90 of each kind" in caplog.text
-    assert "90 label_sharing are random, for want of one (100%)" in caplog.text
+    assert "90 label_sharing are random, since no wrong product fits (100%)" in caplog.text
 
 
 def test_similar_queries_are_drawn_from_on_demand(chunk: dict[str, ds.Dataset]) -> None:

@@ -71,6 +71,15 @@ class QueryEncoding:
                 )
 
 
+def new_origin(pairs: pa.Table, cut: str) -> dict[bytes, bytes]:
+    """Identify a chunk's pairs and the cut of the file, so that later stages refuse tables of other pairs."""
+    digest = hashlib.blake2b(digest_size=16)
+    for column in pairs.combine_chunks().columns:
+        for buffer in column.chunk(0).buffers() if column.num_chunks else ():
+            digest.update(buffer or b"")
+    return {b"pairs": digest.hexdigest().encode(), b"cut": cut.encode()}
+
+
 def stamp_origin(table: pa.Table, origin: Mapping[bytes, bytes]) -> pa.Table:
     """Write the pairs that a table's row numbers belong to, and maybe the query encoding, into its metadata."""
     return table.replace_schema_metadata(origin)

@@ -122,12 +122,12 @@ class Trainer:
         self.model.load_state_dict(weights)
         self.best_weights = best_weights or self.best_weights
         if self.state.epoch >= self.recipe.epochs:
-            logger.info("data, options, seed and code are those of the finished checkpoint: taking its weights")
+            logger.info("the same training has ended before: taking its result")
         else:
             logger.info("resumed after %d epochs and %d chunks", self.state.epoch, self.state.chunk)
 
     def _differences(self, facts: dict[str, Any]) -> str:
-        """Say in what a checkpoint differs from this training; empty if in nothing."""
+        """Say in what a checkpoint differs from this training; empty if it does not differ."""
         if facts["fingerprint"] != self.fingerprint:
             return "data, options, seed or code"
         was, now = facts["hardware"], self.hardware.facts()

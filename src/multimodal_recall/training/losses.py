@@ -53,10 +53,8 @@ def in_batch_softmax(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
     Returns:
         (right pairs,).
     """
-    own, wrong = _own_scores(matrix, batch) - margin, matrix.masked_fill(batch.right, MASKED_SCORE)
-    queries, products = _right_pairs(batch)
-    against = (wrong.logsumexp(dim=1).index_select(0, queries), wrong.logsumexp(dim=0).index_select(0, products))
-    return sum(functional.softplus(all_wrong - own) for all_wrong in against) / 2
+    own, *against = _own_and_wrong(matrix, batch, torch.logsumexp)
+    return sum(functional.softplus(wrong - (own - margin)) for wrong in against) / 2
 
 
 def in_batch_cross_entropy(matrix: Tensor, batch: Batch) -> Tensor:
@@ -79,10 +77,8 @@ def in_batch_hinge(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
     Returns:
         (right pairs,).
     """
-    own, wrong = _own_scores(matrix, batch), matrix.masked_fill(batch.right, MASKED_SCORE)
-    queries, products = _right_pairs(batch)
-    hardest = (wrong.amax(dim=1).index_select(0, queries), wrong.amax(dim=0).index_select(0, products))
-    return sum(functional.relu(margin + wrong_score - own) for wrong_score in hardest)
+    own, *hardest = _own_and_wrong(matrix, batch, torch.amax)
+    return sum(functional.relu(margin + wrong - own) for wrong in hardest)
 
 
 def multi_similarity(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
@@ -116,10 +112,15 @@ def _right_pairs(batch: Batch) -> tuple[Tensor, Tensor]:
     return batch.pair_queries[chosen], batch.pair_products[chosen]
 
 
-def _own_scores(matrix: Tensor, batch: Batch) -> Tensor:
+def _own_and_wrong(
+    matrix: Tensor, batch: Batch, reduce: Callable[[Tensor, int], Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the score of each right pair, and the reduced wrong scores of its query and of its product."""
     queries, products = _right_pairs(batch)
+    wrong = matrix.masked_fill(batch.right, MASKED_SCORE)
     # index_select: on several CPU threads the gradient of [...] adds up in any order.
-    return matrix.flatten().index_select(0, queries * matrix.shape[1] + products)
+    own = matrix.flatten().index_select(0, queries * matrix.shape[1] + products)
+    return own, reduce(wrong, 1).index_select(0, queries), reduce(wrong, 0).index_select(0, products)
 
 
 PAIR_LOSSES: Mapping[str, Callable[[Tensor, Batch, float], Tensor]] = {

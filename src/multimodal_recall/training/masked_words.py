@@ -75,6 +75,9 @@ def prepare(
         ).fit()
         model.load_state_dict(weights)
         logger.info("language model: masked-word loss of each epoch %s", ", ".join(f"{row.loss:.2f}" for row in log))
+    # The training cuts queries to 64 tokens, which would be saved with the tokenizer, but not if the training resumes
+    # from its last checkpoint.
+    tokenizer.backend_tokenizer.no_truncation()
     return model.cpu(), tokenizer
 
 

@@ -54,7 +54,7 @@ class RankerTraining:
     """Weights of the ranker that the training starts from; empty without such a ranker."""
 
     def fit(self) -> tuple[TrainedRanker, list[EpochLog]]:
-        """Train in this process, alone or together with others.
+        """Train in this process, alone or together with other processes.
 
         Returns:
             The ranker with its best weights and an empty card, and the log.

@@ -1,4 +1,4 @@
-"""Turn queries and labels into vectors. torch and gensim are imported where they are used: they take seconds."""
+"""Turn queries and labels into vectors. torch and gensim take seconds to import: functions import them."""
 
 import logging
 import time
@@ -38,18 +38,18 @@ logger = logging.getLogger(__name__)
 def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
     """Count the distinct queries of the training file, in order of first appearance.
 
-    Reads the TSV and not the ingested pairs, so that a chunk can be ingested again without the language model, and
-    with it every other chunk, becoming stale. Only the query field is decoded: 1.1 GB/s from a warm disk cache.
-    Rows without a query are left out; ingest reports them.
+    It reads the TSV, not the ingested pairs: otherwise a chunk that is ingested again would make the language model
+    stale, and with the model every other chunk. Only the query field is decoded: 1.1 GB/s from a warm disk cache. Rows
+    without a query are left out; ingest reports them.
 
     Args:
         tsv: Handle on ``train.tsv``.
         options: Whether leading leftovers are stripped, as in ingest.
 
     Returns:
-        ``queries``: query text, and the rows it stands on.
+        ``queries``: the texts, and the number of rows of each text.
     """
-    counts: Counter[str] = Counter()
+    counts = Counter[str]()
     with bar("collect queries", tsv.path.stat().st_size / 1e6, "MB") as shown:
         for _, line in tsv.lines():
             if query := _query_of(line):
@@ -59,7 +59,7 @@ def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
 
 
 def _query_of(line: bytes) -> str | None:
-    """The query of a TSV line; ``None`` where there is none, of which ingest makes a rejected row."""
+    """Decode the query of a TSV line; ``None`` for a line that ingest rejects."""
     if line.count(b"\t") != len(TSV_COLUMNS) - 1:
         return None
     try:
@@ -71,7 +71,7 @@ def _query_of(line: bytes) -> str | None:
 def prepare_language_model(
     queries: ds.Dataset, options: LanguageModelOptions, hardware: HardwareOptions, seed: int, checkpoints: str
 ) -> tuple[Any, Any]:
-    """Fetch or make the language model; see ``training.masked_words.prepare``.
+    """Load or build the language model, and train it; see ``training.masked_words.prepare``.
 
     A killed training goes on from its checkpoint, to the same weights.
     """
@@ -80,11 +80,11 @@ def prepare_language_model(
     texts = queries.to_table(columns=["query"])["query"].to_pylist()
     checkpoint = CheckpointFile.of(checkpoints, "language_model")
     start = Path(options.start_from or "")
-    content = digest_files(start) if options.start_from and start.is_dir() else None  # its name stays when it changes
-    stands_for = fingerprint([asdict(options), digest_code(prepare), content, seed, texts])
+    content = digest_files(start) if options.start_from and start.is_dir() else None  # the name alone may stay the same
+    decisive = fingerprint([asdict(options), digest_code(prepare), content, seed, texts])
     with training_progress("language model, ", "queries") as progress:
-        chosen = use_hardware(hardware)
-        return run_in_processes(1, prepare, texts, options, seed, chosen, checkpoint, progress, stands_for)
+        arguments = (texts, options, seed, use_hardware(hardware), checkpoint, progress, decisive)
+        return run_in_processes(1, prepare, *arguments)
 
 
 def make_word_vectors(queries: ds.Dataset, labels: list[str], options: WordVectorOptions, seed: int) -> pa.Table:
@@ -97,7 +97,7 @@ def make_word_vectors(queries: ds.Dataset, labels: list[str], options: WordVecto
 
 
 def average_label_words(labels: list[str], word_vectors: ds.Dataset) -> pa.Table:
-    """Give each label the mean of its name's word vectors; names without a known word get the unknown word's."""
+    """Average the word vectors of each label's name; a name without a known word gets the unknown word's vector."""
     table = word_vectors.to_table()
     rows = {word: row for row, word in enumerate(table["word"].to_pylist())}
     vectors = np.stack(table["vector"].to_numpy())
@@ -114,14 +114,13 @@ def featurize_chunk(
     chunk: Chunk,
 ) -> pa.Table:
     """Give each distinct query of a chunk its vector and word ids; see ``featurize_queries``."""
-    start, chosen = time.perf_counter(), use_hardware(hardware)
+    chosen, start = use_hardware(hardware), time.perf_counter()
     queries = pc.count_distinct(pairs.to_table(columns=["query_row"])[0]).as_py()
     with bar(f"featurize {chunk.title}", queries, "queries") as shown:
         table = featurize_queries(pairs, language_model, word_vectors, options, chosen, shown.advance)
     word_ids = table["word_ids"].combine_chunks().flatten().to_numpy()
     logger.info(
-        "featurize %s: %s distinct queries, %s; %s of %s words have no vector of their own",
-        *(chunk.title, f"{len(table):,}", rate(len(table), start)),
-        *(f"{count:,}" for count in ((word_ids == 0).sum(), len(word_ids))),
+        "featurize %s: %s distinct queries, %s; %s of %s words are unknown",
+        *(chunk.title, f"{len(table):,}", rate(len(table), start), f"{(word_ids == 0).sum():,}", f"{len(word_ids):,}"),
     )
     return table

@@ -1,18 +1,18 @@
 """Read byte ranges of an official TSV into tables of products, pairs and rejected rows."""
 
-import hashlib
 import logging
 import time
 from collections import Counter
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.chunk_reader import ChunkRows, IngestError, table_of
 from multimodal_recall.data.official_tsv import OfficialTsv
-from multimodal_recall.data.origins import stamp_origin
+from multimodal_recall.data.origins import new_origin, stamp_origin
 from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.runtime.progress import rate
 
@@ -25,16 +25,16 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
     Args:
         tsv: Handle on the split's file.
         labels: The label names; a row's labels must be among them.
-        options: What is kept.
-        chunk: Which range.
+        options: Cleaning rules and limits.
+        chunk: The byte range.
 
     Returns:
-        ``products``, ``pairs`` and ``rejected``, as in ``tables.TABLES``; row numbers in ``rejected`` count from the
+        ``products``, ``pairs`` and ``rejected``, as in ``schemas.TABLES``; row numbers in ``rejected`` count from the
         start of the chunk.
 
     Raises:
-        IngestError: If the range holds no row or more than ``max_rows_per_chunk``, or if more than
-            ``max_rejected_share`` of them are malformed, or all are left out.
+        IngestError: If the range holds no row or more than ``max_rows_per_chunk`` rows, if more than
+            ``max_rejected_share`` of the rows are malformed, or if every row is rejected.
     """
     rows = ChunkRows(tsv, len(labels), options, chunk)
     start = time.perf_counter()
@@ -42,51 +42,41 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
         pass
     logger.info("ingest %s: %s rows, %s", chunk.title, f"{rows.lines:,}", rate(rows.lines, start))
     if rows.stripped:
-        logger.info("%s: a leading leftover was stripped from %d queries", chunk.namespace, rows.stripped)
+        logger.info("%s: stripped a leading leftover from %d queries", chunk.namespace, rows.stripped)
     _report(tsv, chunk, options, rows.lines, rows.rejected)
     tables = {
         "products": rows.products.table(),
         "pairs": table_of(TABLES["pairs"], rows.pairs),
         "rejected": table_of(TABLES["rejected"], rows.rejected),
     }
-    origin = _origin(tsv, chunk, tables["pairs"])
+    cut = f"{chunk.count} chunks of {tsv.path.name}, {tsv.path.stat().st_size} bytes"
+    origin = new_origin(tables["pairs"], cut)
     return {name: stamp_origin(table, origin) for name, table in tables.items()}
 
 
 def merge_rejected(*tables: ds.Dataset) -> pa.Table:
-    """Put a split's rejected rows together, with row numbers counted from the start of the file.
+    """Concatenate a split's rejected rows, and count their row numbers from the start of the file.
 
     Args:
-        tables: ``rejected``, then ``pairs``, of each chunk in file order; kept and rejected rows of a chunk add up
-            to the lines it had.
+        tables: ``rejected`` and ``pairs`` of each chunk in file order; together they have a row for each of the
+            chunk's lines.
     """
     merged, rows_before = [], 0
     for rejected, pairs in zip(tables[::2], tables[1::2], strict=True):
         table = rejected.to_table()
         column = table.schema.get_field_index("row")
-        rows = pa.array(table.column(column).to_numpy() + rows_before, pa.int64())
-        merged.append(table.set_column(column, "row", rows))
+        merged.append(table.set_column(column, "row", pc.add(table["row"], rows_before)))
         rows_before += table.num_rows + pairs.count_rows()
     return pa.concat_tables(merged)
 
 
-def _origin(tsv: OfficialTsv, chunk: Chunk, pairs: pa.Table) -> dict[bytes, bytes]:
-    """What later stages compare, so that row numbers are never read in another chunk's tables."""
-    digest = hashlib.blake2b(digest_size=16)
-    for column in pairs.combine_chunks().columns:
-        for buffer in column.chunk(0).buffers() if column.num_chunks else ():
-            digest.update(buffer or b"")
-    cut = f"{chunk.count} chunks of {tsv.path.name}, {tsv.path.stat().st_size} bytes"
-    return {b"pairs": digest.hexdigest().encode(), b"cut": cut.encode()}
-
-
 def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, rejected: list[tuple]) -> None:
-    """Log what was left out of the chunk, and refuse a chunk with too much of it."""
+    """Log the rejected rows, and refuse a chunk with too many."""
     if not rejected:
         return
     reasons = Counter((kind, reason) for *_, kind, reason, _ in rejected)
     counts = "; ".join(f"{count} x {reason}" for (_, reason), count in reasons.most_common(5))
-    logger.warning("%s: %d of %d rows left out: %s", chunk.namespace, len(rejected), lines, counts)
+    logger.warning("%s: %d of %d rows rejected: %s", chunk.namespace, len(rejected), lines, counts)
     malformed = [row for row in rejected if row[3] == "malformed"]
     if len(malformed) > options.max_rejected_share * lines:
         _, row, offset, _, reason, text = malformed[0]
@@ -96,4 +86,7 @@ def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, 
             f"of the chunk, byte {offset} of the file: {reason}: {text[:80]!r}. Mend the file, or raise the share."
         )
     if len(rejected) == lines:
-        raise IngestError(f"{tsv.path}: all {lines} rows of {chunk.name} are left out: {counts}. Look at the options.")
+        raise IngestError(
+            f"{tsv.path}: all {lines} rows of {chunk.name} are rejected: {counts}. Mend the file, or switch off "
+            "ingest's cleaning."
+        )

@@ -1,4 +1,4 @@
-"""Train one ranker. torch is imported where it is used: it takes seconds."""
+"""Train a ranker. torch takes seconds to import: functions import it."""
 
 import logging
 from dataclasses import asdict, replace
@@ -21,7 +21,9 @@ from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.processes import run_in_processes
 
 if TYPE_CHECKING:
+    from multimodal_recall.models.saved import TrainedRanker
     from multimodal_recall.training.checkpoint import EpochLog
+    from multimodal_recall.training.ranker import RankerTraining
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +45,8 @@ def train_ranker(
     """Train a ranker on the examples of all chunks, and keep the epoch that is best on valid.
 
     A killed training goes on from its checkpoint, to the same weights, if data, options, seed, code and hardware
-    (device, precision, threads) are the same.
-    The last checkpoint stays: were it deleted here, a crash before the model is saved would cost the whole training.
+    (device, precision, threads) are the same. The last checkpoint stays: without it, a crash before the model is saved
+    would cost the whole training.
 
     Args:
         train_examples: Lazy tables of each training chunk.
@@ -52,12 +54,12 @@ def train_ranker(
         valid_answers: Right products of each valid query.
         word_vectors: The words and their vectors.
         label_vectors: The labels and their vectors.
-        language_model: A transformers folder, whose tokenizer is taken where the ranker reads tokens and names none.
-        options: The ranker and how it is trained.
-        hardware: What the training computes with; several processes divide the threads.
+        language_model: A transformers folder with the tokenizer of rankers that read tokens and name no other.
+        options: The ranker and its training.
+        hardware: Device, precision and threads; several processes divide the threads.
         checkpoints: Folder of all checkpoints.
-        start: The ``TrainedRanker`` that ``options.start_from`` names, if it names one.
-        ranker: Its name.
+        start: The ``TrainedRanker`` that ``options.start_from`` names; ``None`` if it names no ranker.
+        ranker: Name of the ranker.
 
     Returns:
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
@@ -84,47 +86,49 @@ def train_ranker(
         weights,
     )
     trained, log = run_in_processes(options.processes, RankerTraining.fit, training)
+    rows = pd.DataFrame([asdict(row) for row in log])
+    return {
+        "model": replace(trained, card=_card(training, trained, log, inputs=versions, query_features=asdict(encoding))),
+        "training_log": pa.Table.from_pandas(rows, TABLES["training_log"], preserve_index=False),
+    }
+
+
+def _card(
+    training: "RankerTraining", trained: "TrainedRanker", log: "list[EpochLog]", **origins: Any
+) -> dict[str, Any]:
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
-    card = {
-        "seed": options.seed,
+    return {
+        "seed": training.options.seed,
         "epoch": best.epoch,
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
         "parameters": sum(parameter.numel() for parameter in trained.build().parameters()),
-        "inputs": versions,
-        "query_features": asdict(encoding),
+        **origins,
         "hardware": training.hardware.facts(),
         "packages": package_versions(),
         "git_commit": git_commit(),
     }
-    return {"model": replace(trained, card=card), "training_log": _log_table(log)}
-
-
-def _log_table(log: "list[EpochLog]") -> pa.Table:
-    rows = pd.DataFrame([asdict(row) for row in log])
-    return pa.Table.from_pandas(rows, TABLES["training_log"], preserve_index=False)
 
 
 def _common_encoding(
     training: dict[str, ChunkTables], valid: dict[str, ChunkTables], word_vectors: ds.Dataset
 ) -> QueryEncoding:
-    """The encoding of all queries, which must be one, with the words that the ranker gets."""
+    """Read the encoding of the queries; refuse chunks with another encoding, or other words than the ranker gets."""
     encoding = QueryEncoding.of(next(iter(training.values()))["query_features"])
     of_ranker = replace(encoding, words=digest_words(word_vectors))
-    of_ranker.check(training, "those of train's first chunk or the word vectors")
-    encoding.check(valid, "those of train")
+    of_ranker.check(training, "train's first chunk or the word vectors")
+    encoding.check(valid, "train")
     return encoding
 
 
 def _tokenizer_of(options: RankerOptions, language_model: Path) -> str | None:
-    """Folder or hub name of the ranker's tokenizer; ``None`` where it reads no tokens."""
-    if not hasattr(options.model, "max_tokens"):
-        return None
-    return options.model.text_model or str(language_model)
+    """Name the folder or hub name of the ranker's tokenizer; ``None`` if the ranker reads no tokens."""
+    reads_tokens = hasattr(options.model, "max_tokens")
+    return options.model.text_model or str(language_model) if reads_tokens else None
 
 
 def _versions(examples: dict[str, ChunkTables]) -> dict[str, dict[str, str]]:
-    """The version (Kedro's time stamp) of each table of each chunk."""
+    """Read the version (Kedro's time stamp) of each table of each chunk from its path."""
     return {
         chunk: {kind: Path(table.files[0]).parent.name for kind, table in tables.items()}
         for chunk, tables in examples.items()
