@@ -137,7 +137,7 @@ def read_all(project: Path) -> dict[str, Any]:
 
 def read_dataset(dataset: AtomicDataset) -> Any:
     """Load a dataset, then read each of its files."""
-    loaded, path = dataset.load(), Path(dataset._get_load_path())
+    loaded, path = dataset.load(), dataset.load_path()
     unfinished = [version for version in dataset.list_versions() if "unfinished" in version]
     if unfinished:
         raise SystemExit(f"versions that are unfinished: {unfinished}")
