@@ -195,7 +195,7 @@ class EvaluateOptions:
     """Whether LightGBM also classifies the valid candidates as right or wrong by each ranker's pair vectors (first
     place). Each shuffle fits 100 trees in each fold: 25 s of one core for a ranker of the default run."""
     photos: str = "data/01_raw/photos"
-    """Folder of ``<product_id>.jpg``, relative to the project; the report shows a photo, if it exists, behind the boxes."""
+    """Folder of ``<product_id>.jpg``, relative to the project; the report shows photos that exist behind the boxes."""
     margin: Share = 0.92
     """Margin of the second place's rule, by which a product's best score must beat its second best score."""
 
