@@ -91,6 +91,17 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
     LEFT_OUT.update(tier for tier in TIERS for item in items if item.get_closest_marker(tier))
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # a worker of pytest-xdist
+        session.config.workeroutput["left_out"] = dict(LEFT_OUT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for tier, count in getattr(node, "workeroutput", {}).get("left_out", {}).items():
+        LEFT_OUT[tier] = count  # each worker leaves out the same tests
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if LEFT_OUT:
         counts = ", ".join(f"{count} {tier}" for tier, count in LEFT_OUT.items())
@@ -157,9 +168,9 @@ def run_project(project: Path, env: str | None = None, parameters: dict | None =
 
 
 def open_catalog(project: Path, env: str | None = None) -> CatalogProtocol:
-    """The catalog of a notebook that is opened now."""
+    """The catalog of a notebook that is opened now, on the hardware that the tests force."""
     bootstrap_project(project)
-    with KedroSession.create(project, env=env) as session:
+    with KedroSession.create(project, env=env, runtime_params={"hardware": forced_options()}) as session:
         return session.load_context().catalog
 
 

@@ -117,12 +117,14 @@ def test_ndcg() -> None:
     assert (theirs.shape[1], len(means)) == (len(MEASURES), 2)
 
 
+@pytest.mark.slow
 def test_a_side_of_a_stage_runs_alone() -> None:
     found = run_side("label_sharing", "ours")
     assert found["rows"] == 100_000
     assert 0 < found["peak_gb"] < 3
 
 
+@pytest.mark.slow
 def test_growth_times_a_stage_of_a_project_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made_up, "FOLDER", tmp_path)
     project = make_project(tmp_path / "project", 20, {"chunks": {"train": 2}})
@@ -214,6 +216,7 @@ def test_experiments_train_on_saved_examples(finished_project: Path, tmp_path: P
     assert "transformer" in (tmp_path / "plot.svg").read_text()
 
 
+@pytest.mark.slow
 def test_lstms_and_transformers_are_compared(
     finished_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -224,6 +224,7 @@ def test_an_environment_without_rankers_has_no_rows_to_check(kedro: Kedro) -> No
     assert (result.exit_code, "trains no ranker" in result.output) == (2, True)
 
 
+@pytest.mark.slow
 def test_it_trains_and_beats_random_order(written: Path) -> None:
     run_project(written, env="mine", parameters=TINY)
     comparison = load(written, "comparison", "mine").set_index("ranking")

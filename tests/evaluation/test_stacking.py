@@ -71,6 +71,7 @@ def test_an_embedding_is_more_columns() -> None:
 
 
 @pytest.mark.skipif(not LEADERBOARD.exists(), reason=f"{LEADERBOARD} with the real scores is not here")
+@pytest.mark.slow
 def test_real_scores_out_of_fold() -> None:
     scores = pd.read_parquet(LEADERBOARD / "valid_scores.parquet")
     scores = scores.merge(pd.read_parquet(LEADERBOARD / "product_counts.parquet"), on=["query_id", "product_id"])

@@ -15,7 +15,11 @@ from multimodal_recall.models.layers.padding import Packing
 from multimodal_recall.models.layers.recurrent import BiLstm
 from multimodal_recall.models.ranker import Ranker, TowerRanker, build_ranker
 from multimodal_recall.models.saved import TrainedRanker
-from tests.tiny_rankers import MODEL, OPTIONS, SIZES, make_ranker
+from tests.tiny_rankers import MODEL, OPTIONS, SIZES, SYSTEMS, make_ranker
+
+JOINT = {"mcan", "visual_bert", "word_level", "image_tags", "sentence_level"}
+"""Systems that read a query and a product together: their products have no vectors of their own."""
+TOWERS = [name for name in SYSTEMS if name not in JOINT]
 
 
 def padded(batch: Batch, extra: int) -> Batch:
@@ -210,9 +214,10 @@ def test_weights_alone_rebuild_the_ranker(
     np.testing.assert_array_equal(rebuilt.score(arrays, pairs), ranker.score(arrays, pairs))
 
 
-def test_product_vectors_are_those_of_each_pairs_product(ranker: Ranker, arrays: ChunkArrays, pairs: Pairs) -> None:
-    if not isinstance(ranker, TowerRanker):
-        pytest.skip("it gives products no vectors of their own")
+@pytest.mark.parametrize("options", TOWERS, indirect=True)
+def test_product_vectors_are_those_of_each_pairs_product(
+    ranker: TowerRanker, arrays: ChunkArrays, pairs: Pairs
+) -> None:
     found = ranker.product_vectors(arrays, pairs)
     ranker.eval()
     for row in range(len(found)):

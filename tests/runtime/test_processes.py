@@ -12,6 +12,7 @@ def number() -> tuple[int | None, str | None]:
     return rank(), os.environ.get("WORLD_SIZE")
 
 
+@pytest.mark.slow
 def test_each_process_knows_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert rank() is None

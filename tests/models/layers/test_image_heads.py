@@ -159,6 +159,7 @@ def right_alone(name: str, epoch: int) -> TrainingPairs:
     return TrainingPairs(make_arrays(seed=CHUNKS[name]), right, PRETRAINING)
 
 
+@pytest.mark.slow
 def test_pre_training_learns_tags_and_captions_by_heart() -> None:
     # Given ten products with a query each, no unknown words, and room enough for any set of tags
     arrays, pairs = make_arrays(), Pairs.grouped(np.arange(10), np.arange(10)[:, None])
