@@ -16,6 +16,7 @@ from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import find_run_command
 from PIL import Image
 
+from multimodal_recall.datasets.atomic import seal
 from tests.conftest import SMALL, copy_project, load
 from tests.test_whole_run import versions
 
@@ -97,7 +98,7 @@ def count(folder: str) -> int:
 def change_record(record: Path, change: Callable[[dict], object]) -> None:
     content = json.loads(record.read_text())
     change(content)
-    record.write_text(json.dumps(content))
+    record.write_text(json.dumps({**content, "seal": seal(content)}))
 
 
 def test_the_run_command_is_kedros_with_shorter_errors() -> None:
@@ -112,6 +113,13 @@ def test_the_run_command_is_kedros_with_shorter_errors() -> None:
         ("kedro run --params=rankers=two_towr", "rankers names 'two_towr', which has no options with a model"),
         ("kedro run --params=two_tower.epoch=3", "epoch\n  Unexpected keyword argument"),
         ("kedro run --env=mien", "Name a folder of conf/ as --env"),
+        ("kedro run --pipelines=training", "Did you mean train?"),
+        ("kedro run --nodes=train", "Did you mean two_tower.train?"),
+        ("kedro run --namespaces=chunk_001", "Did you mean train.chunk_001?"),
+        ("kedro run --from-inputs=train_tsvv", "Did you mean train_tsv or valid_tsv?"),
+        ("kedro run --tags=x", "Pipeline contains no nodes after applying all provided filters"),
+        ("kedro run --runner=Foo", "module 'kedro.runner' has no attribute 'Foo'"),
+        ("kedro run --params=at_once=both", "at_once is 'both', not 'wait' or 'refuse'"),
         ("kedro run --env=photos", "Put the file there, official or your own"),
         ("kedro stale --env=mien", "Name a folder of conf/ as --env"),
     ],

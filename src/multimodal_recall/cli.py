@@ -1,9 +1,11 @@
 """The project's own commands: stale, prune, check, write-tsv, search, compare; and Kedro's run with shorter errors."""
 
 import copy
+import difflib
 import functools
 import re
 import shlex
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,25 +22,16 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 
-from multimodal_recall.config.layout import LayoutError
 from multimodal_recall.config.loader import project_folder
-from multimodal_recall.config.options import UnknownModelError
-from multimodal_recall.runs.hooks import MissingInputsError
-from multimodal_recall.runtime.cores import HardwareError
 from multimodal_recall.runtime.kedro_private import params_option
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd
 
-BEFORE_NODES = (
-    HardwareError,
-    LayoutError,
-    MissingConfigException,
-    MissingInputsError,
-    ParameterValidationError,
-    UnknownModelError,
-)
-"""Errors of configuration, raw files and hardware that are raised before the first node."""
+MOST_SUGGESTED = 3
+TRACEBACK = "data/.runs/traceback.log"
+SAID_BY_KEDRO = (DatasetError, MissingConfigException, ParameterValidationError)
+"""Errors of Kedro whose text is meant for users, as is that of all errors that this package defines."""
 ERROR_REMEDIES = {
     MissingConfigException: "Name a folder of conf/ as --env",
     ParameterValidationError: "All options and their meaning: docs/options.md",
@@ -46,18 +39,58 @@ ERROR_REMEDIES = {
 
 
 def as_click_error(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Report an error in ``BEFORE_NODES`` as a message without traceback."""
+    """Report an error as a message; its traceback goes into ``TRACEBACK``.
+
+    An error that is neither this package's nor Kedro's own may be a fault of the program: the message then names its
+    kind and the file of its traceback.
+    """
 
     @functools.wraps(function)
     def run_and_report(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except BEFORE_NODES as error:
-            text = re.sub(r"\n +For further information visit .*", "", str(error))  # pydantic's own pages
-            remedies = [remedy for kind, remedy in ERROR_REMEDIES.items() if isinstance(error, kind)]
-            raise click.ClickException("\n".join([text, *remedies])) from error
+        except click.ClickException:
+            raise
+        except Exception as error:
+            raise click.ClickException(_describe(error)) from error
 
     return run_and_report
+
+
+def _describe(error: Exception) -> str:
+    """Say what went wrong and what to do; keep the traceback of an error that is not meant for users."""
+    text = re.sub(r"\n +For further information visit .*", "", str(error))  # pydantic's own pages
+    remedies = [remedy for kind, remedy in ERROR_REMEDIES.items() if isinstance(error, kind)]
+    if isinstance(error, SAID_BY_KEDRO) or type(error).__module__.startswith("multimodal_recall."):
+        return "\n".join([text, *remedies])
+    origin = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+    if origin.startswith("kedro."):
+        text, names = text.split(" Did you mean")[0].split(" It needs to be")[0], suggest_names(text)
+        return "\n".join([text, *([f"Did you mean {' or '.join(names)}?"] if names else [])])
+    file = project_folder() / TRACEBACK
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    return f"{type(error).__name__}: {text}\nThe traceback is in {file}"
+
+
+def suggest_names(text: str) -> list[str]:
+    """Find names of pipelines, nodes, namespaces or datasets that are like the quoted names of Kedro's message.
+
+    A node or namespace without its first parts, as ``chunk_002`` for ``train.chunk_002``, is like the whole name.
+    """
+    nodes = [node for pipeline in registered.values() for node in pipeline.nodes]
+    kinds = {
+        "pipeline named": set(registered),
+        "nodes named": {node.name for node in nodes},
+        "namespaces": {node.namespace for node in nodes if node.namespace},
+        "datasets named": {name for node in nodes for name in (*node.inputs, *node.outputs)},
+    }
+    known = next((sorted(names) for words, names in kinds.items() if words in text), [])
+    found = []
+    for name in re.findall(r"'([^']+)'", text.split(" Did you mean")[0].split(" It needs to be")[0]):
+        ends = [other for other in known if other.endswith(f".{name}")]
+        found += ends[:MOST_SUGGESTED] or difflib.get_close_matches(name, known, MOST_SUGGESTED)
+    return list(dict.fromkeys(found))
 
 
 @click.group(name="multimodal_recall")

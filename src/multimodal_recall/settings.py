@@ -3,10 +3,19 @@
 import warnings
 
 from multimodal_recall.config.loader import RememberingConfigLoader
-from multimodal_recall.runs.hooks import CachePipelineInputs, CheckInputs, CheckModels, ChooseHardware, WriteRecords
+from multimodal_recall.runs import hooks
 from multimodal_recall.runs.tracking import TrackRuns
 
-HOOKS = (CheckInputs(), CheckModels(), ChooseHardware(), WriteRecords(), CachePipelineInputs(), TrackRuns())
+HOOKS = (
+    hooks.CheckInputs(),
+    hooks.CheckModels(),
+    hooks.ChooseHardware(),
+    hooks.WriteRecords(),
+    hooks.CachePipelineInputs(),
+    hooks.NameDamage(),
+    TrackRuns(),
+    hooks.TakeTurns(),
+)
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",

@@ -111,7 +111,7 @@ def test_a_record_does_not_speak_for_a_file_that_replaced_its_own(tmp_path: Path
     assert dataset.state() is None
     dataset.new_record = {"node": "maker"}
     dataset.save(1)
-    assert dataset.record() == {"node": "maker", "output": dataset.state()}
+    assert dataset.record().items() >= {"node": "maker", "output": dataset.state()}.items()
     (tmp_path / "value.json").write_text("23")
     assert dataset.record()["output"] != dataset.state()
 

@@ -1,6 +1,7 @@
 """What a run records beside its outputs; what it checks first is tested in test_whole_run.py."""
 
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
 from kedro.pipeline import Pipeline, node
@@ -13,7 +14,7 @@ from tests.test_whole_run import read_record
 
 
 def state(file: Path) -> dict:
-    return {"size": file.stat().st_size, "mtime_ns": file.stat().st_mtime_ns}
+    return {"size": file.stat().st_size, "digest": sha256(file.read_bytes()).hexdigest()}
 
 
 def test_a_record_names_node_options_chunk_and_inputs(finished_project: Path) -> None:
@@ -21,12 +22,15 @@ def test_a_record_names_node_options_chunk_and_inputs(finished_project: Path) ->
     folder = next((finished_project / "data/03_primary/shop/train/chunk_001/products.parquet").iterdir())
     record = read_record(folder, "products.parquet")
     assert record.pop("code") == code_of(ingest_chunk)
+    assert record.pop("seal")
+    footer = record["digests"].pop("footer")
+    assert len(footer) == 64
     assert record == {
         "node": "train.chunk_001.ingest",
         "options": {"params:ingest": asdict(IngestOptions())},
         "bound": {"chunk": {"split": "train", "number": 1, "count": 2}},
         "inputs": {"train_tsv": state(raw / "train.tsv"), "labels": state(raw / "multimodal_labels.txt")},
-        "output": state(folder / "products.parquet"),
+        "digests": {"files": {".": state(folder / "products.parquet")["digest"]}},
     }
     assert read_record(raw, "train.tsv")["output"] == state(raw / "train.tsv")
 

@@ -46,6 +46,8 @@ class Parameters(BaseModel):
     """Names of the rankers to train, as a list or with spaces between; empty: only given scores are evaluated."""
     checkpoints: str = "data/06_models"
     """Folder of the states of unfinished trainings, from which a killed training resumes."""
+    at_once: Literal["wait", "refuse"] = "wait"
+    """What a run does beside another run that writes what this run reads or writes, or reads what this run writes."""
     tracking: bool = False
     """Whether MLflow records each run, in ``data/09_tracking/mlflow.db`` or where ``MLFLOW_TRACKING_URI`` says."""
     hardware: options.HardwareOptions

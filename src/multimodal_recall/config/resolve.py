@@ -22,6 +22,7 @@ GROUPS = (
     "rerank",
     "evaluate",
     "checkpoints",
+    "at_once",
     "tracking",
 )
 T = TypeVar("T")
@@ -96,6 +97,8 @@ def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     reclassify = (parameters.get("evaluate") or {}).get("reclassify", False)
     if type(reclassify) is not bool:
         yield f"evaluate.reclassify is {reclassify!r}, not true or false"
+    if parameters["at_once"] not in ("wait", "refuse"):
+        yield f"at_once is {parameters['at_once']!r}, not 'wait' or 'refuse'"
     starts = _starts(parameters)
     named = [("rankers", ranker) for ranker in rankers]
     named += [(f"{ranker}.start_from", start) for ranker, start in starts.items()]

@@ -1,20 +1,24 @@
 """Base of every dataset that this project writes: a version exists complete or not at all."""
 
+import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Iterable
+from glob import escape, iglob
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from kedro.io import AbstractVersionedDataset, CatalogProtocol, DatasetError, Version
 
 from multimodal_recall.datasets.atomic_write import write_atomically
+from multimodal_recall.datasets.digests import State, content_state, digest_file, digest_files
 
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
 
-State = str | dict[str, int]
-"""A version; for an unversioned file its size in bytes and its time of change in nanoseconds."""
+
+class DamagedError(DatasetError):
+    """A file is not what a run saved."""
 
 
 def unfinished_beside(path: Path) -> list[Path]:
@@ -28,10 +32,29 @@ def record_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.record.json")
 
 
-def file_state(path: Path) -> dict[str, int]:
-    """Read the size and the time of change, which renaming keeps."""
-    facts = path.stat()
-    return {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+def seal(record: dict[str, Any]) -> str:
+    """Digest a record without its own ``seal``."""
+    content = {key: value for key, value in record.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Read the record of a file or folder; ``None`` if there is no record.
+
+    Raises:
+        DamagedError: If the record is not what was written.
+    """
+    file = record_path(path)
+    if not file.exists():
+        return None
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        whole = record["seal"] == seal(record)
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise DamagedError(f"{file} is damaged: it is not the record that was written. Delete {path.parent}, run again")
+    return record
 
 
 class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
@@ -52,10 +75,12 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
             version: Kedro's load and save version; ``None`` keeps a single, overwritten file.
             metadata: Ignored here; read by kedro-viz.
         """
-        super().__init__(PurePosixPath(filepath), version)
+        super().__init__(PurePosixPath(filepath), version, glob_function=_list_versions)
         self.metadata = metadata
         self.new_record: dict[str, Any] | None = None
         """What ``save`` records beside the data: node, options and inputs; ``None`` outside a node."""
+        self.saved_version: str | None = None
+        """The version that ``save`` has written, which ``load`` then reads, unless another is pinned."""
 
     @property
     def path(self) -> Path:
@@ -67,10 +92,16 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         return Path(self._get_load_path())
 
     def load(self) -> Loaded:
-        """Read the pinned or newest version."""
+        """Read the pinned or newest version; after ``save`` the saved version, whatever other runs save meanwhile.
+
+        Raises:
+            DamagedError: If a version is not what was saved. An unversioned file may be replaced by hand.
+        """
         path = self.load_path()
         if not path.exists():
             raise DatasetError(self.absence())
+        if self._version is not None:
+            self._verify(path)
         return self._read(path)
 
     def save(self, data: Saved) -> None:
@@ -83,18 +114,37 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         path = Path(self._get_save_path())
         with write_atomically(path) as unfinished:
             self._write(unfinished, data)
-            output = file_state(unfinished) if unfinished.is_file() else None
+            record = {**self.new_record, "digests": self._digest(unfinished)} if self.new_record is not None else None
             if self._version is not None:
-                self._write_record(path, output)
-            elif self.new_record is not None:
+                self._write_record(path, record)
+            elif record is not None:
                 record_path(path).unlink(missing_ok=True)
+                record["output"] = content_state(unfinished)
         if self._version is None:
-            self._write_record(path, output)
+            self._write_record(path, record)
+        else:
+            self.saved_version = path.parent.name
 
-    def _write_record(self, path: Path, output: dict[str, int] | None) -> None:
-        if self.new_record is not None:
-            with write_atomically(record_path(path)) as record:
-                record.write_text(json.dumps({**self.new_record, "output": output}, indent=2), encoding="utf-8")
+    def _write_record(self, path: Path, record: dict[str, Any] | None) -> None:
+        if record is not None:
+            with write_atomically(record_path(path)) as file:
+                file.write_text(json.dumps({**record, "seal": seal(record)}, indent=2), encoding="utf-8")
+
+    def _digest(self, path: Path) -> dict[str, Any]:
+        """Digests that the record keeps: ``files`` has one of each file by its relative path."""
+        return {"files": digest_files(path)}
+
+    def _verify(self, path: Path) -> None:
+        """Compare with the digests of the record what ``load`` is about to read."""
+        verify_files(path)
+
+    def verify_whole(self, path: Path) -> None:
+        """Compare all that the record of a version or file has digests of; without a record, nothing is compared.
+
+        Raises:
+            DamagedError: With the first file that differs, and the command that makes it anew.
+        """
+        verify_files(path)
 
     @abstractmethod
     def _write(self, path: Path, data: Saved) -> None:
@@ -113,11 +163,25 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         version = self.resolve_save_version()
         return self._filepath if version is None else self._get_versioned_path(version)
 
+    def resolve_load_version(self) -> str | None:
+        """Name the version that ``load`` reads: the pinned, the saved or the newest version."""
+        pinned = self._version is not None and self._version.load
+        return pinned or self.saved_version or super().resolve_load_version()
+
+    def newest(self) -> str | None:
+        """Name the newest version; ``None`` without versions."""
+        return next(iter(self.list_versions(full_path=False)), None) if self._version is not None else None
+
+    def save_as(self, version: str) -> None:
+        """Save under this version, where there are versions."""
+        if self._version is not None:
+            self._version = self._version._replace(save=version)
+
     def state(self) -> State | None:
         """Name what ``load`` would read; ``None`` if nothing exists."""
         if not self.exists():
             return None
-        return self.resolve_load_version() or file_state(Path(self._filepath))
+        return self.resolve_load_version() or content_state(Path(self._filepath))
 
     def record(self) -> dict[str, Any] | None:
         """Read the record of what ``load`` would read; ``None`` if there is no record.
@@ -125,8 +189,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         The record of an unversioned file counts only if ``record["output"]`` is the file's state: the file may have
         been replaced by hand.
         """
-        record = record_path(self.load_path())
-        return json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+        return read_record(self.load_path())
 
     def leftovers(self) -> list[Path]:
         """List what killed runs and prunings left: temporary files, and folders of versions without data."""
@@ -154,6 +217,34 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}
+
+
+def verify_files(path: Path) -> None:
+    """Compare a file, or the files of a folder, with the digests of the record.
+
+    Raises:
+        DamagedError: With the first file that differs, and the command that makes it anew.
+    """
+    record = read_record(path)
+    if record is None:
+        return
+    for name, digest in record["digests"]["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise DamagedError(f"{file} is gone. Make it anew with: {remake(record)}")
+        if digest_file(file) != digest:
+            raise DamagedError(f"{file} is damaged: it is not what was saved. Make it anew with: {remake(record)}")
+
+
+def remake(record: dict[str, Any]) -> str:
+    """Name the command that makes the output of a record, and what follows from it, anew."""
+    return f"kedro run --from-nodes={record['node']}"
+
+
+def _list_versions(pattern: str) -> Iterable[str]:
+    """List the versions of ``<file>/*/<name>`` even where the project's path has a ``[``."""
+    folder, _, name = pattern.rpartition("/*/")
+    return iglob(f"{escape(folder)}/*/{escape(name)}")
 
 
 def atomic_datasets(names: Iterable[str], catalog: CatalogProtocol) -> dict[str, AtomicDataset]:

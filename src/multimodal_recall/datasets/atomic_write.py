@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from kedro.io import DatasetError
 
+from multimodal_recall.datasets.digests import flush, flush_name
+
 FREE, ALLOW = "Free space there", "Make the folder writable"
 DISK_REMEDIES = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: ALLOW, errno.EACCES: ALLOW, errno.EPERM: ALLOW}
 RESUME = "go on with: kedro run --only-missing-outputs (in a later run than the first: the same command again)"
@@ -27,7 +29,9 @@ def write_atomically(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
+        flush(unfinished)  # else a power cut could leave the final name without its content
         take_place(unfinished, path)
+        flush_name(path)
     except NotADirectoryError:
         raise  # Kedro's message says that a file stands in place of the folder of versions
     except Exception as error:

@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.dataset as ds
 from kedro.io import DatasetError
 
 from multimodal_recall.data.schemas import ChunkTables
-from multimodal_recall.datasets.atomic import AtomicDataset
+from multimodal_recall.datasets.atomic import AtomicDataset, verify_files
+from multimodal_recall.datasets.parquet_table import open_table, verify_footer
 from multimodal_recall.runtime.kedro_private import TablePreview
 
 
@@ -34,10 +34,16 @@ class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
                 f"{path} lists {len(missing)} files that are gone, first {missing[0]}. Restore them, or list the "
                 "present versions anew with: kedro run --nodes=<split>.list_examples"
             )
-        return {
-            chunk: {kind: ds.dataset(file, format="parquet") for kind, file in kinds.items()}
-            for chunk, kinds in files.items()
-        }
+        for file in (file for kinds in files.values() for file in kinds.values()):
+            verify_footer(file)
+        return {chunk: {kind: open_table(file) for kind, file in kinds.items()} for chunk, kinds in files.items()}
+
+    def verify_whole(self, path: Path) -> None:
+        """Compare the list and each file that it names."""
+        super().verify_whole(path)
+        for kinds in listed_files(path).values():
+            for file in kinds.values():
+                verify_files(file)
 
     def preview(self) -> TablePreview:
         """Show the version of each table of each chunk in kedro-viz."""

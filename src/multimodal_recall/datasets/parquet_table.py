@@ -1,19 +1,24 @@
 """Parquet tables, saved atomically and loaded as lazy pyarrow datasets."""
 
+import hashlib
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from multimodal_recall.datasets.atomic import AtomicDataset
+from multimodal_recall.datasets.atomic import AtomicDataset, DamagedError, read_record, remake
 from multimodal_recall.runtime.kedro_private import TablePreview
 
 # Row groups are small, so that `head` and a filter on `epoch` read little.
 ROWS_PER_GROUP = 16_384
 # pyarrow holds a row group twice before it writes: at 16,384 products that took 0.2 GB more and half as long again.
 BYTES_PER_GROUP = 1 << 24
+MAGIC = b"PAR1"
+TAIL_BYTES = 4 + len(MAGIC)  # the length of the footer, and the magic number
 LONGEST_CELL = 16  # numbers of a list that a preview shows whole
 
 
@@ -27,10 +32,18 @@ class ChunkParquet(AtomicDataset[pa.Table, ds.Dataset]):
     def _write(self, path: Path, data: pa.Table) -> None:
         codecs = dict(_codec(field) for field in data.schema)
         rows = min(ROWS_PER_GROUP, max(1, BYTES_PER_GROUP * data.num_rows // max(1, data.nbytes)))
-        pq.write_table(data, path, compression=codecs, row_group_size=rows, use_dictionary=False)
+        pq.write_table(
+            data, path, compression=codecs, row_group_size=rows, use_dictionary=False, write_page_checksum=True
+        )
 
     def _read(self, path: Path) -> ds.Dataset:
-        return ds.dataset(path, format="parquet")
+        return open_table(path)
+
+    def _digest(self, path: Path) -> dict[str, Any]:
+        return {**super()._digest(path), "footer": digest_footer(path)}
+
+    def _verify(self, path: Path) -> None:
+        verify_footer(path)
 
     def preview(self, rows: int = 5) -> TablePreview:
         """Show the first rows in kedro-viz, binary values as their length in bytes, long vectors by their ends."""
@@ -41,6 +54,33 @@ class ChunkParquet(AtomicDataset[pa.Table, ds.Dataset]):
                 head = head.set_column(position, field.name, pa.array(sizes))
         with np.printoptions(threshold=LONGEST_CELL):
             return TablePreview(head.to_pandas().map(str).to_dict(orient="split"))
+
+
+def open_table(path: Path) -> ds.Dataset:
+    """Open a parquet file as a lazy dataset; its pages are compared with their checksums when they are read."""
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    return ds.dataset(path, format=ds.ParquetFileFormat(default_fragment_scan_options=options))
+
+
+def verify_footer(path: Path) -> None:
+    """Compare the footer of a parquet file, which has no checksum, with the record.
+
+    Raises:
+        DamagedError: If the footer is not what was saved.
+    """
+    record = read_record(path)
+    if record is not None and digest_footer(path) != record["digests"]["footer"]:
+        raise DamagedError(f"{path} is damaged: its footer is not what was saved. Make it anew with: {remake(record)}")
+
+
+def digest_footer(path: Path) -> str:
+    """Hash the metadata at the end of a parquet file, with their length, and the magic number at both ends."""
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC))
+        length = file.seek(-TAIL_BYTES, os.SEEK_END)
+        size = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, length - size))
+        return hashlib.sha256(start + file.read()).hexdigest()
 
 
 def _codec(field: pa.Field) -> tuple[str, str]:

@@ -1,19 +1,23 @@
 """What is checked before the first node of a run, and what is recorded of each node."""
 
 import functools
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
+from filelock import FileLock
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
-from kedro.io.core import is_parameter
+from kedro.io.core import generate_timestamp, is_parameter
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import RankerOptions
-from multimodal_recall.datasets.atomic import atomic_datasets
+from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets
 from multimodal_recall.runs.records import make_record
 from multimodal_recall.runs.staleness import missing_inputs
+from multimodal_recall.runs.turns import claim, end_turn, take_turn, turns_folder
 from multimodal_recall.runtime.cores import HardwareError, most_nodes_at_once, share_cores, usable_cores
 from multimodal_recall.runtime.device import count_gpus, use_hardware
 
@@ -34,6 +38,10 @@ class CheckInputs:
         """
         if missing := missing_inputs(pipeline, catalog):
             raise MissingInputsError(f"{len(missing)} inputs of this run are missing.\n" + "\n".join(missing))
+
+
+class FutureVersionError(DatasetError):
+    """A version is newer than the present time."""
 
 
 class CheckModels:
@@ -103,6 +111,88 @@ class WriteRecords:
         record = make_record(node, catalog)
         for dataset in atomic_datasets(node.outputs, catalog).values():
             dataset.new_record = record
+
+
+class TakeTurns:
+    """Keeps runs apart that share data, and gives a run a version that is newer than all that it reads and writes."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, FileLock] = {}
+
+    @hook_impl(wrapper=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
+    ) -> Iterator[None]:
+        """Wait for other runs before anything else is checked, as ``params:at_once`` says.
+
+        Raises:
+            BusyError: If ``at_once`` is ``refuse`` and another run writes what this run reads or writes.
+            FutureVersionError: If a version is newer than now.
+        """
+        outputs = atomic_datasets(pipeline.all_outputs(), catalog).values()
+        inputs = atomic_datasets(pipeline.inputs(), catalog).values()
+        turn = take_turn(
+            claim("kedro run", inputs, outputs), turns_folder(), catalog.load("params:at_once") == "refuse"
+        )
+        try:
+            run_params["run_id"] = renew_version(run_params["run_id"], inputs, outputs)
+            yield
+        except BaseException:
+            end_turn(turn)
+            raise
+        self._turns[run_params["run_id"]] = turn
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Let waiting runs begin."""
+        end_turn(self._turns.pop(run_params["run_id"]))
+
+    @hook_impl
+    def on_pipeline_error(self, run_params: dict[str, Any]) -> None:
+        """Let waiting runs begin."""
+        end_turn(self._turns.pop(run_params["run_id"]))
+
+
+def renew_version(version: str, inputs: Iterable[AtomicDataset], outputs: Iterable[AtomicDataset]) -> str:
+    """Give the outputs of a run a later version if others have saved since the run was started.
+
+    Returns:
+        The version that the run saves.
+
+    Raises:
+        FutureVersionError: If a version is newer than now: the run's own would count as older.
+    """
+    newest = max(
+        ((found, dataset) for dataset in (*inputs, *outputs) if (found := dataset.newest())),
+        default=None,
+        key=itemgetter(0),
+    )
+    now = generate_timestamp()
+    if newest is None or newest[0] < version:
+        return version
+    if newest[0] >= now:
+        raise FutureVersionError(
+            f"{newest[1].path / newest[0]} is newer than now, {now}: what this run saves would count as older. Was the "
+            "clock of this machine, or of the machine that saved it, wrong? Set it right, or move that folder away"
+        )
+    for dataset in outputs:
+        dataset.save_as(now)
+    return now
+
+
+class NameDamage:
+    """Names the damaged file where a node fails in reading its inputs: pyarrow's error has no file's name."""
+
+    @hook_impl
+    def on_node_error(self, error: Exception, node: Node, catalog: CatalogProtocol) -> None:
+        """Compare the node's inputs with the digests of their records.
+
+        Raises:
+            DamagedError: With the damaged file, in place of the node's error.
+        """
+        if isinstance(error, (OSError, pa.ArrowException)):
+            for dataset in atomic_datasets(node.inputs, catalog).values():
+                dataset.verify_whole(dataset.load_path())
 
 
 class CachePipelineInputs:
