@@ -81,7 +81,7 @@ class RankerOptions:
 
     def __post_init__(self) -> None:
         kind, problem = self.model.kind, None
-        if self.loss in ("cross_entropy", "focal", "hinge") and not self.negatives_per_positive:
+        if self.loss not in (*IN_BATCH_LOSSES, *OWN_LOSSES) and not self.negatives_per_positive:
             problem = "compares right pairs with drawn ones: set negatives_per_positive to 1 or more"
         elif self.loss in IN_BATCH_LOSSES and kind in JOINT:
             problem = f"scores all pairs of the batch, and {kind} reads pair by pair: name a loss of pairs"

@@ -172,7 +172,7 @@ def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
         raise _layout_fault(line, count, feature_size)
     _, labels, query, query_id = rest
     label_bytes = _decode("class_labels", labels, count, 8)
-    query_number = _whole_numbers(TSV_COLUMNS[-1:], [query_id])
+    query_number = _whole_numbers(["query_id"], [query_id])
     features = memoryview(line)[start:end]
     return SplitLine(place, *numbers, *query_number, decode_query(query), box_bytes, label_bytes, features)
 

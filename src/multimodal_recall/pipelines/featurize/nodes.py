@@ -63,7 +63,7 @@ def _query_of(line: bytes) -> str | None:
     if line.count(b"\t") != len(TSV_COLUMNS) - 1:
         return None
     try:
-        return decode_query(line.rsplit(b"\t", 2)[1])
+        return decode_query(line.split(b"\t")[TSV_COLUMNS.index("query")])
     except BadRow:
         return None
 
