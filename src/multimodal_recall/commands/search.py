@@ -35,11 +35,7 @@ class SearchError(ValueError):
 
 
 def search(
-    catalog: CatalogProtocol,
-    queries: Sequence[str],
-    split: str | None = None,
-    ranker: str | None = None,
-    top: int = 10,
+    catalog: CatalogProtocol, queries: Sequence[str], split: str | None = None, ranker: str | None = None, top: int = 10
 ) -> pd.DataFrame:
     """Rank all products of a split for each query, by the newest model of a ranker.
 

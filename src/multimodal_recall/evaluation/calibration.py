@@ -5,14 +5,11 @@ import pandas as pd
 
 
 def reliability(candidates: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Compare predicted probabilities with the share of right candidates, in bins of equally many candidates.
-
-    Args:
-        candidates: ``score`` (log-odds) and ``right`` (bool).
-        bins: Number of bins; fewer come back where scores are equal.
+    """Compare the probabilities of ``score`` (log-odds) with the share of ``right``, in bins of as many candidates.
 
     Returns:
         One row a bin: ``predicted`` (mean of sigmoid(score)), ``observed`` (share of right candidates), ``candidates``.
+        There are fewer bins where scores are equal.
     """
     probability = np.exp(-np.logaddexp(0, -candidates["score"].to_numpy(np.float64)))
     table = pd.DataFrame({"predicted": probability, "observed": candidates["right"].to_numpy(), "candidates": 1})

@@ -27,14 +27,7 @@ from multimodal_recall.runtime.progress import track
 
 
 def render_page(content: ReportContent) -> str:
-    """Render the report as one HTML file that needs no network and no second file.
-
-    Args:
-        content: The content of the page.
-
-    Returns:
-        The file's text; the same content always gives the same text.
-    """
+    """Render the report as one HTML file that needs no network and no second file; the same content, the same text."""
     ordered = order_queries(content)
     worst, best = extremes(ordered)
     cards = _cards(content, pd.concat([worst, best]))
@@ -56,15 +49,9 @@ def render_page(content: ReportContent) -> str:
 
 
 def render_found(found: pd.DataFrame, title: str, photos: Path | None) -> str:
-    """Render the products found for queries as one HTML file that needs no network and no second file.
+    """Render the table of ``commands.search`` as one HTML file that needs no network and no second file.
 
-    Args:
-        found: The table of ``commands.search``.
-        title: Title of the page.
-        photos: Absolute path of the folder of ``<product_id>.jpg``, or ``None``.
-
-    Returns:
-        The file's text.
+    ``photos`` is the absolute path of the folder of ``<product_id>.jpg``, or ``None``.
     """
     colours = box_colours(found["labels"])
     cards = [
