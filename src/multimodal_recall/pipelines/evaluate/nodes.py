@@ -1,6 +1,6 @@
 """Score the candidates of a split with a ranker, write its submission, and judge the negatives that it learnt from.
 
-torch takes seconds to import: functions import what imports torch, and ``model``, a ``TrainedRanker``, has no type hint.
+torch takes seconds to import: functions import what imports it, and ``model``, a ``TrainedRanker``, has no type hint.
 """
 
 import logging
