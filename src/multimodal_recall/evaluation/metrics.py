@@ -40,7 +40,7 @@ def refuse_candidates(scores: pd.DataFrame, bad: np.ndarray, fault: str, remedy:
         scores: ``query_id``, ``product_id``; one row a candidate.
         bad: (rows,) whether a row is bad.
         fault: What is wrong with the bad rows, in the plural.
-        remedy: What to do about it.
+        remedy: What to do.
 
     Raises:
         MetricError: With the number of bad rows and the candidate of the first one.

@@ -64,7 +64,9 @@ def paired_differences(ndcg: pd.DataFrame, against: str, draws: np.ndarray, conf
 
 
 def break_down(ndcg: pd.Series, facts: pd.DataFrame, draws: int, confidence: float, seed: int) -> pd.DataFrame:
-    """Measure each group of queries; each column of facts groups them, a query with a missing value is in no group.
+    """Measure each group of queries; each column of facts puts queries into groups, and a missing value into none.
+
+    Both ``ndcg`` (nDCG@5) and ``facts`` are by query id.
 
     Returns:
         One row a column and group: ``by``, ``group``, ``queries``, ``ndcg_at_5``, ``low``, ``high``.
