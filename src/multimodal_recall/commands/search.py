@@ -91,7 +91,7 @@ def best_products(
     """Find the best products of a split for each query, with one chunk in memory at a time.
 
     A product of several chunks comes once, with its best score. Of equal scores the lower product id comes first.
-    ``query_features`` have a column ``unknown_words``.
+    ``query_features`` has a column ``unknown_words``.
 
     Returns:
         As ``search``, ``labels`` as numbers.

@@ -45,9 +45,12 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
     """What a user can do about a missing file that no stage makes: a sentence with a leading space."""
 
     def __init__(self, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None) -> None:
-        """Set the path: the folder of versions if there are versions, else a single file that each save replaces.
+        """Set path and version.
 
-        The metadata are kedro-viz's.
+        Args:
+            filepath: Folder of versions if ``version`` is given, else a single file that each save replaces.
+            version: Kedro's load and save version.
+            metadata: Read by kedro-viz alone.
         """
         super().__init__(PurePosixPath(filepath), version)
         self.metadata = metadata

@@ -21,7 +21,7 @@ LEAST_GAIN = 1e-4
 
 
 def blend(scores: pd.DataFrame, models: list[str], scale: Scale) -> pd.DataFrame:
-    """Sum the models' scores on one scale to ``query_id``, ``product_id``, ``score``; their mean ranks alike.
+    """Sum the models' scores on one scale to ``query_id``, ``product_id``, ``score``; a mean gives the same ranking.
 
     Raises:
         MetricError: As ``normalise``.

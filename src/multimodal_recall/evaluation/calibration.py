@@ -5,11 +5,12 @@ import pandas as pd
 
 
 def reliability(candidates: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
-    """Compare the probabilities of ``score`` (log-odds) with the share of ``right``, in bins of as many candidates.
+    """Compare predicted probabilities with the share of right candidates, in bins of equally many candidates.
+
+    Candidates have ``score`` (log-odds) and ``right`` (bool). Fewer bins come back where scores are equal.
 
     Returns:
         One row a bin: ``predicted`` (mean of sigmoid(score)), ``observed`` (share of right candidates), ``candidates``.
-        There are fewer bins where scores are equal.
     """
     probability = np.exp(-np.logaddexp(0, -candidates["score"].to_numpy(np.float64)))
     table = pd.DataFrame({"predicted": probability, "observed": candidates["right"].to_numpy(), "candidates": 1})

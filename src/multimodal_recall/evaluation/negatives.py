@@ -17,7 +17,7 @@ MOST_NEIGHBOURS = 200
 
 
 def near_identical(queries: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Find the row numbers (pairs,) and (pairs,) of near-identical texts among distinct ones, in both orders."""
+    """Find all pairs of near-identical texts among distinct ones (Q,), in both orders: two arrays of rows (pairs,)."""
     cosines = text_cosines(queries, top_n=MOST_NEIGHBOURS, threshold=LEAST_COSINE).tocoo()
     distinct = cosines.row != cosines.col
     return cosines.row[distinct], cosines.col[distinct]

@@ -60,7 +60,7 @@ def compare_runs(catalog: CatalogProtocol, versions: Sequence[str] = ()) -> RunC
     model that it read. A run that trained without evaluating has no scores.
 
     Args:
-        catalog: ``catalog`` in a notebook.
+        catalog: The environment's data; ``catalog`` in a notebook.
         versions: Time stamps of ``comparison`` or of a model; none: the two newest of ``comparison``.
 
     Raises:

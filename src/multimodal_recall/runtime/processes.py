@@ -33,8 +33,8 @@ def run_in_processes(count: int, function: Callable[Arguments, Result], *argumen
 
     Variables that a cluster's launcher has left in the environment (``RANK``, ``WORLD_SIZE``) are ignored.
 
-    In several processes the function, of a module's top level, and its arguments are pickled. With GPUs each process
-    takes one.
+    For several processes function and arguments are pickled: the function must stand at the top of its module. With
+    GPUs, each process takes one.
 
     Returns:
         The result of the first process.

@@ -97,7 +97,7 @@ def _hidden() -> bool:
 def bar(description: str, total: float, unit: str) -> AbstractContextManager[Bar]:
     """Show the progress of a block that takes more than a second; show nothing where the output is no terminal.
 
-    The units' name is a plural; megabytes are ``MB``.
+    ``unit`` names the units in the plural; megabytes are ``MB``.
     """
     return closing(Bar(description, total, unit))
 

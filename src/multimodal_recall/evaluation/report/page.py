@@ -27,7 +27,10 @@ from multimodal_recall.runtime.progress import track
 
 
 def render_page(content: ReportContent) -> str:
-    """Render the report as one HTML file that needs no network and no second file; the same content, the same text."""
+    """Render the report as one HTML file that needs no network and no second file.
+
+    The same content always gives the same text.
+    """
     ordered = order_queries(content)
     worst, best = extremes(ordered)
     cards = _cards(content, pd.concat([worst, best]))

@@ -153,8 +153,8 @@ def measure_rankings(
 ) -> pa.Table:
     """Measure every ranking of a split: ``query_metrics``, one row a ranking and query of the answers.
 
-    ``references`` are the made-up shop's own rankings of all splits: by chance, by the noun, by its truth. Without
-    these, the candidates are ranked by chance here.
+    ``references`` are the made-up shop's own rankings of all splits: by chance, by the noun, by its truth. ``None``:
+    the candidates are ranked by chance here.
     """
     scores = model_scores.to_table().to_pandas()
     leak_free = {name: rankings.scores_of(scores, name) for name in rankings.models_of(scores)}
