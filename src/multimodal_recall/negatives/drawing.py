@@ -1,6 +1,7 @@
 """Draw wrong products for the right products of all pairs of a chunk at once, by several kinds of rules."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,9 @@ import pyarrow as pa
 from multimodal_recall.data.pairs import RightAnswers
 from multimodal_recall.data.text import words_of
 from multimodal_recall.runtime.cores import usable_cores
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 # A pair that is still open after 32 vectorised rounds has almost no product to draw and is searched exactly.
 ROUNDS = 32
@@ -190,6 +194,15 @@ def clusters(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
     return means.fit_predict(normalize(vectors.astype(np.float32))).astype(np.int64)
 
 
+def text_cosines(queries: list[str], **options: Any) -> "csr_matrix":
+    """Compute the largest cosines (Q, Q) of the texts' binary tf-idf vectors; the options are ``sp_matmul_topn``'s."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sparse_dot_topn import sp_matmul_topn
+
+    vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
+    return sp_matmul_topn(vectors, vectors.T.tocsr(), n_threads=usable_cores(), **options)
+
+
 def most_similar(queries: list[str], count: int) -> tuple[np.ndarray, np.ndarray]:
     """Find for each text the most similar texts that share a word with it.
 
@@ -202,11 +215,7 @@ def most_similar(queries: list[str], count: int) -> tuple[np.ndarray, np.ndarray
         Row numbers of the neighbours, text after text, most similar first; and where each text's neighbours begin
         (Q + 1,).
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sparse_dot_topn import sp_matmul_topn
-
-    vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
-    found = sp_matmul_topn(vectors, vectors.T.tocsr(), top_n=count + 1, sort=True, n_threads=usable_cores())
+    found = text_cosines(queries, top_n=count + 1, sort=True)
     texts = np.repeat(np.arange(len(queries)), np.diff(found.indptr))
     other = found.indices != texts
     ends = np.cumsum(np.bincount(texts[other], minlength=len(queries)))
