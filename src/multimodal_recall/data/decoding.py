@@ -131,11 +131,7 @@ def _split_lines(lines: Sequence[bytes], feature_size: int) -> tuple[list[SplitL
 
 
 def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
-    """Split a line without reading or copying its features, whose length follows from ``num_boxes``.
-
-    Raises:
-        BadRow: If a field is missing or does not have the official layout.
-    """
+    """Split a line without reading or copying its features, whose length follows from ``num_boxes``."""
     start = 0
     for _ in range(TABS_BEFORE_FEATURES):
         start = line.find(b"\t", start) + 1
@@ -255,11 +251,7 @@ def _out_of_range(features: np.ndarray) -> np.ndarray:
 
 
 def _decode(name: str, field: bytes | memoryview, boxes: int, box_bytes: int, readable: int | None = None) -> bytearray:
-    """Decode base64 of ``boxes`` times ``box_bytes`` bytes, only as much text as ``readable`` boxes need.
-
-    Raises:
-        BadRow: If the length of the text does not fit, or the text is not base64.
-    """
+    """Decode base64 of ``boxes`` times ``box_bytes`` bytes, only as much text as ``readable`` boxes need."""
     if len(field) != _text_length(boxes * box_bytes):
         raise _length_fault(name, len(field), boxes, boxes * box_bytes)
     wanted = (boxes if readable is None else readable) * box_bytes
