@@ -59,6 +59,5 @@ def test_no_file_shares_values_between_groups(path: Path) -> None:
 
 def test_every_ranker_has_a_file_of_its_name() -> None:
     rankers = sorted((PROJECT / "conf/base/rankers").glob("*.yml"))
-    assert len(rankers) == 13
     for path in [*rankers, *PROJECT.glob("conf/kddcup/rankers/*.yml")]:
         assert list(yaml.safe_load(path.read_text(encoding="utf-8"))) == [path.stem]

@@ -10,7 +10,7 @@ from tests.conftest import make_row
 
 
 def decode(*lines: bytes, largest_first: bool = False) -> tuple[Rows, dict[int, str]]:
-    return decode_rows(lines, 8, 33, 12, largest_first)
+    return decode_rows(lines, 8, 33, 12, largest_first, with_torch=False)
 
 
 def fields_of(row: OfficialRow) -> list[bytes]:

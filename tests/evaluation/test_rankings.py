@@ -62,7 +62,7 @@ def test_named_blends_stand_beside_those_of_all_models() -> None:
 
 
 def test_nothing_is_fitted_to_one_model() -> None:
-    made, fits = fitted_rankings(scores(a=[0.1, 0.2]), {1: [10]}, np.ones(2), {}, folds=2, shuffles=2, seed=0)
+    made, fits = fitted_rankings(scores(a=[0.1, 0.2]), {1: [10]}, np.ones(2), {}, 2, 2, 0)
     assert not any(made.values())
     assert len(fits) == 0
 

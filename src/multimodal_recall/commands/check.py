@@ -76,11 +76,7 @@ class SplitContents:
 
 
 def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCheck]:
-    """Check the raw files of an environment's splits, one after the other.
-
-    Args:
-        catalog: The environment's data and options.
-        layout: The environment's layout, with at least one ranker.
+    """Check the raw files of an environment's splits, one after the other; the layout has at least one ranker.
 
     Yields:
         The label file, each split's TSV and answers, and the GloVe file where the options name one.

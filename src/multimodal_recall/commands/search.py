@@ -35,11 +35,7 @@ class SearchError(ValueError):
 
 
 def search(
-    catalog: CatalogProtocol,
-    queries: Sequence[str],
-    split: str | None = None,
-    ranker: str | None = None,
-    top: int = 10,
+    catalog: CatalogProtocol, queries: Sequence[str], split: str | None = None, ranker: str | None = None, top: int = 10
 ) -> pd.DataFrame:
     """Rank all products of a split for each query, by the newest model of a ranker.
 
@@ -94,14 +90,11 @@ def best_products(
 ) -> pd.DataFrame:
     """Find the best products of a split for each query, with one chunk in memory at a time.
 
-    Args:
-        ranker: A trained module.
-        query_features: Features of the queries, with a column ``unknown_words``.
-        examples: The split's chunks; ``products`` of each chunk is read.
-        top: Products a query; a product of several chunks comes once, with its best score.
+    A product of several chunks comes once, with its best score. Of equal scores the lower product id comes first.
+    ``query_features`` has a column ``unknown_words``.
 
     Returns:
-        As ``search``, ``labels`` as numbers. Of equal scores the lower product id comes first.
+        As ``search``, ``labels`` as numbers.
     """
     from multimodal_recall.data.examples import read_chunk
 

@@ -38,22 +38,14 @@ class Chunk:
 class Layout:
     """The shape of one environment's pipelines."""
 
-    chunks: dict[str, int]
-    """Number of chunks of each split that is run."""
-    answered: tuple[str, ...]
-    """Splits with an answer file, which are measured."""
-    makes_shop: bool
-    """Whether ``make_shop`` makes the raw files."""
-    rankers: tuple[str, ...]
-    """Names of the rankers to train and evaluate; empty: given scores alone are evaluated."""
-    given_scores: tuple[str, ...] = ()
-    """Answered splits with a file of given scores."""
-    given_counts: bool = False
-    """Whether a file gives the number of candidate lists of each product."""
-    reclassifies: bool = False
-    """Whether the rankers' vectors of the valid candidates are kept and classified."""
-    trained: dict[str, str | None] = field(default_factory=dict)
-    """For each ranker that is trained, the ranker that it starts from; start rankers come first."""
+    chunks: dict[str, int]  # number of chunks of each split that is run
+    answered: tuple[str, ...]  # splits with an answer file, which are measured
+    makes_shop: bool  # whether `make_shop` makes the raw files
+    rankers: tuple[str, ...]  # names of the rankers to train and evaluate; empty: given scores alone are evaluated
+    given_scores: tuple[str, ...] = ()  # answered splits with a file of given scores
+    given_counts: bool = False  # whether a file gives the number of candidate lists of each product
+    reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
+    trained: dict[str, str | None] = field(default_factory=dict)  # as `trained_rankers` of `resolve` gives it
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""

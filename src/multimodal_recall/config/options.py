@@ -205,10 +205,7 @@ class EvaluateOptions:
                 raise ValueError(f"evaluate.blends.{name} is {list(models)}: name two models or more, each once")
 
     def check_models(self, known: Sequence[str]) -> None:
-        """Refuse names of models that have no scores.
-
-        Args:
-            known: The models that have scores.
+        """Refuse names of models that are not in ``known``, the models that have scores.
 
         Raises:
             UnknownModelError: With the option, and the names that are allowed.

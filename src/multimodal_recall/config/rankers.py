@@ -16,10 +16,8 @@ Mixture = dict[NegativeKind, Annotated[float, Field(gt=0)]]
 
 IN_BATCH_LOSSES = ("in_batch_softmax", "in_batch_cross_entropy", "in_batch_hinge", "multi_similarity")
 OWN_LOSSES = {"likelihood": "query_likelihood", "tags_and_caption": "image_tags"}
-JOINT = ("mcan", "visual_bert", "sentence_level")
-"""Systems that read a query and a product jointly, and so have no in-batch loss."""
-COSINES = ("graph_reasoning", "bag_of_words")
-"""Systems whose score is a scaled cosine."""
+JOINT = ("mcan", "visual_bert", "sentence_level")  # systems that read a pair jointly, and so have no in-batch loss
+COSINES = ("graph_reasoning", "bag_of_words")  # systems whose score is a scaled cosine
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -81,7 +79,7 @@ class RankerOptions:
 
     def __post_init__(self) -> None:
         kind, problem = self.model.kind, None
-        if self.loss in ("cross_entropy", "focal", "hinge") and not self.negatives_per_positive:
+        if self.loss not in (*IN_BATCH_LOSSES, *OWN_LOSSES) and not self.negatives_per_positive:
             problem = "compares right pairs with drawn ones: set negatives_per_positive to 1 or more"
         elif self.loss in IN_BATCH_LOSSES and kind in JOINT:
             problem = f"scores all pairs of the batch, and {kind} reads pair by pair: name a loss of pairs"

@@ -96,6 +96,8 @@ def render_page(project: Path) -> str:
 def _section(title: str, text: str, group: Any) -> str:
     items = []
     for name, schema in TypeAdapter(group).json_schema()["properties"].items():
+        if "const" in schema:  # the `kind` of a system, which the title names
+            continue
         field = group.__pydantic_fields__[name]
         facts, value = [_type(schema)], field.get_default(call_default_factory=True)
         if not (field.is_required() or is_dataclass(value)):

@@ -40,9 +40,6 @@ def resolve(parameters: dict[str, Any]) -> dict[str, Any]:
     - ``sample_negatives.kinds`` and ``negatives_per_positive``: ``null`` becomes the kinds and the number that the
       trained rankers take.
 
-    Args:
-        parameters: As the YAML files and ``--params`` give them.
-
     Raises:
         LayoutError: If ``chunks`` names an unknown split or a count below 1; if ``rankers`` names a ranker twice or a
             ranker without options; if a trained ranker takes negatives that are not drawn; if a group is unknown.
@@ -127,11 +124,7 @@ def _build(group: str, kind: type[T], parameters: dict[str, Any]) -> T:
 
 
 def _draws(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Give the negatives' kinds and number that the trained rankers take, where ``sample_negatives`` sets ``null``.
-
-    Raises:
-        LayoutError: If ``sample_negatives`` sets fewer kinds or a lower number than a trained ranker takes.
-    """
+    """Give the negatives' kinds and number that the trained rankers take, where ``sample_negatives`` sets ``null``."""
     if not parameters["rankers"]:
         return {}
     from multimodal_recall.config.options import NegativeOptions

@@ -22,7 +22,6 @@ class TwoTowerOptions:
     """Seed system (23rd place): an MLP compares a vector of language model and words with a vector of boxes."""
 
     kind: Literal["two_tower"] = "two_tower"
-    """Name of the system."""
     words: Literal["lstm", "transformer"] = "lstm"
     """Reader of the words: a BiLSTM, as published, or transformer layers."""
     boxes: Literal["lstm", "transformer"] = "lstm"
@@ -51,7 +50,6 @@ class GraphReasoningOptions:
     """WST: graph reasoning over boxes and over words; the score is the scaled cosine of both vectors."""
 
     kind: Literal["graph_reasoning"] = "graph_reasoning"
-    """Name of the system."""
     state: Positive = 2048
     """Width of a box, of a word, and of the query's and the image's vector."""
     layers: Positive = 4
@@ -65,7 +63,6 @@ class SiameseOptions:
     """Twelfth place: a small BERT on tokens and a small BERT on boxes; the score is the dot product of both vectors."""
 
     kind: Literal["siamese"] = "siamese"
-    """Name of the system."""
     text_model: str | None = None
     """Hub name or folder of a BERT whose tokenizer and first layers are taken; ``null``: from scratch, as published,
     with the tokenizer of ``language_model``."""
@@ -90,7 +87,6 @@ class ConcatQueryOptions:
     """Ai-Light's baseline: label, feature and position of a box side by side; an MLP compares query and image."""
 
     kind: Literal["concat_query"] = "concat_query"
-    """Name of the system."""
     word_state: EvenWidth = 128
     """Width of the words' BiLSTM, both directions together."""
     label_state: Positive = 128
@@ -114,7 +110,6 @@ class QueryLikelihoodOptions:
     """Our own baseline: the score is the probability of the query's words given the largest box."""
 
     kind: Literal["query_likelihood"] = "query_likelihood"
-    """Name of the system."""
     hidden: Positive | None = None
     """Width of the hidden layer; ``null``: a linear model (valid of the photos: 0.72, with 512 0.77)."""
     feature_dropout: Share = 0.3
@@ -130,7 +125,6 @@ class BagOfWordsOptions:
     """Our own baseline: a bag of words and the largest box in one space; the score is their scaled cosine."""
 
     kind: Literal["bag_of_words"] = "bag_of_words"
-    """Name of the system."""
     size: Positive = 256
     """Width of the common space of words and images."""
     hidden: Positive = 512
@@ -150,7 +144,6 @@ class McanOptions:
     """First place's MCAN: self-attention over words, then box layers that attend to the words."""
 
     kind: Literal["mcan"] = "mcan"
-    """Name of the system."""
     text_model: str | None = None
     """Hub name or folder of a RoBERTa whose tokenizer and token embeddings are taken (published: ``roberta-large``);
     ``null``: the tokenizer of ``language_model``, and embeddings from scratch."""
@@ -186,7 +179,6 @@ class VisualBertOptions:
     """First place's VisualBERT: words and boxes in one BERT."""
 
     kind: Literal["visual_bert"] = "visual_bert"
-    """Name of the system."""
     text_model: str | None = None
     """Hub name or folder of a BERT whose tokenizer and weights are taken (published: ``bert-large-uncased``); ``null``:
     the tokenizer of ``language_model``, and weights from scratch."""
@@ -236,7 +228,6 @@ class WordLevelOptions:
     """Tenth place's better model: each word is scored against the image's vectors, and the word scores are weighed."""
 
     kind: Literal["word_level"] = "word_level"
-    """Name of the system."""
     image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
     """Sizes of the image encoder (below)."""
     word_state: EvenWidth = 256
@@ -250,7 +241,6 @@ class SentenceLevelOptions:
     """Tenth place's other model: a BiGRU whose first state is the image reads the words."""
 
     kind: Literal["sentence_level"] = "sentence_level"
-    """Name of the system."""
     image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
     """Sizes of the image encoder (below); ``head_size`` is also the width of each direction of the BiGRU."""
     dropout: Share = 0.1
@@ -262,7 +252,6 @@ class ImageTagsOptions:
     """Tenth place's pre-training of its image encoder, as a ranker of its own."""
 
     kind: Literal["image_tags"] = "image_tags"
-    """Name of the system."""
     image_encoder: ImageHeadsOptions = field(default_factory=ImageHeadsOptions)
     """Sizes of the image encoder (below)."""
     hard_negatives: Positive = 1000

@@ -22,10 +22,8 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 class Reading:
     """What a ranker reads of a chunk besides vectors, words and boxes."""
 
-    tokenizer: "Tokenizer | None" = None
-    """Makes the tokens of a query; ``None`` for a ranker that reads no tokens."""
-    max_boxes: int | None = None
-    """Boxes to read of a product; ``None``: all boxes that ingest has kept."""
+    tokenizer: "Tokenizer | None" = None  # makes the tokens of a query; `None` for a ranker that reads no tokens
+    max_boxes: int | None = None  # boxes to read of a product; `None`: all boxes that ingest has kept
 
 
 @dataclass(frozen=True)
@@ -35,34 +33,20 @@ class Batch:
     Q queries of at most W words and T tokens, P products of at most B boxes, N pairs. Masks are True on padding.
     """
 
-    query_vectors: Tensor
-    """(Q, D) of the language model, float16."""
-    word_ids: Tensor
-    """(Q, W) rows of the word vectors."""
-    word_mask: Tensor
-    """(Q, W)."""
-    box_features: Tensor
-    """(P, B, F) float16."""
-    box_positions: Tensor
-    """(P, B, 6) top, left, bottom, right, area as fractions of the image; height / width."""
-    box_labels: Tensor
-    """(P, B) rows of the label vectors."""
-    box_mask: Tensor
-    """(P, B)."""
-    pair_queries: Tensor
-    """(N,) the row of each pair's query, 0 to Q - 1."""
-    pair_products: Tensor
-    """(N,) the row of each pair's product, 0 to P - 1."""
-    relevance: Tensor
-    """(N,) 1 right, 0 wrong."""
-    token_ids: Tensor | None = None
-    """(Q, T) of the ranker's tokenizer; ``None`` for a ranker without a tokenizer."""
-    token_mask: Tensor | None = None
-    """(Q, T)."""
-    right: Tensor | None = None
-    """(Q, P) True where the product is a right answer of the query; ``None`` where only the pairs are compared."""
-    negatives_per_positive: int | None = None
-    """As in ``Pairs``."""
+    query_vectors: Tensor  # (Q, D) of the language model, float16
+    word_ids: Tensor  # (Q, W) rows of the word vectors
+    word_mask: Tensor  # (Q, W)
+    box_features: Tensor  # (P, B, F) float16
+    box_positions: Tensor  # (P, B, 6) top, left, bottom, right, area as fractions of the image; height / width
+    box_labels: Tensor  # (P, B) rows of the label vectors
+    box_mask: Tensor  # (P, B)
+    pair_queries: Tensor  # (N,) the row of each pair's query, 0 to Q - 1
+    pair_products: Tensor  # (N,) the row of each pair's product, 0 to P - 1
+    relevance: Tensor  # (N,) 1 right, 0 wrong
+    token_ids: Tensor | None = None  # (Q, T) of the ranker's tokenizer; `None` for a ranker without a tokenizer
+    token_mask: Tensor | None = None  # (Q, T)
+    right: Tensor | None = None  # (Q, P) True where the product is a right answer; `None`: only pairs are compared
+    negatives_per_positive: int | None = None  # as in `Pairs`
 
     def take_queries(self, rows: slice) -> Self:
         """Cut the arrays that a query encoder reads to some of the queries."""
@@ -87,36 +71,20 @@ class Batch:
 class ChunkArrays:
     """A chunk in memory: ragged arrays without padding, float16 features as on disk."""
 
-    features: np.ndarray
-    """(boxes, F) float16, product after product."""
-    positions: np.ndarray
-    """(boxes, 6) float32."""
-    labels: np.ndarray
-    """(boxes,) int64."""
-    box_counts: np.ndarray
-    """(products,) int64."""
-    query_vectors: np.ndarray
-    """(queries, D) float16."""
-    word_ids: np.ndarray
-    """(words,) int64, query after query."""
-    word_counts: np.ndarray
-    """(queries,) int64."""
-    last_words: np.ndarray
-    """(queries,) int64: the same number for the same last word."""
-    token_ids: np.ndarray | None = None
-    """(tokens,) int64, query after query; ``None`` for a ranker that reads no tokens."""
-    token_counts: np.ndarray | None = None
-    """(queries,) int64."""
-    max_boxes: int | None = None
-    """How many of a product's boxes are read, from the first; ``None``: all boxes."""
+    features: np.ndarray  # (boxes, F) float16, product after product
+    positions: np.ndarray  # (boxes, 6) float32
+    labels: np.ndarray  # (boxes,) int64
+    box_counts: np.ndarray  # (products,) int64
+    query_vectors: np.ndarray  # (queries, D) float16
+    word_ids: np.ndarray  # (words,) int64, query after query
+    word_counts: np.ndarray  # (queries,) int64
+    last_words: np.ndarray  # (queries,) int64: the same number for the same last word
+    token_ids: np.ndarray | None = None  # (tokens,) int64, query after query; `None` for a ranker that reads no tokens
+    token_counts: np.ndarray | None = None  # (queries,) int64
+    max_boxes: int | None = None  # how many of a product's boxes are read, from the first; `None`: all boxes
 
     def batch(self, pairs: Pairs, right: RightAnswers | None = None) -> Batch:
-        """Gather the queries and products of some pairs, each distinct query and product once.
-
-        Args:
-            pairs: The pairs.
-            right: All right pairs of the chunk, for losses that compare every query with every product.
-        """
+        """Gather the queries and products of some pairs, each once; ``right`` holds all right pairs of the chunk."""
         queries, pair_queries = np.unique(pairs.query_rows, return_inverse=True)
         products, pair_products = np.unique(pairs.product_rows, return_inverse=True)
         words, word_mask = _padded_rows(self.word_counts, queries)

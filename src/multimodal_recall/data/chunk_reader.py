@@ -103,15 +103,9 @@ class ChunkRows:
     def _add(self, offsets: Sequence[int], lines: Sequence[bytes]) -> Rows:
         """Take the next lines of the chunk, each with its byte offset in the file, and return the sound rows."""
         options = self.options
-        rows, malformed = decode_rows(
-            lines,
-            options.feature_size,
-            self.label_count,
-            options.max_boxes,
-            options.box_order == "largest_first",
-            self.with_torch,
-        )
-        cleaned = _reasons_to_drop(rows, options) if self.training else {}
+        kept = options.max_boxes, options.box_order == "largest_first"
+        rows, malformed = decode_rows(lines, options.feature_size, self.label_count, *kept, self.with_torch)
+        cleaned = _reasons_to_drop(rows, options) if self.training else {}  # candidates are never dropped
         rows = rows.take(~np.isin(rows.places, list(cleaned)))
         malformed |= self._keep(rows)
         for place, reason in sorted((malformed | cleaned).items()):
@@ -152,13 +146,7 @@ class ChunkRows:
 
 
 def _reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
-    """Apply the published cleaning rules that the options turn on.
-
-    For training rows alone: candidates of valid and test are never dropped.
-
-    Returns:
-        The reason for the place of each sound row that a rule leaves out.
-    """
+    """Give the place and reason of each sound training row that a published cleaning rule, if turned on, leaves out."""
     reasons = {}
     if options.drop_crowded_images:
         crowded = rows.places[rows.num_boxes > CROWDED_BOXES].tolist()

@@ -16,11 +16,7 @@ class ExamplesError(Exception):
 
 
 def check_origins(chunks: Sequence[Chunk], examples: dict[str, ChunkTables]) -> None:
-    """Refuse tables whose row numbers do not belong together.
-
-    Args:
-        chunks: All chunks of a split.
-        examples: By name of the chunk, its tables.
+    """Refuse tables of all chunks of a split, by chunk name, whose row numbers do not belong together.
 
     Raises:
         ExamplesError: If a chunk's tables were not made from the same pairs, or the chunks not from the same cut of
@@ -49,11 +45,7 @@ def check_origins(chunks: Sequence[Chunk], examples: dict[str, ChunkTables]) -> 
 
 
 def check_candidates(chunks: Sequence[Chunk], examples: dict[str, ChunkTables]) -> None:
-    """Refuse a candidate that stands in two chunks; ingest sees a single chunk at a time.
-
-    Args:
-        chunks: All chunks of a valid or test split.
-        examples: By name of the chunk, its tables.
+    """Refuse a candidate that stands in two chunks of a valid or test split; ingest sees a single chunk at a time.
 
     Raises:
         ExamplesError: With the first such candidate and its chunks.

@@ -23,23 +23,17 @@ ON_ONE_CORE = 32_768  # numbers that torch casts on one core; chunks are what is
 class Rows:
     """The sound rows of a block of lines, column by column: n rows with b kept boxes in all."""
 
-    places: np.ndarray
-    """(n,) int64, as all numbers of a row: the row's place among the lines of the block."""
+    places: np.ndarray  # (n,) int64, as all numbers of a row: the row's place among the lines of the block
     product_ids: np.ndarray
     image_h: np.ndarray
     image_w: np.ndarray
-    num_boxes: np.ndarray
-    """(n,) boxes in the file."""
+    num_boxes: np.ndarray  # (n,) boxes in the file
     query_ids: np.ndarray
     queries: list[str]
-    counts: np.ndarray
-    """(n,) kept boxes."""
-    boxes: np.ndarray
-    """(b, 4) float32: top, left, bottom, right in pixels, row after row."""
-    labels: np.ndarray
-    """(b,) int64."""
-    features: np.ndarray
-    """(b, F) float16."""
+    counts: np.ndarray  # (n,) kept boxes
+    boxes: np.ndarray  # (b, 4) float32: top, left, bottom, right in pixels, row after row
+    labels: np.ndarray  # (b,) int64
+    features: np.ndarray  # (b, F) float16
 
     def take(self, kept: np.ndarray) -> "Rows":
         """Select the rows where ``kept`` (n,) is true; without a copy where all rows are kept."""
@@ -85,12 +79,7 @@ class SplitLine(NamedTuple):
 
 
 def decode_rows(
-    lines: Sequence[bytes],
-    feature_size: int,
-    label_count: int,
-    max_boxes: int,
-    largest_first: bool,
-    with_torch: bool = False,
+    lines: Sequence[bytes], feature_size: int, label_count: int, max_boxes: int, largest_first: bool, with_torch: bool
 ) -> tuple[Rows, dict[int, str]]:
     """Decode a block of TSV lines and check them; of features beyond ``max_boxes`` only the text's length is checked.
 
@@ -98,10 +87,8 @@ def decode_rows(
     three base64 decodings.
 
     Args:
-        lines: Lines with or without line ends.
         feature_size: F, numbers of a box feature.
         label_count: Labels are 0 to ``label_count - 1``.
-        max_boxes: Boxes to keep of a row.
         largest_first: Keep the largest boxes, largest first, instead of the first boxes of the file.
         with_torch: Round features with torch; see ``to_float16``.
 
@@ -127,14 +114,8 @@ def decode_rows(
     for row in np.unique(np.repeat(np.arange(len(split)), kept_counts)[_out_of_range(features)]):
         feature_faults.setdefault(split[row].place, f"a feature is NaN or beyond {LARGEST_FLOAT16:.0f}")
     reasons = feature_faults | reasons
-    rows = Rows(
-        *(np.ascontiguousarray(column) for column in numbers.T),
-        [line.query for line in split],
-        kept_counts,
-        boxes[kept],
-        labels[kept],
-        features,
-    )
+    columns, queries = map(np.ascontiguousarray, numbers.T), [line.query for line in split]
+    rows = Rows(*columns, queries, kept_counts, boxes[kept], labels[kept], features)
     return rows.take(np.array([line.place not in reasons for line in split], bool)), reasons
 
 
@@ -150,11 +131,7 @@ def _split_lines(lines: Sequence[bytes], feature_size: int) -> tuple[list[SplitL
 
 
 def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
-    """Split a line without reading or copying its features, whose length follows from ``num_boxes``.
-
-    Raises:
-        BadRow: If a field is missing or does not have the official layout.
-    """
+    """Split a line without reading or copying its features, whose length follows from ``num_boxes``."""
     start = 0
     for _ in range(TABS_BEFORE_FEATURES):
         start = line.find(b"\t", start) + 1
@@ -172,7 +149,7 @@ def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
         raise _layout_fault(line, count, feature_size)
     _, labels, query, query_id = rest
     label_bytes = _decode("class_labels", labels, count, 8)
-    query_number = _whole_numbers(TSV_COLUMNS[-1:], [query_id])
+    query_number = _whole_numbers(["query_id"], [query_id])
     features = memoryview(line)[start:end]
     return SplitLine(place, *numbers, *query_number, decode_query(query), box_bytes, label_bytes, features)
 
@@ -274,11 +251,7 @@ def _out_of_range(features: np.ndarray) -> np.ndarray:
 
 
 def _decode(name: str, field: bytes | memoryview, boxes: int, box_bytes: int, readable: int | None = None) -> bytearray:
-    """Decode base64 of ``boxes`` times ``box_bytes`` bytes, only as much text as ``readable`` boxes need.
-
-    Raises:
-        BadRow: If the length of the text does not fit, or the text is not base64.
-    """
+    """Decode base64 of ``boxes`` times ``box_bytes`` bytes, only as much text as ``readable`` boxes need."""
     if len(field) != _text_length(boxes * box_bytes):
         raise _length_fault(name, len(field), boxes, boxes * box_bytes)
     wanted = (boxes if readable is None else readable) * box_bytes

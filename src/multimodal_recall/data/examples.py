@@ -17,17 +17,13 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PLAIN = Reading()
-Tokens = tuple[np.ndarray, np.ndarray]
-"""Token ids of all queries, one query after the other, and how many each query has."""
+Tokens = tuple[np.ndarray, np.ndarray]  # token ids of all queries, query after query, and how many each query has
 
 
 def read_chunk(tables: ChunkTables, reading: Reading = PLAIN, tokens: Tokens | None = None) -> ChunkArrays:
-    """Read a chunk's products and query features into memory, features as the float16 they are stored in.
+    """Read a chunk's ``products`` and ``query_features`` into memory, features as the float16 they are stored in.
 
-    Args:
-        tables: ``products`` and ``query_features`` of the chunk.
-        reading: ``Ranker.reading``: the ranker's tokenizer and its number of boxes.
-        tokens: What ``tokenise`` made of the chunk's queries before; made here if ``None``.
+    ``tokens`` is what ``tokenise`` made of the chunk's queries before; made here if ``None``.
     """
     products = tables["products"].to_table().combine_chunks()
     queries = tables["query_features"].to_table(columns=["query", "vector", "word_ids"]).combine_chunks()
@@ -76,7 +72,6 @@ def read_split(examples: dict[str, ChunkTables], reading: Reading = PLAIN) -> tu
 
     Args:
         examples: The split's chunks, in file order.
-        reading: See ``read_chunk``.
 
     Returns:
         The products and queries of all chunks, chunk after chunk, and the candidates as their row numbers.
@@ -87,9 +82,8 @@ def read_split(examples: dict[str, ChunkTables], reading: Reading = PLAIN) -> tu
         parts.append((pairs.query_rows + queries, pairs.product_rows + products, pairs.relevance))
         queries += tables["query_features"].count_rows()
         products += tables["products"].count_rows()
-    joined = {
-        kind: ds.dataset([tables[kind] for tables in examples.values()]) for kind in ("products", "query_features")
-    }
+    kinds = ("products", "query_features")
+    joined = {kind: ds.dataset([tables[kind] for tables in examples.values()]) for kind in kinds}
     return read_chunk(joined, reading), Pairs(*map(np.concatenate, zip(*parts, strict=True)))
 
 

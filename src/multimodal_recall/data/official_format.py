@@ -40,12 +40,9 @@ class OfficialRow:
     product_id: int
     image_h: int
     image_w: int
-    boxes: np.ndarray
-    """(n, 4) float32: top, left, bottom, right in pixels."""
-    features: np.ndarray
-    """(n, F) float32; the official features are never negative."""
-    labels: np.ndarray
-    """(n,) int64."""
+    boxes: np.ndarray  # (n, 4) float32: top, left, bottom, right in pixels
+    features: np.ndarray  # (n, F) float32; the official features are never negative
+    labels: np.ndarray  # (n,) int64
     query: str
     query_id: int
 

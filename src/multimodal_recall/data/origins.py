@@ -14,8 +14,7 @@ from multimodal_recall.data.schemas import ChunkTables
 
 logger = logging.getLogger(__name__)
 
-ORIGIN = (b"pairs", b"cut")
-"""Metadata keys: digest of the chunk's pairs, and the cut of the file into chunks."""
+ORIGIN = (b"pairs", b"cut")  # metadata keys: digest of the chunk's pairs, and the cut of the file into chunks
 
 
 class EncodingMismatch(Exception):
@@ -26,12 +25,9 @@ class EncodingMismatch(Exception):
 class QueryEncoding:
     """The language model, words and precision that encoded a chunk's queries."""
 
-    language_model: str
-    """Digest of the language model's files."""
-    words: str
-    """Digest of the words that have a vector; see ``digest_words``."""
-    precision: str = "unknown"
-    """``float32`` or ``bfloat16``; ``unknown`` for model cards of version 0.1.0."""
+    language_model: str  # digest of the language model's files
+    words: str  # digest of the words that have a vector; see `digest_words`
+    precision: str = "unknown"  # `float32` or `bfloat16`; `unknown` for model cards of version 0.1.0
 
     @classmethod
     def of(cls, query_features: pa.Table | ds.Dataset) -> Self:
@@ -44,11 +40,7 @@ class QueryEncoding:
         return {key.encode(): value.encode() for key, value in asdict(self).items()}
 
     def check(self, examples: dict[str, ChunkTables], owner: str) -> None:
-        """Refuse chunks with another language model or other words; warn of chunks in another precision.
-
-        Args:
-            examples: Lazy tables of each chunk.
-            owner: Whose encoding this is, for the error.
+        """Refuse chunks with another language model or other words than ``owner``; warn of another precision.
 
         Raises:
             EncodingMismatch: With the file and what differs: the same word id would stand for another word.

@@ -76,11 +76,7 @@ def _row_of(row: pa.StructScalar) -> OfficialRow:
 
 
 def _numbers(value: pa.Scalar, name: str, boxes: int | None = None, width: int | None = None) -> np.ndarray:
-    """Read the numbers of a list (n,); for ``boxes`` (boxes, width), from a list a box or from a single flat list.
-
-    Raises:
-        ValueError: If the value is no list of numbers, holds a null, or does not fit ``boxes`` and ``width``.
-    """
+    """Read the numbers of a list (n,); for ``boxes`` (boxes, width), from a list a box or from a single flat list."""
     if not _is_list(value.type):
         raise ValueError(f"{name} is a {value.type}; wanted a list of numbers, or a list of such lists")
     items = numbers = value.values

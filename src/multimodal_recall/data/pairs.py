@@ -10,19 +10,12 @@ class Pairs(NamedTuple):
 
     query_rows: np.ndarray
     product_rows: np.ndarray
-    relevance: np.ndarray
-    """1 right, 0 wrong; 0 throughout where the relevance is unknown."""
-    negatives_per_positive: int | None = None
-    """k, where each right pair is followed by its k wrong pairs; ``None`` for pairs in any other order."""
+    relevance: np.ndarray  # 1 right, 0 wrong; 0 throughout where the relevance is unknown
+    negatives_per_positive: int | None = None  # k, where each right pair is followed by its k wrong pairs; else `None`
 
     @classmethod
     def grouped(cls, query_rows: np.ndarray, product_rows: np.ndarray) -> Self:
-        """Make training pairs: each right pair is followed by its k wrong pairs.
-
-        Args:
-            query_rows: (right pairs,).
-            product_rows: (right pairs, 1 + k), the right product first.
-        """
+        """Make training pairs from queries (right pairs,) and products (right pairs, 1 + k), right product first."""
         right, group = product_rows.shape
         relevance = np.tile(np.array([1] + [0] * (group - 1), np.int8), right)
         return cls(np.repeat(query_rows, group), product_rows.ravel(), relevance, group - 1)

@@ -175,5 +175,4 @@ def from_pandas(schema: pa.Schema, data: pd.DataFrame) -> pa.Table:
     return pa.Table.from_pandas(data[schema.names], schema, preserve_index=False).replace_schema_metadata()
 
 
-ChunkTables = dict[str, ds.Dataset]
-"""The tables of one chunk by kind (``products``, ``query_features``, ...), lazy."""
+ChunkTables = dict[str, ds.Dataset]  # the tables of one chunk by kind (`products`, `query_features`, ...), lazy

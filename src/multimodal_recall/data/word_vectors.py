@@ -33,12 +33,7 @@ class _Epochs(CallbackAny2Vec):
 
 
 def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -> tuple[list[str], np.ndarray]:
-    """Give every word of the texts a vector.
-
-    Args:
-        texts: Training queries and label names.
-        options: Source and width of the vectors.
-        seed: Seed of the training; with a single worker, gensim trains the same vectors again.
+    """Give every word of the texts, training queries and label names, a vector.
 
     Returns:
         The words, ``UNKNOWN_WORD`` first, and their vectors (words, size) float32. The unknown word's vector is the
@@ -59,7 +54,7 @@ def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -
                 min_count=1,
                 epochs=options.epochs,
                 seed=seed,
-                workers=1,
+                workers=1,  # several would not train the same vectors again
                 callbacks=[_Epochs(shown)],
             ).wv
         words, table = trained.index_to_key, trained.vectors.astype(np.float32)

@@ -71,9 +71,9 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         """Set path and version.
 
         Args:
-            filepath: File; folder of versions if ``version`` is given.
-            version: Kedro's load and save version; ``None`` keeps a single, overwritten file.
-            metadata: Ignored here; read by kedro-viz.
+            filepath: Folder of versions if ``version`` is given, else a single file that each save replaces.
+            version: Kedro's load and save version.
+            metadata: Read by kedro-viz alone.
         """
         super().__init__(PurePosixPath(filepath), version, glob_function=_list_versions)
         self.metadata = metadata
@@ -157,8 +157,8 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
     def _get_save_path(self) -> PurePosixPath:
         """Give the path of the run's version, even if the version exists, which Kedro refuses.
 
-        A version is named after the time of its run: if the version exists, its node runs again because its worker died
-        after saving. The new content replaces the old content.
+        A version is named after the time of its run: if it exists, the node's worker died after saving, and the node
+        runs again.
         """
         version = self.resolve_save_version()
         return self._filepath if version is None else self._get_versioned_path(version)

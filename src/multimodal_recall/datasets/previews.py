@@ -2,10 +2,12 @@
 
 import html
 import re
+from pathlib import Path
 from typing import Any
 
+from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.parquet_table import ChunkParquet
-from multimodal_recall.datasets.small_files import CsvFile, HtmlFile
+from multimodal_recall.datasets.small_files import CsvFile
 from multimodal_recall.runtime.kedro_private import PlotlyPreview, TablePreview
 
 
@@ -78,8 +80,14 @@ class CalibrationCsv(CsvFile):
         return _plot(traces, _axes(xaxis="predicted probability", yaxis="share that is right"))
 
 
-class ReportFile(HtmlFile):
-    """The report, shown as the figures of its headline and where the page lies."""
+class ReportFile(AtomicDataset[str, str]):
+    """The report, a page of HTML, shown as the figures of its headline and where the page lies."""
+
+    def _write(self, path: Path, data: str) -> None:
+        path.write_text(data, encoding="utf-8")
+
+    def _read(self, path: Path) -> str:
+        return path.read_text(encoding="utf-8")
 
     def preview(self) -> TablePreview:
         """Show each headline figure with its meaning, then the path of the page."""

@@ -1,4 +1,4 @@
-"""The small official files (answers, labels) and the small files that this project writes (JSON, CSV, HTML)."""
+"""The small official files (answers, labels) and the small files that this project writes (JSON, CSV)."""
 
 import json
 from pathlib import Path
@@ -125,13 +125,3 @@ class SubmissionFile(CsvFile):
                         "product ids, whole numbers with commas between"
                     )
         return pd.read_csv(path, dtype="Int64")  # pandas' default reads whole numbers beside empty cells as floats
-
-
-class HtmlFile(AtomicDataset[str, str]):
-    """A page of HTML."""
-
-    def _write(self, path: Path, data: str) -> None:
-        path.write_text(data, encoding="utf-8")
-
-    def _read(self, path: Path) -> str:
-        return path.read_text(encoding="utf-8")

@@ -21,15 +21,7 @@ LEAST_GAIN = 1e-4
 
 
 def blend(scores: pd.DataFrame, models: list[str], scale: Scale) -> pd.DataFrame:
-    """Sum the models' scores on one scale; their mean gives the same ranking.
-
-    Args:
-        scores: The models' scores.
-        models: The models to sum.
-        scale: Their scale; see ``normalise``.
-
-    Returns:
-        ``query_id``, ``product_id``, ``score``; the same rows in the same order.
+    """Sum the models' scores on one scale to ``query_id``, ``product_id``, ``score``; a mean gives the same ranking.
 
     Raises:
         MetricError: As ``normalise``.
@@ -91,24 +83,14 @@ class PaddedQueries:
 
 
 def weigh_out_of_fold(
-    scores: pd.DataFrame,
-    answers: dict[int, list[int]],
-    models: list[str],
-    scale: Scale,
-    folds: int,
-    shuffles: int,
-    seed: int,
+    scores: pd.DataFrame, answers: dict[int, list[int]], models: list[str], scale: Scale, *splits: int
 ) -> OutOfFold:
     """Blend the models with non-negative weights that are searched on the other folds; see ``out_of_fold``.
 
+    All rows are put on the scale once, since this reads no answer.
+
     Args:
-        scores: The models' scores.
-        answers: Right products of each query.
-        models: The models to weigh.
-        scale: Their scale; all rows are scaled once, since this reads no answer.
-        folds: Folds of a shuffle.
-        shuffles: Shuffles of the queries into folds.
-        seed: Seed of the shuffles and searches.
+        splits: Folds, shuffles and seed.
 
     Raises:
         MetricError: As ``normalise`` and ``out_of_fold``.
@@ -121,7 +103,7 @@ def weigh_out_of_fold(
     ) -> np.ndarray:
         return values[score] @ _search(normalised.iloc[fit], known, models, random)
 
-    return out_of_fold(scores, answers, folds, shuffles, seed, fit_and_score)
+    return out_of_fold(scores, answers, *splits, fit_and_score)
 
 
 def _search(

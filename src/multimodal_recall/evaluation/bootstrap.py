@@ -4,15 +4,9 @@ import numpy as np
 
 
 def bootstrap_means(values: np.ndarray, draws: int, random: np.random.Generator) -> np.ndarray:
-    """Compute means over resampled queries (Efron 1979); all columns share the resampling, so that they stay paired.
+    """Compute the means (draws, columns) of values (queries, columns) over resampled queries (Efron 1979).
 
-    Args:
-        values: (queries, columns) of measures or models.
-        draws: Number of resamplings.
-        random: Stream of the resampling.
-
-    Returns:
-        (draws, columns).
+    All columns share the resampling, so that they stay paired.
     """
     queries = len(values)
     means = [

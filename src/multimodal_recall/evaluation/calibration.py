@@ -7,9 +7,7 @@ import pandas as pd
 def reliability(candidates: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     """Compare predicted probabilities with the share of right candidates, in bins of equally many candidates.
 
-    Args:
-        candidates: ``score`` (log-odds) and ``right`` (bool).
-        bins: Number of bins; fewer come back where scores are equal.
+    Candidates have ``score`` (log-odds) and ``right`` (bool). Fewer bins come back where scores are equal.
 
     Returns:
         One row a bin: ``predicted`` (mean of sigmoid(score)), ``observed`` (share of right candidates), ``candidates``.

@@ -25,9 +25,6 @@ class OutOfFold:
     def summarise(self, answers: dict[int, list[int]]) -> dict[str, float]:
         """Measure the mean scores, and the mean and spread of single shuffles and folds, by nDCG@5.
 
-        Args:
-            answers: Right products of each query.
-
         Returns:
             - ``ndcg_at_5``: of ``scores``, an ensemble of as many models as there are shuffles.
             - ``one_shuffle``: of a single model: mean over the shuffles of the nDCG@5 over all queries.
@@ -64,12 +61,9 @@ def out_of_fold(
         answers: Right products of each query.
         folds: Folds of a shuffle; their numbers of queries are equal within one.
         shuffles: Shuffles of the queries into folds.
-        seed: Seed of the shuffles and of the fits.
+        seed: Of the shuffles and of the fits.
         fit_and_score: Takes the row numbers to fit on, the row numbers to score, the answers of the queries to fit on
             (no other answers ever reach it) and a random stream; returns a score for each row to score.
-
-    Returns:
-        The mean scores, and the measure of every fold.
 
     Raises:
         MetricError: If there are fewer than two folds, fewer queries than folds, a scored query without an answer, a

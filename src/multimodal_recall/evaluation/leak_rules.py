@@ -1,6 +1,7 @@
 """Rules that read the candidate lists instead of the images: the leak, see ``report.content.KIND_MEANINGS``.
 
 Each rule takes ``scores`` (``query_id``, ``product_id``, ``score``; one row a candidate) and returns the rows to keep.
+``lists`` (n,) is the number of candidate lists that hold each candidate's product.
 """
 
 import numpy as np
@@ -18,12 +19,7 @@ def lists_with_product(candidates: pd.DataFrame) -> np.ndarray:
 
 
 def leak_poor_queries(candidates: pd.DataFrame, lists: np.ndarray) -> list[int]:
-    """Find the queries whose lists give little away: more than twelve of their candidates are in no other list.
-
-    Args:
-        candidates: ``query_id`` of each candidate.
-        lists: (n,) number of lists that hold each candidate's product.
-    """
+    """Find the queries whose lists give little away: more than twelve of their candidates are in no other list."""
     unique = pd.Series(lists == 1).groupby(candidates["query_id"].to_numpy()).sum()
     return unique.index[unique > LEAK_POOR_UNIQUE].tolist()
 
@@ -32,10 +28,6 @@ def keep_once(scores: pd.DataFrame, lists: np.ndarray) -> pd.DataFrame:
     """Keep the query's products that one list alone holds (first place).
 
     Where fewer than five remain, the products of two lists are kept as well, then of three, and so on.
-
-    Args:
-        scores: The candidates.
-        lists: (n,) number of lists that hold each candidate's product.
     """
     queries = scores["query_id"].to_numpy()
     in_order = pd.Series(lists).sort_values(kind="stable")
@@ -56,7 +48,7 @@ def beat_by_margin(scores: pd.DataFrame, margin: float) -> pd.DataFrame:
     A query that keeps fewer than five products gets its whole list back.
 
     Args:
-        scores: The candidates; scores are probabilities.
+        scores: Probabilities.
         margin: The product's best score must exceed its second best by more than this; published as 0.92.
     """
     ordered = scores.sort_values(["product_id", "score"], ascending=[True, False], kind="stable")

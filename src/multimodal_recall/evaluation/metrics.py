@@ -3,6 +3,7 @@
 Throughout: relevance is 0 or 1. Equal scores are ordered by product id, smaller first, never by file order: a file that
 lists right answers first would flatter a constant model. A query without scores counts 0. The official nDCG@5 is
 computed here, all other measures by ir-measures (MacAvaney, Macdonald, Ounis, ECIR 2022), which runs TREC's own code.
+``scores`` has ``query_id``, ``product_id``, ``score``, one row a candidate; ``answers`` the right products by query.
 """
 
 import itertools
@@ -52,25 +53,15 @@ def refuse_candidates(scores: pd.DataFrame, bad: np.ndarray, fault: str, remedy:
 def refuse_duplicates(scores: pd.DataFrame, source: str = "the scores") -> None:
     """Refuse scores in which a candidate has two rows.
 
-    Args:
-        scores: ``query_id``, ``product_id``.
-        source: Name of the scores, for the message.
-
     Raises:
-        MetricError: With the number of such rows and the first one's candidate.
+        MetricError: With the source, the number of such rows and the first one's candidate.
     """
     twice = pd.Series(_pair_keys(*(scores[name].to_numpy() for name in IDS))).duplicated().to_numpy()
     refuse_candidates(scores, twice, f"rows of {source} repeat a candidate", "keep one row each")
 
 
 def rank_candidates(scores: pd.DataFrame) -> pd.DataFrame:
-    """Order each query's candidates, best first.
-
-    Args:
-        scores: ``query_id``, ``product_id``, ``score``; one row a candidate.
-
-    Returns:
-        The rows in order of query and rank, with ``rank`` added, 1 the best.
+    """Order each query's candidates, best first; the rows get a ``rank``, 1 the best.
 
     Raises:
         MetricError: If a score is NaN, or a candidate has two rows.
@@ -106,10 +97,6 @@ def measure_queries(scores: pd.DataFrame, answers: dict[int, list[int]]) -> pd.D
     - ``recall_at_5``: share of the right products that stand among the first five; of six right products at most 5/6.
     - ``precision_at_5``: share of right products among the first five places, filled or not.
     - ``average_precision``: mean over the right products of the precision at their ranks; 0 for products not ranked.
-
-    Args:
-        scores: ``query_id``, ``product_id``, ``score``; candidates without a row are not ranked.
-        answers: Right products of each query to be measured.
 
     Returns:
         One row a query of ``answers``, in their order: ``query_id``, ``candidates``, ``answers``, the measures, and

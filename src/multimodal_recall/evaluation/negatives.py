@@ -7,9 +7,8 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.data.pairs import RightAnswers
 from multimodal_recall.data.schemas import ChunkTables
-from multimodal_recall.data.text import words_of
 from multimodal_recall.evaluation.metrics import ndcg_at_5
-from multimodal_recall.runtime.cores import usable_cores
+from multimodal_recall.negatives.drawing import text_cosines
 
 LEAST_COSINE = 0.8
 """Least cosine of the binary tf-idf vectors of two near-identical query texts."""
@@ -18,17 +17,8 @@ MOST_NEIGHBOURS = 200
 
 
 def near_identical(queries: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Find all pairs of near-identical texts among distinct ones (Q,), each pair in both orders.
-
-    Returns:
-        The row numbers of the first texts (pairs,) and of the second texts (pairs,).
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sparse_dot_topn import sp_matmul_topn
-
-    vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
-    options = {"top_n": MOST_NEIGHBOURS, "threshold": LEAST_COSINE, "n_threads": usable_cores()}
-    cosines = sp_matmul_topn(vectors, vectors.T.tocsr(), **options).tocoo()
+    """Find all pairs of near-identical texts among distinct ones (Q,), in both orders: two arrays of rows (pairs,)."""
+    cosines = text_cosines(queries, top_n=MOST_NEIGHBOURS, threshold=LEAST_COSINE).tocoo()
     distinct = cosines.row != cosines.col
     return cosines.row[distinct], cosines.col[distinct]
 
@@ -36,16 +26,13 @@ def near_identical(queries: list[str]) -> tuple[np.ndarray, np.ndarray]:
 def are_false(
     queries: list[str], right: tuple[np.ndarray, np.ndarray], wrong: tuple[np.ndarray, np.ndarray], products: int
 ) -> np.ndarray:
-    """Tell which drawn negatives are right answers of a near-identical query, so most likely of their own query too.
+    """Tell which drawn negatives (n,) are right answers of a near-identical query, so most likely of their own too.
 
     Args:
         queries: The chunk's distinct texts.
         right: Query rows and product rows of the right pairs.
         wrong: Query rows (n,) and product rows (n,) of the drawn negatives.
         products: Number of products of the chunk.
-
-    Returns:
-        (n,) bools.
     """
     query, neighbour = near_identical(queries)
     answers = pd.DataFrame({"neighbour": right[0], "product": right[1]})
@@ -82,10 +69,6 @@ def hardness(scores: np.ndarray) -> dict[str, float]:
 def draws_of(samples: ds.Dataset, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Gather all draws of one kind for the pairs of a chunk.
 
-    Args:
-        samples: The chunk's samples.
-        kind: The kind of negatives.
-
     Returns:
         Query row of each pair (n,), and product rows (n, 1 + epochs * k): the right product, then all negatives drawn.
     """
@@ -98,16 +81,7 @@ def draws_of(samples: ds.Dataset, kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def false_share(tables: ChunkTables, query_rows: np.ndarray, products: np.ndarray) -> dict[str, float]:
-    """Count the negatives drawn for the pairs of a chunk, and measure the share of false ones; see ``are_false``.
-
-    Args:
-        tables: The chunk.
-        query_rows: (n,) See ``draws_of``.
-        products: (n, 1 + draws) See ``draws_of``.
-
-    Returns:
-        ``negatives`` and ``false_share``.
-    """
+    """Count the ``negatives`` that ``draws_of`` gives, and measure their ``false_share``; see ``are_false``."""
     queries = tables["query_features"].to_table(columns=["query"])["query"].to_pylist()
     wrong = products[:, 1:]
     drawn = np.repeat(query_rows, wrong.shape[1]), wrong.ravel()

@@ -7,16 +7,7 @@ from multimodal_recall.data.text import words_of
 
 
 def query_facts(examples: dict[str, ChunkTables], answers: dict[int, list[int]], labels: list[str]) -> pd.DataFrame:
-    """Describe each query by its words, and by the boxes and the label of its right products.
-
-    Args:
-        examples: The split's chunks.
-        answers: Right products of each query.
-        labels: The label names.
-
-    Returns:
-        ``query_facts``: one row a query that has candidates.
-    """
+    """Describe each query that has candidates by its words, and by the boxes and the label of its right products."""
 
     def read(kind: str, columns: list[str]) -> pd.DataFrame:
         tables = (tables[kind].to_table(columns=columns).to_pandas() for tables in examples.values())

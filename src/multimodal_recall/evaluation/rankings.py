@@ -27,13 +27,10 @@ FIT_COLUMNS = ["ranking", "ndcg_at_5", "one_shuffle", "over_shuffles", "over_fol
 
 
 def join_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Put the scores of several sources side by side.
+    """Put the scores of several sources side by side, the candidates in the order of the first source.
 
     Args:
         tables: By name of the source: ``query_id``, ``product_id`` and a numeric column a model.
-
-    Returns:
-        The candidates in the order of the first source, with a column a model.
 
     Raises:
         MetricError: If a source lacks an id column or has no model, a score is a NaN or no number, a candidate has two
@@ -86,11 +83,6 @@ def scores_of(scores: pd.DataFrame, model: str) -> pd.DataFrame:
 def refuse_taken_names(scores: pd.DataFrame, blends: Iterable[str], margin: float) -> None:
     """Refuse models that have the name of a ranking that this module makes: their rows could not be told apart.
 
-    Args:
-        scores: The joined table.
-        blends: Names of the blends that are wanted.
-        margin: See ``leak_rules.beat_by_margin``.
-
     Raises:
         MetricError: With the names that are taken.
     """
@@ -107,12 +99,7 @@ def refuse_taken_names(scores: pd.DataFrame, blends: Iterable[str], margin: floa
 
 
 def blended_rankings(scores: pd.DataFrame, named: Mapping[str, Sequence[str]]) -> dict[str, pd.DataFrame]:
-    """Sum the z-scores of each named blend, and the scores of all models on each scale if there are several models.
-
-    Args:
-        scores: The joined table.
-        named: By name of the blend, its models.
-    """
+    """Sum the z-scores of each blend's models, and the scores of all models on each scale if there are several."""
     models = models_of(scores)
     blends = {f"{name}, sum of z-scores": blend(scores, list(blended), "z_score") for name, blended in named.items()}
     if len(models) > 1:
@@ -121,11 +108,7 @@ def blended_rankings(scores: pd.DataFrame, named: Mapping[str, Sequence[str]]) -
 
 
 def rescored_rankings(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Collect the rankings that ``reranking`` made of the rankers' scores; a column of nulls is no ranking.
-
-    Args:
-        tables: By ranker, its table ``scores``.
-    """
+    """Collect what ``reranking`` made of each ranker's table ``scores``; a column of nulls is no ranking."""
     return {
         f"{ranker}, {rule}": scores_of(table, column)
         for ranker, table in tables.items()
@@ -135,14 +118,7 @@ def rescored_rankings(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFr
 
 
 def ruled_rankings(scores: pd.DataFrame, model: str, lists: np.ndarray, margin: float) -> dict[str, pd.DataFrame]:
-    """Apply each rule on candidate lists to the scores of one model.
-
-    Args:
-        scores: The joined table.
-        model: The model.
-        lists: (n,) number of lists, over all splits, that hold each candidate's product.
-        margin: See ``leak_rules.beat_by_margin``.
-    """
+    """Apply each of the ``leak_rules`` to the scores of one model; the lists are those of all splits."""
     own = scores_of(scores, model)
     probabilities = blend(scores, [model], "probability")
     here = leak_rules.lists_with_product(own)
@@ -162,28 +138,24 @@ def fitted_rankings(
     answers: dict[int, list[int]],
     lists: np.ndarray,
     vectors: Mapping[str, tuple[pd.DataFrame, np.ndarray]],
-    folds: int,
-    shuffles: int,
-    seed: int,
+    *splits: int,
 ) -> tuple[dict[str, dict[str, pd.DataFrame]], pd.DataFrame]:
     """Fit weights and LightGBM stacks of several models on the split itself, and score them out of fold.
 
     Args:
         scores: The joined table. A single model is neither weighed nor stacked.
         answers: Right products of each query.
-        lists: (n,) number of lists that hold each candidate's product, for the stack that reads the leak.
+        lists: See ``leak_rules``; for the stack that reads the leak.
         vectors: By ranker to re-classify (first place), its candidates (ids) and their pair vectors (n, D). The vectors
             carry the leak even out of fold: see ``stacking.stack_out_of_fold``.
-        folds: Folds of queries.
-        shuffles: Shuffles of the queries into folds.
-        seed: Seed of the shuffles and fits.
+        splits: Folds, shuffles and seed; see ``out_of_fold``.
 
     Returns:
         The rankings by kind and name; and ``FIT_COLUMNS``, one row a ranking: see ``folds.OutOfFold.summarise``.
     """
     from multimodal_recall.evaluation.stacking import stack_features, stack_out_of_fold
 
-    models, splits = models_of(scores), (folds, shuffles, seed)
+    models = models_of(scores)
     fits: dict[str, dict[str, OutOfFold]] = {FITTED: {}, LEAK: {}}
     if len(models) > 1:
         features = stack_features(scores, models).to_numpy()

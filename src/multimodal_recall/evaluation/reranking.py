@@ -23,12 +23,7 @@ K1, K2, KEPT = 20, 6, 0.3
 
 
 def candidate_lists(query_ids: np.ndarray, product_ids: np.ndarray) -> list[np.ndarray]:
-    """List the row numbers of each query's candidates, in order of product id, so that the file's order never counts.
-
-    Args:
-        query_ids: (n,) of the candidates; two queries of the same text are two lists.
-        product_ids: (n,) of the candidates.
-    """
+    """List the row numbers of each query's candidates by product id, so that the order of the file never counts."""
     order = np.lexsort((product_ids, query_ids))
     return np.split(order, np.flatnonzero(np.diff(query_ids[order])) + 1)
 
@@ -36,17 +31,9 @@ def candidate_lists(query_ids: np.ndarray, product_ids: np.ndarray) -> list[np.n
 def score_smoothed(
     ranker: Ranker, arrays: ChunkArrays, pairs: Pairs, lists: list[np.ndarray], most: int = SCORED_PAIRS
 ) -> np.ndarray:
-    """Score candidates with smoothed box features; see ``smooth_boxes``.
+    """Score candidates (n,) with smoothed box features; see ``smooth_boxes``.
 
-    Args:
-        ranker: The ranker.
-        arrays: The queries and products of the candidates.
-        pairs: The candidates (n,).
-        lists: See ``candidate_lists``.
-        most: Candidates whose boxes are copied at once; a longer list is copied alone.
-
-    Returns:
-        (n,) scores.
+    The boxes of at most ``most`` candidates are copied at once, or those of a single longer list.
     """
     scores = np.empty(len(pairs.query_rows), np.float32)
     with bar("smoothed boxes", len(scores), "candidates") as progress:
@@ -61,8 +48,8 @@ def smooth_boxes(arrays: ChunkArrays, pairs: Pairs, lists: Sequence[np.ndarray])
 
     Args:
         arrays: The queries and products of the candidates.
-        pairs: The candidates (n,).
-        lists: Lists of ``candidate_lists``, all or some.
+        pairs: The candidates.
+        lists: Those of ``candidate_lists``, all or some.
 
     Returns:
         Arrays with a separate product for each candidate, since a product is smoothed differently in each list; and the
@@ -77,15 +64,9 @@ def smooth_boxes(arrays: ChunkArrays, pairs: Pairs, lists: Sequence[np.ndarray])
 
 
 def smooth(features: np.ndarray) -> np.ndarray:
-    """Mix each box x with its two nearest boxes: 0.7 x + 0.2 nn1 + 0.1 nn2, by Euclidean distance.
+    """Mix each box x of a list with its two nearest boxes: 0.7 x + 0.2 nn1 + 0.1 nn2, by Euclidean distance.
 
-    The box itself stands in for a missing neighbour: a single box stays as it is.
-
-    Args:
-        features: (boxes, F) of all candidates of a query.
-
-    Returns:
-        (boxes, F) float32.
+    The box itself stands in for a missing neighbour. Shapes: (boxes, F) -> (boxes, F) float32.
     """
     boxes = torch.from_numpy(features).float()
     squares = boxes.square().sum(dim=1)
@@ -124,15 +105,11 @@ def rerank(
 
 
 def first_distances(scores: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Compute the original squared distances (1 + n, 1 + n) of a query, which is row 0, and its products.
+    """Compute the original squared distances between a query, which is row 0, and its products.
 
     Between products the distance is 1 - cosine, which is proportional to the squared distance of unit vectors, divided
     by its maximum. Scores have no zero distance: the distance from the query is 0 for the best product, 1 for the worst
-    and linear in the score between them.
-
-    Args:
-        scores: (n,) of the query's candidates.
-        vectors: (n, D) of the candidates' products, of any length.
+    and linear in the score between them. Shapes: scores (n,), vectors (n, D) of any length -> (1 + n, 1 + n).
     """
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     distances = np.zeros((1 + len(scores), 1 + len(scores)))
@@ -150,11 +127,7 @@ def _up_to_one(distances: np.ndarray, axis: int | None = None) -> np.ndarray:
 def k_reciprocal_distances(first: np.ndarray, k1: int, k2: int, kept: float) -> np.ndarray:
     """Compute the final distances (n,) from a query to its products, as the code published with the paper does.
 
-    Args:
-        first: (1 + n, 1 + n) See ``first_distances``.
-        k1: See ``rerank``.
-        k2: See ``rerank``.
-        kept: See ``rerank``.
+    ``first`` (1 + n, 1 + n) is from ``first_distances``; ``rerank`` explains ``k1``, ``k2`` and ``kept``.
     """
     first = _up_to_one(first, axis=1)
     order = np.argsort(first - np.eye(len(first)), axis=1, kind="stable")  # each item is its own nearest neighbour

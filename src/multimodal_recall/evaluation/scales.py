@@ -25,11 +25,6 @@ def normalise(scores: pd.DataFrame, models: list[str], scale: Scale) -> pd.DataF
     - ``rank``: 1 for the query's worst candidate, 2 for the next; equal candidates get their mean rank.
     - ``z_score``: standard deviations above the mean of the query's candidates; 0 where all scores are equal.
 
-    Args:
-        scores: The models' scores.
-        models: The columns to put on one scale.
-        scale: The scale.
-
     Returns:
         ``query_id``, ``product_id`` and the models; the same rows in the same order.
 

@@ -33,11 +33,7 @@ def stack_features(scores: pd.DataFrame, models: list[str], extra: tuple[str, ..
     and the deviation of the z-scores over the models, as further columns, did not pay: LambdaRank had 0.733 out of fold
     with them and 0.735 without.
 
-    Args:
-        scores: ``query_id``, ``product_id``, one column of scores a model, and the extra columns.
-        models: The models that describe a candidate.
-        extra: Columns that hold further numbers of a candidate, such as the count of candidate lists with its product;
-            each column gives its value and its rank.
+    Each ``extra`` column of ``scores``, such as the count of candidate lists with the product, gives value and rank.
 
     Returns:
         (rows, 4 * models + 2 * extra), in the order of ``scores``.
@@ -65,7 +61,6 @@ def fit_stack(
         query_ids: (rows,) query of each candidate.
         method: ``classifier``: log loss of each candidate. ``default_classifier``: the same loss with LightGBM's
             default sizes, 100 trees of 31 leaves (first place). ``lambdarank``: LambdaRank within the query.
-        random: Stream of the seed.
 
     Returns:
         A LightGBM model; ``predict(features, raw_score=True)`` scores candidates.
@@ -83,15 +78,9 @@ def fit_stack(
 
 
 def stack_out_of_fold(
-    scores: pd.DataFrame,
-    answers: dict[int, list[int]],
-    features: np.ndarray,
-    method: Method,
-    folds: int,
-    shuffles: int,
-    seed: int,
+    scores: pd.DataFrame, answers: dict[int, list[int]], features: np.ndarray, method: Method, *splits: int
 ) -> OutOfFold:
-    """Rank by a stack that is fitted on the other folds; see ``out_of_fold``.
+    """Rank by a stack (see ``fit_stack``) that is fitted on the other folds; see ``out_of_fold``.
 
     Args:
         scores: ``query_id``, ``product_id``; one row a candidate.
@@ -101,9 +90,7 @@ def stack_out_of_fold(
             wrong candidate in this fold too. Random vectors of the products alone give the classifier 0.300 on the
             official valid queries; chance gives 0.194.
         method: See ``fit_stack``.
-        folds: Folds of a shuffle.
-        shuffles: Shuffles of the queries into folds.
-        seed: Seed of the shuffles and fits.
+        splits: Folds, shuffles and seed.
 
     Raises:
         MetricError: If the numbers of rows of features and scores differ; as ``out_of_fold``.
@@ -120,4 +107,4 @@ def stack_out_of_fold(
         model = fit_stack(features[fit], is_right(scores.iloc[fit], known), query_ids[fit], method, random)
         return model.predict(features[score], raw_score=True)
 
-    return out_of_fold(scores, answers, folds, shuffles, seed, fit_and_score)
+    return out_of_fold(scores, answers, *splits, fit_and_score)

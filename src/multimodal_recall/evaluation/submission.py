@@ -15,14 +15,10 @@ class SubmissionError(ValueError):
 
 
 def make_submission(scores: pd.DataFrame) -> pd.DataFrame:
-    """Give each query its five best products.
+    """Give each query its five best products: ``query-id, product1, ..., product5`` as nullable integers, checked.
 
-    Args:
-        scores: ``query_id``, ``product_id``, ``score``.
-
-    Returns:
-        ``query-id, product1, ..., product5`` as nullable integers, one row a query, checked. Queries with fewer than
-        five candidates, unknown in the contest, have missing values at the end of the row; their number is logged.
+    Queries with fewer than five candidates, unknown in the contest, have missing values at the end of the row; their
+    number is logged.
     """
     ranked = rank_candidates(scores).astype(dict.fromkeys(IDS, "Int64"))  # float would round long ids
     best = ranked[ranked["rank"] <= K].pivot(index="query_id", columns="rank", values="product_id")
@@ -43,11 +39,8 @@ def make_submission(scores: pd.DataFrame) -> pd.DataFrame:
 def check_submission(submission: pd.DataFrame, candidates: pd.DataFrame) -> None:
     """Check that a submission can be scored.
 
-    Each query has one row, with five different products of its candidates, or all of fewer than five.
-
-    Args:
-        submission: As loaded by ``SubmissionFile`` or made by ``make_submission``.
-        candidates: ``query_id``, ``product_id`` of the split.
+    Each query has one row, with five different products of its candidates (``query_id``, ``product_id``), or all of
+    fewer than five.
 
     Raises:
         SubmissionError: With every kind of fault, its number of queries and the first of them.

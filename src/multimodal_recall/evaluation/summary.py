@@ -19,13 +19,7 @@ METRIC_TITLES = {
 
 
 def summarise(query_metrics: pd.DataFrame, headline: str, options: EvaluateOptions, seed: int) -> pd.DataFrame:
-    """Summarise the rankings of a split.
-
-    Args:
-        query_metrics: One row a ranking and query.
-        headline: The model that all other rankings are compared with.
-        options: Draws and confidence of the intervals.
-        seed: Seed of the draws.
+    """Summarise the rankings of a split, and compare them with the model ``headline``.
 
     Returns:
         One row a ranking, by kind, best last: the mean of each measure; of nDCG@5 also the interval ``low`` to
@@ -54,7 +48,7 @@ def paired_differences(ndcg: pd.DataFrame, against: str, draws: np.ndarray, conf
         ndcg: (queries, rankings) values of a measure.
         against: Name of a ranking.
         draws: (draws, rankings) resampled means of ``ndcg``; see ``bootstrap_means``.
-        confidence: Confidence of the interval.
+        confidence: Of the interval, 0 to 1.
 
     Returns:
         One row a ranking other than ``against``: ``ranking``, ``against``, ``difference``, the ends of its interval
@@ -70,14 +64,9 @@ def paired_differences(ndcg: pd.DataFrame, against: str, draws: np.ndarray, conf
 
 
 def break_down(ndcg: pd.Series, facts: pd.DataFrame, draws: int, confidence: float, seed: int) -> pd.DataFrame:
-    """Measure each group of queries.
+    """Measure each group of queries; each column of facts puts queries into groups, and a missing value into none.
 
-    Args:
-        ndcg: nDCG@5 by query id.
-        facts: By query id; each column puts the queries into groups, a query with a missing value into none.
-        draws: Draws of the bootstrap.
-        confidence: Confidence of its interval.
-        seed: Seed of its draws.
+    Both ``ndcg`` (nDCG@5) and ``facts`` are by query id.
 
     Returns:
         One row a column and group: ``by``, ``group``, ``queries``, ``ndcg_at_5``, ``low``, ``high``.
@@ -92,11 +81,7 @@ def break_down(ndcg: pd.Series, facts: pd.DataFrame, draws: int, confidence: flo
 
 
 def query_groups(facts: pd.DataFrame) -> pd.DataFrame:
-    """Group the queries by number of words, by frequent last words, and by boxes and label of the right products.
-
-    Args:
-        facts: One row a query: ``words``, ``last_word``, ``boxes``, ``label``.
-    """
+    """Group the queries of ``query_facts`` by words, frequent last words, and boxes and label of the right products."""
     frequent = facts["last_word"].value_counts().index[:10]
     return pd.DataFrame(
         {

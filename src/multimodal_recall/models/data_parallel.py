@@ -59,11 +59,8 @@ class SumOverProcesses(torch.autograd.Function):
 def encode_shares(encode: Callable[[slice], Tensor], count: int) -> Tensor:
     """Encode rows of a batch that every process holds whole: each process encodes its share and gets all vectors.
 
-    With fewer rows than processes, each process encodes all rows.
-
-    Args:
-        encode: Encodes a slice of the rows into vectors (rows, ...).
-        count: Number of rows, which have the same order in each process.
+    ``encode`` turns a slice of the rows into vectors (rows, ...); the rows have the same order in each process. With
+    fewer rows than processes, each process encodes all rows.
 
     Returns:
         (count, ...) float32. The gradient of a row is the sum over the processes, which data-parallel training divides

@@ -73,11 +73,6 @@ def load_tokenizer(source: str, max_tokens: int) -> Tokenizer:
     return tokenizer
 
 
-def load_text_model(source: str) -> PreTrainedModel:
-    """Load the model of a folder or hub name, without a head."""
-    return load(AutoModel, source)
-
-
 def load(kind: type, source: str | Path, **options: Any) -> PreTrainedModel:
     """Load a model by ``kind.from_pretrained``, one thread at a time.
 
@@ -103,7 +98,6 @@ class QueryVectors:
             folder: Written by ``save_pretrained``.
             max_tokens: Tokens read of a query, special tokens included; the model's own limit may be lower.
             tokens_per_batch: Approximate tokens of a batch; a longer query is a batch of its own.
-            hardware: Device and precision of the model.
         """
         config = AutoConfig.from_pretrained(folder)
         self.device = torch.device(hardware.device)
@@ -116,12 +110,7 @@ class QueryVectors:
 
     @torch.inference_mode()
     def __call__(self, queries: list[str], tell: Callable[[int], None] = lambda _: None) -> np.ndarray:
-        """Encode distinct queries into vectors (queries, hidden size) float16.
-
-        Args:
-            queries: The texts.
-            tell: Called with the number of queries of each batch.
-        """
+        """Encode distinct queries into vectors (queries, hidden size) float16; ``tell`` gets each batch's size."""
         vectors = np.empty((len(queries), self.model.config.hidden_size), np.float16)
         for rows, tokens in self._batches(queries):
             hidden = self.model(torch.from_numpy(tokens).to(self.device)).last_hidden_state  # (batch, length, H)

@@ -28,8 +28,6 @@ def featurize_queries(
         pairs: The chunk's pairs; ``query_row`` numbers the distinct queries.
         language_model: A transformers folder.
         word_vectors: The words, with the unknown word in row 0.
-        options: Tokens and words read of a query.
-        hardware: Device and precision of the language model.
         tell: Called with the number of queries of each batch.
 
     Returns:

@@ -21,9 +21,7 @@ from multimodal_recall.models.weights import misfits
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-
-SCORED_PAIRS = 4096
-"""Pairs in a batch of scoring."""
+SCORED_PAIRS = 4096  # pairs in a batch of scoring
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,7 @@ class InputSizes:
     words: int
     word_vector: int
     labels: int
-    tokens: int = 0
-    """Of the ranker's tokenizer; 0 for a ranker without tokenizer."""
+    tokens: int = 0  # of the ranker's tokenizer; 0 for a ranker without tokenizer
 
 
 class Ranker(nn.Module):
@@ -45,8 +42,7 @@ class Ranker(nn.Module):
     A subclass is a system. It defines ``pair_vectors`` and ``score_vectors``, and ``score_all`` for in-batch losses.
     """
 
-    reading = Reading()
-    """What ``data.examples.read_chunk`` reads for this ranker."""
+    reading = Reading()  # what `data.examples.read_chunk` reads for this ranker
 
     def pair_vectors(self, batch: Batch) -> Tensor:
         """Compute the last layer's input for each of the batch's pairs, (N, D)."""
@@ -89,12 +85,9 @@ class Ranker(nn.Module):
                 module.vectors.copy_(torch.from_numpy(vectors))
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Copy the weights of the parts that this ranker shares with another ranker.
+        """Copy the weights of the parts that this ranker shares with another, trained on the same word vectors.
 
         A part is the name of a weight before its first dot, such as ``image_encoder``.
-
-        Args:
-            weights: All weights of the other ranker, trained on the same word vectors.
 
         Raises:
             ValueError: If no part is shared, a shared part has other sizes, or frozen vectors differ.
@@ -126,10 +119,7 @@ class Ranker(nn.Module):
     def score(self, arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None] = lambda _: None) -> np.ndarray:
         """Score pairs of a chunk (n,) float32, higher is better, on the device that holds the weights.
 
-        Args:
-            arrays: The chunk.
-            pairs: Rows of the chunk's queries and products.
-            tell: Called with the number of pairs of each batch.
+        ``tell`` is called with the number of pairs of each batch.
         """
         return self._compute(self, arrays, pairs, tell)
 

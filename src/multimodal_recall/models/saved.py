@@ -27,10 +27,8 @@ class TrainedRanker:
     options: RankerOptions
     sizes: "InputSizes"
     weights: "dict[str, Tensor]"
-    card: dict[str, Any]
-    """Record of the training: input versions, seed, package versions, git commit, metrics."""
-    tokenizer: str | None = None
-    """The ranker's tokenizer in the format of the tokenizers package."""
+    card: dict[str, Any]  # record of the training: input versions, seed, package versions, git commit, metrics
+    tokenizer: str | None = None  # the ranker's tokenizer in the format of the tokenizers package
 
     def build(self) -> "Ranker":
         """Build the torch module and load its weights."""

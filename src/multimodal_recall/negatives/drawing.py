@@ -1,13 +1,18 @@
 """Draw wrong products for the right products of all pairs of a chunk at once, by several kinds of rules."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.random import Generator
 
 from multimodal_recall.data.pairs import RightAnswers
 from multimodal_recall.data.text import words_of
 from multimodal_recall.runtime.cores import usable_cores
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 # A pair that is still open after 32 vectorised rounds has almost no product to draw and is searched exactly.
 ROUNDS = 32
@@ -39,13 +44,7 @@ class LabelSharing:
     """
 
     def __init__(self, labels: pa.ListArray, label_count: int, ignored: list[int]) -> None:
-        """Index the products by label.
-
-        Args:
-            labels: Box labels of each product.
-            label_count: Labels are 0 to ``label_count - 1``.
-            ignored: Labels that do not count.
-        """
+        """Index the products by their box labels, 0 to ``label_count - 1``, without ``ignored`` labels."""
         products = np.repeat(np.arange(len(labels)), labels.value_lengths().to_numpy())
         self.has = np.zeros((len(labels), label_count), bool)
         self.has[products, labels.flatten().to_numpy()] = True
@@ -54,19 +53,9 @@ class LabelSharing:
         self.starts = np.searchsorted(label_of, np.arange(label_count + 1))
 
     def draw(
-        self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
+        self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: Generator
     ) -> np.ndarray:
-        """Draw a wrong product for each pair.
-
-        Args:
-            query_rows: (n,) query of each pair.
-            product_rows: (n,) right product of each pair.
-            right: The right pairs, which are never drawn.
-            random: The chunk's stream.
-
-        Returns:
-            (n,) product rows; -1 where no wrong product shares a label.
-        """
+        """Draw a wrong product (n,) for each pair (n,), never one of ``right``; -1 where none shares a label."""
         # Products of a posting times whether the pair's product has the label: the mixture to draw a label from.
         weights = np.cumsum(self.has * np.diff(self.starts), axis=1)
 
@@ -87,7 +76,7 @@ class LabelSharing:
 
 
 class SimilarQueries:
-    """Draws a product of a similar query text: any of the most similar texts, then any row of that text.
+    """Draws a product of a similar query text: any of the most similar texts, then any row of the text.
 
     Similarity is the cosine of binary tf-idf vectors (first place of the KDD Cup). The first place took three times as
     many texts as the most frequent text has rows, thousands because of a single frequent text; here the number of texts
@@ -95,20 +84,11 @@ class SimilarQueries:
     """
 
     def __init__(self, queries: list[str], query_rows: np.ndarray, product_rows: np.ndarray, similar: int) -> None:
-        """Index the rows by text and find each text's neighbours.
-
-        Args:
-            queries: The distinct texts of the chunk.
-            query_rows: (n,) text of each pair.
-            product_rows: (n,) right product of each pair.
-            similar: Texts to draw from.
-        """
+        """Index pairs (n,) by query text, and find the ``similar`` texts that each distinct text draws from."""
         self.products, self.starts = _index(query_rows, product_rows, len(queries))
         self.neighbours, self.neighbour_starts = most_similar(queries, similar)
 
-    def draw(
-        self, query_rows: np.ndarray, _product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
-    ) -> np.ndarray:
+    def draw(self, query_rows: np.ndarray, _: np.ndarray, right: RightAnswers, random: Generator) -> np.ndarray:
         """Draw as ``LabelSharing.draw``; -1 where no similar text has a wrong product."""
         similar = np.diff(self.neighbour_starts)
 
@@ -131,19 +111,11 @@ class SameGroup:
     """Draws a product of a query text of the same group, from all rows of the group with the same probability."""
 
     def __init__(self, groups: np.ndarray, query_rows: np.ndarray, product_rows: np.ndarray) -> None:
-        """Index the rows by group.
-
-        Args:
-            groups: (texts,) group of each distinct text of the chunk, from 0.
-            query_rows: (n,) text of each pair.
-            product_rows: (n,) right product of each pair.
-        """
+        """Index pairs (n,) by group; ``groups`` (texts,) is the group, from 0, of each distinct query text."""
         self.groups = groups
         self.products, self.starts = _index(groups[query_rows], product_rows, groups.max() + 1)
 
-    def draw(
-        self, query_rows: np.ndarray, _product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
-    ) -> np.ndarray:
+    def draw(self, query_rows: np.ndarray, _: np.ndarray, right: RightAnswers, random: Generator) -> np.ndarray:
         """Draw as ``LabelSharing.draw``; -1 where the group has no wrong product."""
 
         def propose(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,24 +136,13 @@ class SameGroup:
 class Anywhere:
     """Draws any product of the chunk that is no right answer."""
 
-    def draw(
-        self, query_rows: np.ndarray, _product_rows: np.ndarray, right: RightAnswers, random: np.random.Generator
-    ) -> np.ndarray:
+    def draw(self, query_rows: np.ndarray, _: np.ndarray, right: RightAnswers, random: Generator) -> np.ndarray:
         """Draw as ``draw_others``."""
         return draw_others(query_rows, right, random)
 
 
 def clusters(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Cluster query vectors, scaled to length 1, by k-means.
-
-    Args:
-        vectors: (Q, D) of the language model.
-        size: Mean number of vectors in a cluster.
-        seed: Seed of the k-means.
-
-    Returns:
-        (Q,) the cluster of each vector.
-    """
+    """Cluster query vectors (Q, D), scaled to length 1, by k-means, ``size`` in a cluster on average, -> (Q,)."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.preprocessing import normalize
 
@@ -190,23 +151,25 @@ def clusters(vectors: np.ndarray, size: int, seed: int) -> np.ndarray:
     return means.fit_predict(normalize(vectors.astype(np.float32))).astype(np.int64)
 
 
-def most_similar(queries: list[str], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each text the most similar texts that share a word with it.
+def text_cosines(queries: list[str], **options: Any) -> "csr_matrix":
+    """Compute the largest cosines (Q, Q) of the texts' binary tf-idf vectors; the options are ``sp_matmul_topn``'s."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sparse_dot_topn import sp_matmul_topn
 
-    Args:
-        queries: (Q,) distinct texts.
-        count: Neighbours of a text. A text gets one neighbour more where too many texts have just its words, so that
-            it is not among its own nearest texts.
+    vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
+    return sp_matmul_topn(vectors, vectors.T.tocsr(), n_threads=usable_cores(), **options)
+
+
+def most_similar(queries: list[str], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find for each distinct text the ``count`` most similar texts that share a word with it.
+
+    A text gets one neighbour more where too many texts have just its words, so that it is not among its own nearest.
 
     Returns:
         Row numbers of the neighbours, text after text, most similar first; and where each text's neighbours begin
         (Q + 1,).
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sparse_dot_topn import sp_matmul_topn
-
-    vectors = TfidfVectorizer(analyzer=words_of, binary=True, dtype=np.float32).fit_transform(queries)
-    found = sp_matmul_topn(vectors, vectors.T.tocsr(), top_n=count + 1, sort=True, n_threads=usable_cores())
+    found = text_cosines(queries, top_n=count + 1, sort=True)
     texts = np.repeat(np.arange(len(queries)), np.diff(found.indptr))
     other = found.indices != texts
     ends = np.cumsum(np.bincount(texts[other], minlength=len(queries)))
@@ -222,11 +185,7 @@ def _index(groups: np.ndarray, products: np.ndarray, count: int) -> tuple[np.nda
 def _draw_until_accepted(
     count: int, rows: np.ndarray, propose: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Propose products for the rows until each row has accepted a product, at most ``ROUNDS`` times.
-
-    Returns:
-        (count,) products, -1 where no product was accepted, and the rows that are still open.
-    """
+    """Propose products until each row has accepted one, at most ``ROUNDS`` times: (count,) or -1, and the open rows."""
     drawn = np.full(count, -1)
     for _ in range(ROUNDS):
         if not len(rows):
@@ -237,13 +196,13 @@ def _draw_until_accepted(
     return drawn, rows
 
 
-def _any_but(products: np.ndarray, right: np.ndarray, random: np.random.Generator) -> int:
+def _any_but(products: np.ndarray, right: np.ndarray, random: Generator) -> int:
     """Draw a wrong product from distinct ``products``; -1 if all are right."""
     wrong = np.setdiff1d(products, right, assume_unique=True)
     return int(random.choice(wrong)) if len(wrong) else -1
 
 
-def draw_others(query_rows: np.ndarray, right: RightAnswers, random: np.random.Generator) -> np.ndarray:
+def draw_others(query_rows: np.ndarray, right: RightAnswers, random: Generator) -> np.ndarray:
     """Draw for each query (n,) any product of the chunk that is no right answer.
 
     Raises:

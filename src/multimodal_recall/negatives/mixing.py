@@ -12,13 +12,7 @@ from multimodal_recall.negatives.drawing import NegativeError
 
 
 def read_samples(tables: ChunkTables, epoch: int, options: RankerOptions, random: np.random.Generator) -> Pairs:
-    """Read one epoch's pairs of a training chunk; epochs beyond the last draw start over.
-
-    Args:
-        tables: ``samples`` of the chunk.
-        epoch: From 0.
-        options: Which kinds of negatives are mixed, in which shares, and how many negatives a right pair gets.
-        random: The stream of the mixing.
+    """Read the pairs of an epoch, from 0, of a training chunk's ``samples``; epochs beyond the last draw start over.
 
     Returns:
         Pairs with ``negatives_per_positive``: each right pair is followed by its wrong pairs.

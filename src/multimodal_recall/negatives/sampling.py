@@ -10,15 +10,7 @@ from multimodal_recall.config.options import NegativeKind, NegativeOptions
 from multimodal_recall.data.pairs import RightAnswers
 from multimodal_recall.data.schemas import TABLES, ChunkTables, distinct_queries
 from multimodal_recall.data.text import last_word_groups
-from multimodal_recall.negatives.drawing import (
-    Anywhere,
-    LabelSharing,
-    SameGroup,
-    SimilarQueries,
-    clusters,
-    draw_others,
-    ignored_rows,
-)
+from multimodal_recall.negatives import drawing
 from multimodal_recall.runtime.progress import bar
 
 
@@ -37,14 +29,7 @@ def draw_samples(
     """Draw, for every epoch, wrong products of every kind for each pair of a chunk.
 
     The random stream of a draw is that of chunk, seed, kind and epoch, so that the draw depends neither on the order in
-    which chunks run nor on other kinds and epochs.
-
-    Args:
-        tables: ``products``, ``pairs`` and ``query_features`` of the chunk.
-        labels: The label names.
-        options: The kinds, the number of negatives and of epochs, and the labels that do not count as shared.
-        seed: Seed of the run.
-        chunk: The chunk.
+    which chunks run nor on other kinds and epochs. ``products``, ``pairs`` and ``query_features`` are read.
 
     Returns:
         ``samples``, and for each kind the number of negatives that are random because the rule found no wrong product.
@@ -64,7 +49,7 @@ def draw_samples(
                 random = np.random.default_rng([seed, epoch, *f"{chunk.namespace} {kind}".encode()])
                 wrong = drawer.draw(*wanted, right, random)
                 missing = np.flatnonzero(wrong < 0)
-                wrong[missing] = draw_others(wanted[0][missing], right, random)
+                wrong[missing] = drawing.draw_others(wanted[0][missing], right, random)
                 replaced[kind] += len(missing)
                 lists = pa.ListArray.from_arrays(np.arange(0, len(wrong) + 1, k, np.int32), wrong.astype(np.int32))
                 columns = [np.full(len(pairs), epoch), [kind] * len(pairs), query_rows, product_rows, lists]
@@ -78,14 +63,14 @@ def _drawer(
 ) -> Drawer:
     rows = pairs["query_row"].to_numpy(), pairs["product_row"].to_numpy()
     if kind == "random":
-        return Anywhere()
+        return drawing.Anywhere()
     if kind == "label_sharing":
-        ignored = ignored_rows(labels, options.ignored_labels)
-        return LabelSharing(tables["products"].to_table(columns=["labels"])[0].combine_chunks(), len(labels), ignored)
+        lists = tables["products"].to_table(columns=["labels"])[0].combine_chunks()
+        return drawing.LabelSharing(lists, len(labels), drawing.ignored_rows(labels, options.ignored_labels))
     if kind == "similar_query":
-        return SimilarQueries(distinct_queries(pairs), *rows, options.similar_queries)
+        return drawing.SimilarQueries(distinct_queries(pairs), *rows, options.similar_queries)
     if kind == "same_last_word":
-        return SameGroup(last_word_groups(distinct_queries(pairs)), *rows)
+        return drawing.SameGroup(last_word_groups(distinct_queries(pairs)), *rows)
     vectors = tables["query_features"].to_table(columns=["vector"])[0].combine_chunks()
     values = vectors.flatten().to_numpy().reshape(len(vectors), -1)
-    return SameGroup(clusters(values, options.queries_per_cluster, seed), *rows)
+    return drawing.SameGroup(drawing.clusters(values, options.queries_per_cluster, seed), *rows)

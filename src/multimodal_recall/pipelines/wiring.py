@@ -28,13 +28,8 @@ def for_each_chunk(
 ) -> Pipeline:
     """Make a node for each chunk, in the chunk's namespace.
 
-    Args:
-        chunks: The chunks.
-        function: Gets the inputs ``own``, then ``shared``, then the keyword argument ``chunk``.
-        own: Datasets of each chunk, without the namespace.
-        shared: Datasets and ``params:`` of all chunks.
-        outputs: Datasets of each chunk, without the namespace.
-        name: Name of the node, without the namespace.
+    The function gets the inputs ``own`` (datasets of each chunk), then ``shared`` (datasets and ``params:`` of all
+    chunks), then the keyword argument ``chunk``. ``own``, ``outputs`` and ``name`` are without the namespace.
     """
     parameters = {parameter for parameter in shared if parameter.startswith("params:")}
     # A pipeline of pipelines and not their sum, which checks all names anew for each chunk: 5 s at 300 chunks.

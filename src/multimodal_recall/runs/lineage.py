@@ -57,10 +57,6 @@ def trace(states: Mapping[str, State | None], catalog: CatalogProtocol) -> Linea
     """Follow the records from some datasets' states back to the raw files.
 
     A raw file has no versions and may have been replaced since: the size that was read is all that is known of it.
-
-    Args:
-        states: The states to start from, by the dataset's name.
-        catalog: The environment's data.
     """
     lineage, seen = Lineage(), set()
     waiting = [(name, state, "the run") for name, state in states.items()]

@@ -47,11 +47,8 @@ class Prunable:
 def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> list[Prunable]:
     """Find what can be dropped, the last outputs of a run first, so that a kill leaves no list without its files.
 
-    Args:
-        pipeline: The nodes whose outputs are looked at.
-        catalog: Their data.
-        keep: Newest versions of each dataset that stay. Versions that a kept chunk list or a kept ranker names stay
-            too, and the language model and word vectors that ``search`` needs for a kept ranker.
+    The ``keep`` newest versions of each dataset stay. Versions that a kept chunk list or a kept ranker names stay too,
+    and the language model and word vectors that ``search`` needs for a kept ranker.
     """
     outputs = atomic_datasets((name for node in reversed(pipeline.nodes) for name in node.outputs), catalog)
     named = {folder for dataset in outputs.values() for folder in _named_by(dataset, catalog, keep)}

@@ -38,11 +38,6 @@ def find_stale(pipeline: Pipeline, catalog: CatalogProtocol, with_code: bool = T
     An output is stale if it is missing or has no record, if an input has a newer version than the output, or if a raw
     file, an option or the code differs from the record. An input that was pinned to an old version makes nothing stale,
     nor does a raw file that replaced a node's: both are the user's decision.
-
-    Args:
-        pipeline: The nodes to judge.
-        catalog: Their data and options.
-        with_code: Whether changed code makes an output stale.
     """
     reasons: dict[str, dict[str, None]] = {}  # the inner dictionaries are ordered sets
     stale, first, remade = set(), [], Pipeline([])

@@ -30,12 +30,7 @@ def package_versions() -> dict[str, str]:
 
 
 def fingerprint(decisive: list[Any], *arrays: np.ndarray) -> str:
-    """Digest all that decides trained weights: facts, arrays and packages.
-
-    Args:
-        decisive: Values that JSON can hold, such as options, seed and the digest of the code.
-        arrays: Numbers, such as word vectors and start weights.
-    """
+    """Digest all that decides trained weights: values that JSON can hold, arrays of numbers, and packages."""
     digest = hashlib.sha256(json.dumps([*decisive, package_versions()], sort_keys=True).encode())
     for array in arrays:
         digest.update(array.tobytes())

@@ -17,9 +17,6 @@ def keep_freed_memory(mallopt: Callable[[int, int], int] | None = None) -> bool:
 
     By default glibc maps and zeroes the largest arrays anew each time, page by page: 15 % of a training step on a CPU.
 
-    Args:
-        mallopt: The C function; ``None``: glibc's.
-
     Returns:
         Whether the allocator took the setting. Without the setting training is slower, with the same results.
     """

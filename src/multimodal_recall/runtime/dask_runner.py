@@ -165,9 +165,7 @@ def cut_catalog(catalog: CatalogProtocol, node: Node, outputs: set[str]) -> Data
 def run_in_worker(task: Task, folder: str) -> Node:
     """Run a node in this worker, between the project's hooks.
 
-    Args:
-        task: The node, its part of the catalog, and no hooks.
-        folder: The working directory of ``kedro run``, to which paths in the options are relative.
+    Paths in the options are relative to the folder, the working directory of ``kedro run``.
 
     Raises:
         ClusterError: If this machine does not have the folder.

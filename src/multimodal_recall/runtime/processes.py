@@ -33,10 +33,8 @@ def run_in_processes(count: int, function: Callable[Arguments, Result], *argumen
 
     Variables that a cluster's launcher has left in the environment (``RANK``, ``WORLD_SIZE``) are ignored.
 
-    Args:
-        count: Number of processes; with GPUs, one each.
-        function: A module-level function; in several processes it and its arguments are pickled.
-        arguments: Its arguments.
+    For several processes function and arguments are pickled: the function must stand at the top of its module. With
+    GPUs, each process takes one.
 
     Returns:
         The result of the first process.

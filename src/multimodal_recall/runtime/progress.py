@@ -8,16 +8,7 @@ from threading import Lock
 from typing import TypeVar
 
 from rich import get_console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from multimodal_recall.runtime.processes import rank
@@ -47,8 +38,8 @@ class Display:
     def __init__(self) -> None:
         self.lock, self.progress = Lock(), None
 
-    def add(self, bar: "Bar") -> TaskID:
-        """Give a bar a line."""
+    def add(self, bar: "Bar") -> int:
+        """Give a bar a line; return its number."""
         with self.lock:
             if self.progress is None:
                 name, note = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[note]}")
@@ -106,10 +97,7 @@ def _hidden() -> bool:
 def bar(description: str, total: float, unit: str) -> AbstractContextManager[Bar]:
     """Show the progress of a block that takes more than a second; show nothing where the output is no terminal.
 
-    Args:
-        description: A few words, left of the bar.
-        total: Number of units.
-        unit: Name of the units, plural; megabytes are ``MB``.
+    ``unit`` names the units in the plural; megabytes are ``MB``.
     """
     return closing(Bar(description, total, unit))
 
@@ -143,12 +131,7 @@ class TrainingBar:
 
 
 def training_progress(title: str = "", unit: str = "pairs") -> AbstractContextManager[TrainingBar]:
-    """Show the bars of a training while the block runs; see ``bar``.
-
-    Args:
-        title: Text before ``epoch 1``.
-        unit: Name of the counted units, plural.
-    """
+    """Show the bars of a training while the block runs; the title stands before ``epoch 1``. See ``bar``."""
     return closing(TrainingBar(title, unit))
 
 

@@ -16,8 +16,7 @@ from multimodal_recall.data.pairs import Pairs, RightAnswers
 class TrainingChunk(Protocol):
     """The examples that an epoch trains on from a single chunk."""
 
-    examples: int
-    """Number of pairs or queries."""
+    examples: int  # number of pairs or queries
 
     def batches(self, random: np.random.Generator) -> list[np.ndarray]:
         """Cut all examples into batches: example numbers (rows, examples a row). Processes divide the rows."""
@@ -44,8 +43,6 @@ def batch_rows(
     Args:
         pairs: The epoch's pairs, with ``negatives_per_positive`` k.
         last_words: (queries,) number of each query's last word; see ``last_word_groups``.
-        options: Size and composition of the batches.
-        random: The stream of chunk and epoch.
 
     Yields:
         Row numbers (right pairs, 1 + k), every row once. A batch has at most ``batch_size`` pairs, but always a right

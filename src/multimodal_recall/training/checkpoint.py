@@ -25,12 +25,9 @@ class EpochLog:
     """One row of the training log."""
 
     epoch: int
-    loss: float
-    """Mean over the epoch's pairs."""
-    loss_parts: list[float]
-    """The terms of the loss: for image_tags the losses of tags and caption, else the loss alone."""
-    valid_ndcg_at_5: float
-    """0 without a measure."""
+    loss: float  # mean over the epoch's pairs
+    loss_parts: list[float]  # the terms of the loss: for image_tags the losses of tags and caption, else the loss alone
+    valid_ndcg_at_5: float  # 0 without a measure
     pairs: int
     seconds: float
 
@@ -43,10 +40,8 @@ class State:
     """
 
     epoch: int = 0
-    chunk: int = 0
-    """Number of the epoch's chunks that are trained."""
-    loss_sums: list[float] = field(default_factory=list)
-    """Sum of each part of the loss over the epoch's ``pairs`` so far."""
+    chunk: int = 0  # number of the epoch's chunks that are trained
+    loss_sums: list[float] = field(default_factory=list)  # of each part of the loss over the epoch's `pairs` so far
     pairs: int = 0
     seconds: float = 0.0
     log: list[EpochLog] = field(default_factory=list)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,19 +15,13 @@ from torch import Tensor
 
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.runtime.device import Hardware
+from multimodal_recall.runtime.progress import TrainingBar
 from multimodal_recall.training.batching import TrainingChunk, epoch_order, share_of_batch, stream
 from multimodal_recall.training.checkpoint import Checkpoint, EpochLog, State, pack, unpack
 from multimodal_recall.training.objective import Objective
 from multimodal_recall.training.schedules import SCHEDULES
 
 logger = logging.getLogger(__name__)
-
-
-class Progress(Protocol):
-    """Shows how far the training is."""
-
-    def advance(self, pairs: int, total: int, loss: float, epoch: int) -> None:
-        """Show that ``pairs`` of the epoch's ``total`` are trained, with this mean loss."""
 
 
 class TrainingError(Exception):
@@ -40,8 +34,7 @@ class Recipe:
 
     epochs: int
     learning_rate: float
-    seed: int
-    """Of the batches' order and of dropout."""
+    seed: int  # of the batches' order and of dropout
     schedule: str = "linear_warmup"
     optimiser: str = "adam"
     weight_decay: float = 0.0
@@ -56,21 +49,15 @@ class Recipe:
 class Trainer:
     """Trains a model; after each chunk it writes a checkpoint, from which a killed training goes on."""
 
-    objective: Objective
-    """The untrained model and its loss."""
+    objective: Objective  # the untrained model and its loss
     recipe: Recipe
-    hardware: Hardware
-    """Device and precision of this process, whose number of torch threads is set already."""
-    chunks: Sequence[str]
-    """Names of the training chunks."""
-    load_chunk: Callable[[str, int], TrainingChunk]
-    """Reads a chunk for an epoch, in a thread, while the chunk before it is trained."""
+    hardware: Hardware  # device and precision of this process, whose number of torch threads is set already
+    chunks: Sequence[str]  # names of the training chunks
+    load_chunk: Callable[[str, int], TrainingChunk]  # reads a chunk for an epoch, in a thread, ahead of its turn
     checkpoint: Checkpoint
-    fingerprint: str
-    """Digest of data, options and code; a checkpoint with another fingerprint is not resumed."""
-    progress: Progress
-    measure: Callable[[], float] | None = None
-    """Measures nDCG@5 on valid, by which the best epoch is kept; ``None`` keeps the last epoch."""
+    fingerprint: str  # digest of data, options and code; a checkpoint with another fingerprint is not resumed
+    progress: TrainingBar
+    measure: Callable[[], float] | None = None  # nDCG@5 on valid, to keep the best epoch; `None`: keep the last
 
     def __post_init__(self) -> None:
         # Unused parameters: a process's share of a batch whose queries all have one word leaves the recurrent weights

@@ -32,63 +32,45 @@ def focal(scores: Tensor, relevance: Tensor, gamma: float = 2.0) -> Tensor:
 def hinge(scores: Tensor, negatives_per_positive: int, margin: float) -> Tensor:
     """Compute by how much the score of each wrong pair violates the margin to the score of its right pair.
 
-    Args:
-        scores: (N,) of pairs in which each right pair is followed by its k wrong pairs.
-        negatives_per_positive: k.
-        margin: Wanted difference between the score of a right pair and of a wrong pair.
-
-    Returns:
-        (N / (1 + k) * k,).
+    Shapes: scores (N,), in which each right pair is followed by its k wrong pairs, -> (N / (1 + k) * k,).
     """
     groups = scores.reshape(-1, 1 + negatives_per_positive)
     return functional.relu(margin + groups[:, 1:] - groups[:, :1]).flatten()
 
 
 def in_batch_softmax(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
-    """Compute the softmax loss of each right pair against the wrong products of its query and vice versa: the mean.
+    """Compute the mean softmax loss (right pairs,) against the wrong products of a pair's query and vice versa.
 
     The margin is subtracted from the right score. On scaled cosines this is additive-margin softmax (Wang et al. 2018)
     with the batch's products, then its queries, as classes; WST's loss.
-
-    Returns:
-        (right pairs,).
     """
     own, *against = _own_and_wrong(matrix, batch, torch.logsumexp)
     return sum(functional.softplus(wrong - (own - margin)) for wrong in against) / 2
 
 
 def in_batch_cross_entropy(matrix: Tensor, batch: Batch) -> Tensor:
-    """Average the binary cross-entropy of each right pair's query with every product (twelfth place).
+    """Average the binary cross-entropy of each right pair's query with every product, (right pairs,).
 
-    The twelfth place took the products of repeated queries for wrong products.
-
-    Returns:
-        (right pairs,).
+    The twelfth place's loss, which took the products of repeated queries for wrong products.
     """
     rows = cross_entropy(matrix.flatten(), batch.right.flatten()).reshape(matrix.shape).mean(dim=1)
     return rows.index_select(0, _right_pairs(batch)[0])
 
 
 def in_batch_hinge(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
-    """Compute by how much the hardest wrong product and the hardest wrong query violate the margin.
+    """Compute by how much hardest wrong product and hardest wrong query violate the margin, (right pairs,).
 
     VSE++ (Faghri et al. 2018).
-
-    Returns:
-        (right pairs,).
     """
     own, *hardest = _own_and_wrong(matrix, batch, torch.amax)
     return sum(functional.relu(margin + wrong - own) for wrong in hardest)
 
 
 def multi_similarity(matrix: Tensor, batch: Batch, margin: float) -> Tensor:
-    """Compute the multi-similarity loss of cosines (Wang et al. 2019), with alpha 2, beta 50 and base 0.5.
+    """Compute the multi-similarity loss of cosines (Wang et al. 2019) for each right pair's query, (right pairs,).
 
     Only hard pairs count: wrong pairs above the query's lowest right score minus the margin, and right pairs below its
     highest wrong score plus the margin.
-
-    Returns:
-        (right pairs,) the loss of each pair's query.
     """
     alpha, beta, base = 2.0, 50.0, 0.5
     right = batch.right

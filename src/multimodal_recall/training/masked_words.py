@@ -21,14 +21,14 @@ from transformers import (
 from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.models.language_model import load, new_albert, train_tokenizer
 from multimodal_recall.runtime.device import Hardware
+from multimodal_recall.runtime.progress import TrainingBar
 from multimodal_recall.training.checkpoint import Checkpoint
-from multimodal_recall.training.loop import Progress, Recipe, Trainer
+from multimodal_recall.training.loop import Recipe, Trainer
 from multimodal_recall.training.objective import Objective
 
 logger = logging.getLogger(__name__)
 
-QUERIES_PER_CHUNK = 100_000
-"""Queries between two checkpoints."""
+QUERIES_PER_CHUNK = 100_000  # queries between two checkpoints
 
 
 def prepare(
@@ -37,7 +37,7 @@ def prepare(
     seed: int,
     hardware: Hardware,
     checkpoint: Checkpoint,
-    progress: Progress,
+    progress: TrainingBar,
     fingerprint: str,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load or build the language model, and train it on the queries.
@@ -46,9 +46,6 @@ def prepare(
         queries: Distinct training queries.
         options: The model that the training starts from, and the training.
         seed: Seed of the weights, the masks and the order.
-        hardware: Device and precision of the training.
-        checkpoint: Keeps the state of the training.
-        progress: Shows how far the training is.
         fingerprint: Digest of queries, options, seed and code; see ``Trainer``.
 
     Returns:

@@ -13,10 +13,8 @@ from multimodal_recall.training.losses import MATRIX_LOSSES, PAIR_LOSSES
 class Objective(nn.Module):
     """A model and its loss, in one module, so that processes know which weights a batch leaves without a gradient."""
 
-    unit = "pairs"
-    """Name of the examples."""
-    whole_batches = False
-    """Whether each process gets the whole batch and divides the encoding, or gets a share of the batch's rows."""
+    unit = "pairs"  # name of the examples
+    whole_batches = False  # whether a process gets the whole batch and divides the encoding, or a share of the rows
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import AutoModel
 
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.batch import ChunkArrays
@@ -13,7 +14,7 @@ from multimodal_recall.data.examples import Tokens, read_chunk
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.evaluation.metrics import ndcg_at_5
 from multimodal_recall.evaluation.scoring import ScoredChunk, read_chunks, score_chunks
-from multimodal_recall.models.language_model import load_text_model, load_tokenizer
+from multimodal_recall.models.language_model import load, load_tokenizer
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
 from multimodal_recall.models.saved import TrainedRanker
 from multimodal_recall.negatives.mixing import read_samples
@@ -31,27 +32,17 @@ from multimodal_recall.training.objective import RankerObjective
 class RankerTraining:
     """Everything that decides a trained ranker; each of several processes gets a copy."""
 
-    options: RankerOptions
-    """The ranker and its training, with a seed."""
-    train: dict[str, ChunkTables]
-    """Lazy tables of each training chunk."""
-    valid: dict[str, ChunkTables]
-    """Lazy tables of each valid chunk."""
-    valid_answers: dict[int, list[int]]
-    """Right product ids of each valid query."""
-    word_vectors: np.ndarray
-    """(words, size) float32."""
-    label_vectors: np.ndarray
-    """(labels, size) float32."""
-    tokenizer: str | None
-    """Folder or hub name of the ranker's tokenizer; ``None`` if the ranker reads no tokens."""
-    hardware: Hardware
-    """Device, precision and threads of each process."""
+    options: RankerOptions  # the ranker and its training, with a seed
+    train: dict[str, ChunkTables]  # lazy tables of each training chunk
+    valid: dict[str, ChunkTables]  # lazy tables of each valid chunk
+    valid_answers: dict[int, list[int]]  # right product ids of each valid query
+    word_vectors: np.ndarray  # (words, size) float32
+    label_vectors: np.ndarray  # (labels, size) float32
+    tokenizer: str | None  # folder or hub name of the ranker's tokenizer; `None` if the ranker reads no tokens
+    hardware: Hardware  # device, precision and threads of each process
     checkpoint: Checkpoint
-    fingerprint: str
-    """Digest of data, options and code; see ``Trainer``."""
-    start: Mapping[str, Tensor] = field(default_factory=dict)
-    """Weights of the ranker that the training starts from; empty without such a ranker."""
+    fingerprint: str  # digest of data, options and code; see `Trainer`
+    start: Mapping[str, Tensor] = field(default_factory=dict)  # weights that the training starts from, or none
 
     def fit(self) -> tuple[TrainedRanker, list[EpochLog]]:
         """Train in this process, alone or together with other processes.
@@ -94,7 +85,7 @@ class RankerTraining:
         ranker = build_ranker(self.options, sizes, tokenizer)
         ranker.start(self.word_vectors, self.label_vectors)
         if self.tokenizer is not None and model.text_model is not None:
-            ranker.start_from_text_model(load_text_model(self.tokenizer))
+            ranker.start_from_text_model(load(AutoModel, self.tokenizer))
         if self.start:
             ranker.start_from(self.start)
         return ranker, sizes

@@ -137,8 +137,7 @@ def order_queries(content: ReportContent) -> pd.DataFrame:
 def extremes(ordered: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Pick the worst queries, worst first, and the best queries, best first; no query is in both.
 
-    Args:
-        ordered: Queries, worst first.
+    ``ordered`` stands worst first.
     """
     worst = ordered.head(min(EXTREMES, (len(ordered) + 1) // 2))
     return worst, ordered.iloc[len(worst) :].tail(EXTREMES).iloc[::-1]

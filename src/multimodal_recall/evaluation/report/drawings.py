@@ -88,13 +88,10 @@ def draw_product(product: Mapping[str, Any], colours: Mapping[str, str], photos:
 
 
 def draw_strip(products: pd.DataFrame, colours: Mapping[str, str], photos: Path | None) -> Markup:
-    """Draw products side by side, as HTML for a notebook.
+    """Draw products side by side, as HTML for a notebook; see ``draw_product`` for the arguments.
 
-    Args:
-        products: One row a product, in drawing order: the columns of ``draw_product``, ``caption`` (a text above the
-            drawing) and ``framed`` (bool, a green frame for a right product).
-        colours: Colour of each label; see ``box_colours``.
-        photos: Absolute path of the folder of ``<product_id>.jpg``, or ``None``.
+    The products, one a row, also have ``caption`` (a text above the drawing) and ``framed`` (bool, a green frame for a
+    right product).
     """
     figure = Markup('<figure class="{}"><figcaption>{}</figcaption>{}<p>{}</p></figure>')
     parts = [STRIP_STYLE, Markup('<div class="products">')]

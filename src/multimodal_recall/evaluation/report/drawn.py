@@ -10,17 +10,11 @@ from multimodal_recall.evaluation.scales import normalise
 def drawn_candidates(
     scores: pd.DataFrame, model: str, answers: dict[int, list[int]], examples: dict[str, ChunkTables] | None
 ) -> pd.DataFrame:
-    """Rank a model's candidates, and add text and relevance.
-
-    Args:
-        scores: A column a model.
-        model: The model.
-        answers: Right products of each query.
-        examples: The split's chunks, for the queries' texts; ``None`` if the texts are unknown.
+    """Rank a model's candidates, and add relevance and the queries' texts from the split's chunks.
 
     Returns:
         One row a candidate in order of query and rank: ``query_id``, ``product_id``, ``score`` as log-odds, ``rank``,
-        ``query`` (missing if unknown), ``right``.
+        ``query`` (missing without chunks), ``right``.
     """
     ranked = rank_candidates(normalise(scores, [model], "logit").rename(columns={model: "score"}))
     texts: dict[int, str] = {}
@@ -31,11 +25,7 @@ def drawn_candidates(
 
 
 def drawn_products(examples: dict[str, ChunkTables], labels: list[str]) -> pd.DataFrame:
-    """Read the boxes of the chunks' products.
-
-    Args:
-        examples: The chunks; row i of a single chunk's result is row i of its ``products``.
-        labels: The label names.
+    """Read the boxes of the chunks' products; row i of a single chunk's result is row i of its ``products``.
 
     Returns:
         One row a product: ``product_id``, ``image_h``, ``image_w``, the sides of its boxes (pixels) and the names of

@@ -45,12 +45,9 @@ SIZE = (5.0, 3.4)
 
 
 def to_svg(figure: Figure, name: str, description: str) -> Markup:
-    """Write a plot as an SVG element without URL and date.
+    """Write a plot as an SVG element without URL and date, with a description for screen readers.
 
-    Args:
-        figure: The plot.
-        name: Prefix of all ids, which sets them apart from those of other plots on the page.
-        description: Text for screen readers.
+    The name begins all ids, which sets them apart from those of other plots on the page.
     """
     written = io.StringIO()
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -65,12 +62,7 @@ def to_svg(figure: Figure, name: str, description: str) -> Markup:
 
 @mpl.rc_context(STYLE)
 def plot_learning_curves(logs: Mapping[str, pd.DataFrame], column: str) -> Figure:
-    """Plot a column of the training logs over the epochs, a curve a ranker.
-
-    Args:
-        logs: By ranker, ``epoch`` (from 0) and the columns of ``LEARNING``.
-        column: A key of ``LEARNING``.
-    """
+    """Plot a column of ``LEARNING`` over the epochs, a curve for each ranker's log (``epoch`` from 0)."""
     figure, axes = _one_plot("epoch", LEARNING[column])
     for (ranker, log), colour, line in zip(logs.items(), cycle(SERIES), cycle(LINES)):
         options = {"color": colour, "linestyle": line, "linewidth": 2, "marker": "o", "markersize": 4}
@@ -82,11 +74,7 @@ def plot_learning_curves(logs: Mapping[str, pd.DataFrame], column: str) -> Figur
 
 @mpl.rc_context(STYLE)
 def plot_score_distributions(candidates: pd.DataFrame) -> Figure:
-    """Plot the scores of right and of wrong candidates, as shares of the right and of the wrong candidates.
-
-    Args:
-        candidates: ``score``, ``right``.
-    """
+    """Plot the ``score`` of ``right`` and of wrong candidates, as shares of the right and of the wrong candidates."""
     figure, axes = _one_plot("score", "share of the candidates")
     edges = np.histogram_bin_edges(candidates["score"], bins=40)
     styles = {
@@ -104,11 +92,7 @@ def plot_score_distributions(candidates: pd.DataFrame) -> Figure:
 
 @mpl.rc_context(STYLE)
 def plot_calibration(bins: pd.DataFrame) -> Figure:
-    """Plot the observed share of right candidates over the predicted probability.
-
-    Args:
-        bins: See ``calibration.reliability``.
-    """
+    """Plot the observed share of right candidates over the predicted probability; see ``calibration.reliability``."""
     figure, axes = _one_plot("predicted probability", "share that is right")
     limit = min(1.1 * bins[["predicted", "observed"]].max(axis=None), 1)
     axes.plot([0, limit], [0, limit], color=INK, linestyle="--", linewidth=1, label="perfectly calibrated")

@@ -29,11 +29,7 @@ from multimodal_recall.runtime.progress import track
 def render_page(content: ReportContent) -> str:
     """Render the report as one HTML file that needs no network and no second file.
 
-    Args:
-        content: The content of the page.
-
-    Returns:
-        The file's text; the same content always gives the same text.
+    The same content always gives the same text.
     """
     ordered = order_queries(content)
     worst, best = extremes(ordered)
@@ -56,15 +52,9 @@ def render_page(content: ReportContent) -> str:
 
 
 def render_found(found: pd.DataFrame, title: str, photos: Path | None) -> str:
-    """Render the products found for queries as one HTML file that needs no network and no second file.
+    """Render the table of ``commands.search`` as one HTML file that needs no network and no second file.
 
-    Args:
-        found: The table of ``commands.search``.
-        title: Title of the page.
-        photos: Absolute path of the folder of ``<product_id>.jpg``, or ``None``.
-
-    Returns:
-        The file's text.
+    ``photos`` is the absolute path of the folder of ``<product_id>.jpg``, or ``None``.
     """
     colours = box_colours(found["labels"])
     cards = [

@@ -6,8 +6,7 @@ from torch.nn import functional
 
 from multimodal_recall.data.batch import Batch
 
-AREA = 4
-"""Column of ``box_positions``."""
+AREA = 4  # column of `box_positions`
 
 
 class LargestBox(nn.Module):

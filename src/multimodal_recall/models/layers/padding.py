@@ -8,14 +8,9 @@ class Padding:
     """Take the padding of S sequences away, and put it back around their E real entries."""
 
     def __init__(self, mask: Tensor) -> None:
-        """Find the real entries.
-
-        Args:
-            mask: (S, L), True on padding.
-        """
+        """Find the real entries; ``mask`` (S, L) is True on padding."""
         self.mask = mask
-        self.places = (~mask).flatten().nonzero().squeeze(1)
-        """(E,) index of each real entry in the flattened (S * L) sequences."""
+        self.places = (~mask).flatten().nonzero().squeeze(1)  # (E,) of the real entries in the flattened sequences
 
     def remove(self, padded: Tensor) -> Tensor:
         """Select the real entries, (S, L, ...) -> (E, ...)."""
@@ -34,11 +29,7 @@ class Packing(Padding):
     """
 
     def __init__(self, mask: Tensor) -> None:
-        """Pack sequences of at least one entry.
-
-        Args:
-            mask: (S, L), True on the padding at the sequences' ends.
-        """
+        """Pack sequences of at least one entry; ``mask`` (S, L) is True on the padding at the sequences' ends."""
         self.mask = mask
         counts, order = (~mask).sum(dim=1).sort(descending=True, stable=True)
         steps, ranks = torch.arange(mask.shape[1], device=mask.device).unsqueeze(1), torch.arange(len(mask))
@@ -48,7 +39,5 @@ class Packing(Padding):
         self.places = (order * len(steps) + steps)[reached]
         self.backwards = (starts[(counts - 1 - steps).clamp(min=0)] + ranks.to(mask.device))[reached]
         """(E,) entry that takes each entry's place when every sequence is read from its end."""
-        self.sizes = sizes.tolist()
-        """Entries of each step."""
-        self.ranks = order.argsort()
-        """(S,) rank of each sequence by length, longest first."""
+        self.sizes = sizes.tolist()  # entries of each step
+        self.ranks = order.argsort()  # (S,) rank of each sequence by length, longest first

@@ -8,10 +8,8 @@ from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.padding import Packing
 from multimodal_recall.models.layers.recurrent import BiLstm
 
-POSITION = 5
-"""Columns of a box's position that most systems read: four sides and the area."""
-FULL_POSITION = 6
-"""All columns: four sides, the area, and height / width."""
+POSITION = 5  # columns of a box's position that most systems read: four sides and the area
+FULL_POSITION = 6  # all columns: four sides, the area, and height / width
 
 
 class WordVectors(nn.Module):

@@ -11,8 +11,7 @@ from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.ranker import InputSizes
 from multimodal_recall.models.word_matching import WordMatching
 
-UNKNOWN_ROW = 0
-"""Row of the unknown word, which is no tag and is not written."""
+UNKNOWN_ROW = 0  # row of the unknown word, which is no tag and is not written
 
 
 class ImageTags(WordMatching):
@@ -72,13 +71,9 @@ class Captioner(nn.Module):
         self.dense = nn.Sequential(nn.Linear(size, size), nn.PReLU(), nn.Dropout(dropout), nn.Linear(size, size))
 
     def forward(self, heads: Tensor, words: Tensor, word_ids: Tensor, mask: Tensor) -> Tensor:
-        """Sum the cross-entropy of each caption over its words and its end, (R,).
+        """Sum the cross-entropy of each caption over its words and its end.
 
-        Args:
-            heads: (R, size) the sentence's head of each image.
-            words: (words, size) all words, to which the end of a caption is added.
-            word_ids: (R, W) the captions.
-            mask: (R, W), True on padding.
+        Shapes: heads (R, size) of the sentence, all words (words, size), captions (R, W), their mask (R, W), -> (R,).
         """
         counts, end = (~mask).sum(dim=1), len(words)
         start, words = self.start.expand(len(heads), -1).unsqueeze(1), torch.cat([words, self.end.to(words)])

@@ -34,7 +34,6 @@ class Mcan(Ranker):
         self.labels = nn.Embedding(sizes.labels, options.label_state)
         inputs = sizes.box_feature + FULL_POSITION + options.label_state
         self.box_layer = _mlp(inputs, options.box_state, width, dropout)
-
         layer = (width, options.heads, options.feed_forward, dropout, nn.Sequential(nn.ReLU(), nn.Dropout(dropout)))
         self.text_layers = nn.ModuleList(SelfAttentionLayer(*layer) for _ in range(options.layers))
         self.box_layers = nn.ModuleList(GuidedAttentionLayer(*layer) for _ in range(options.layers))

@@ -18,8 +18,7 @@ from multimodal_recall.models.weights import take_weights
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-EPS = 1e-12
-"""Epsilon of BERT's norms."""
+EPS = 1e-12  # epsilon of BERT's norms
 BERT_NAMES = {
     "attention.self.": "attention.",
     "attention.output.dense.": "attention.out.",

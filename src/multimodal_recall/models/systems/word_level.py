@@ -11,8 +11,8 @@ from multimodal_recall.models.layers.recurrent import PaddedGru
 from multimodal_recall.models.ranker import InputSizes
 from multimodal_recall.models.word_matching import WordMatching
 
+# Numbers of the hidden layer (words, products, weight_state) in memory; all are computed again for the gradient.
 NUMBERS_AT_ONCE = 1 << 24
-"""Numbers of the hidden layer (words, products, weight_state) in memory; all are computed again for the gradient."""
 
 
 class WordLevel(WordMatching):

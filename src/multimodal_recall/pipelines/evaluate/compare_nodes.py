@@ -1,4 +1,7 @@
-"""Gather the scores of all models of a split, make further rankings of them, measure and compare all rankings."""
+"""Gather the scores of all models of a split, make further rankings of them, measure and compare all rankings.
+
+Throughout: ``model_scores`` has a column a model, and ``list_counts`` the number of lists that hold each product.
+"""
 
 import logging
 
@@ -22,12 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def gather_scores(options: EvaluateOptions, *scores: ds.Dataset, rankers: tuple[str, ...]) -> pa.Table:
-    """Put the scores of all models side by side: ``query_id``, ``product_id``, then a column a model.
+    """Put the scores of the wanted models side by side: ``query_id``, ``product_id``, then a column a model.
 
-    Args:
-        options: The wanted models.
-        scores: Scores of each ranker; then the table of given scores, if the split has given scores.
-        rankers: Names of the rankers.
+    The scores are those of each ranker, then the table of given scores, if the split has given scores.
 
     Raises:
         MetricError: See ``join_scores`` and ``refuse_taken_names``.
@@ -61,18 +61,7 @@ def blend_rankings(
     *scores_of_rankers: ds.Dataset,
     rankers: tuple[str, ...],
 ) -> pa.Table:
-    """Make further rankings: sums of the models' scores, the rankers' re-ranked lists, and rules on lists.
-
-    Args:
-        options: The blends, and the model that the rules are applied to.
-        model_scores: A column a model.
-        list_counts: Number of lists that hold each product.
-        scores_of_rankers: Scores of each ranker.
-        rankers: Names of the rankers.
-
-    Returns:
-        ``rankings``.
-    """
+    """Make further ``rankings``: blends of models, the rankers' re-ranked lists, and rules on the headline model."""
     scores = model_scores.to_table().to_pandas()
     headline, lists = headline_of(scores, options), _lists(scores, list_counts)
     own = {
@@ -99,14 +88,7 @@ def fit_rankings(
 ) -> tuple[pa.Table, pd.DataFrame]:
     """Make the rankings that are fitted on valid; a query is scored by models that have not seen it.
 
-    Args:
-        options: Number of folds and shuffles.
-        seed: Seed of the folds and fits.
-        model_scores: A column a model.
-        list_counts: Number of lists that hold each product.
-        answers: Right products of each query.
-        vectors: Pair vectors of the candidates, by each ranker to re-classify.
-        rankers: Names of these rankers.
+    ``vectors`` are the candidates' pair vectors, by each of the ``rankers`` to re-classify.
 
     Returns:
         ``rankings``, and nDCG@5 with its spread over shuffles and folds.
@@ -169,20 +151,10 @@ def measure_rankings(
     *,
     split: str,
 ) -> pa.Table:
-    """Measure every ranking of a split, query by query.
+    """Measure every ranking of a split: ``query_metrics``, one row a ranking and query of the answers.
 
-    Args:
-        model_scores: A column a model.
-        list_counts: Number of lists that hold each product.
-        answers: Right products of each query.
-        blends: Rankings of ``blend_rankings``.
-        fitted: Rankings of ``fit_rankings``.
-        references: The made-up shop's own rankings of all splits: by chance, by the noun, by its truth. ``None``: the
-            candidates are ranked by chance here.
-        split: The split.
-
-    Returns:
-        ``query_metrics``: one row a ranking and query of the answers.
+    ``references`` are the made-up shop's own rankings of all splits: by chance, by the noun, by its truth. ``None``:
+    the candidates are ranked by chance here.
     """
     scores = model_scores.to_table().to_pandas()
     leak_free = {name: rankings.scores_of(scores, name) for name in rankings.models_of(scores)}
@@ -214,12 +186,7 @@ def compare_rankings(
 ) -> pd.DataFrame:
     """Put the means of all rankings into a table, leak-free rankings first, each kind's worst first, and log it.
 
-    Args:
-        options: The bootstrap of the intervals, and the headline model.
-        seed: Seed of the bootstrap.
-        fits: nDCG@5 of the rankings fitted on valid, and its spread over shuffles and folds.
-        tables: Query metrics and models' scores of each split in turn.
-        splits: Names of the splits.
+    The tables are query metrics and models' scores of each split in turn. ``fits`` is from ``fit_rankings``.
     """
     summaries = []
     for split, metrics, scores in zip(splits, tables[::2], tables[1::2], strict=True):
@@ -238,16 +205,9 @@ def compare_rankings(
 def break_down_queries(
     options: EvaluateOptions, seed: int, *tables: ds.Dataset, splits: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Measure the headline model on groups of each split's queries.
+    """Measure the headline model on groups of each split's queries; without query facts, grouped by the leak alone.
 
-    Args:
-        options: The bootstrap of the intervals, and the headline model.
-        seed: Seed of the bootstrap.
-        tables: Query metrics, models' scores and, if queries were described, query facts of each split in turn.
-        splits: Names of the splits.
-
-    Returns:
-        The rows of ``summary.break_down`` with their ``split``; without query facts, grouped by the leak alone.
+    The tables are query metrics, models' scores and, if queries were described, query facts of each split in turn.
     """
     by_split = []
     for split, of_split in zip(splits, chunked(tables, len(tables) // len(splits)), strict=True):

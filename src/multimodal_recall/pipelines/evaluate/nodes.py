@@ -1,6 +1,6 @@
 """Score the candidates of a split with a ranker, write its submission, and judge the negatives that it learnt from.
 
-torch takes seconds to import: functions import what imports torch.
+torch takes seconds to import: functions import what imports it, and ``model``, a ``TrainedRanker``, has no type hint.
 """
 
 import logging
@@ -38,13 +38,8 @@ def score_candidates(
 ) -> pa.Table:
     """Score every candidate of a split chunk by chunk, then again in the light of the other candidates of its query.
 
-    Args:
-        model: A ``TrainedRanker``.
-        examples: Lazy tables of each chunk.
-        options: How scores change inside the candidate lists. With both options off, one chunk is in memory at a time,
-            else the whole split. With ``smooth_boxes``, so are copies of the boxes of some 4,096 candidates, or of the
-            longest list if it is longer.
-        hardware: Device and precision of the ranker.
+    With both options off, one chunk is in memory at a time, else the whole split. With ``smooth_boxes``, so are copies
+    of the boxes of some 4,096 candidates, or of the longest list if it is longer.
 
     Returns:
         ``scores``: one row a candidate, in file order, higher is better.
@@ -90,13 +85,7 @@ def _rescore(
 def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: HardwareOptions) -> pa.Table:
     """Compute the pair vector of each candidate, from which the ranker's last layer scores it, chunk by chunk.
 
-    Args:
-        model: A ``TrainedRanker``.
-        examples: Lazy tables of each chunk.
-        hardware: Device and precision of the ranker.
-
-    Returns:
-        ``vectors``, in the order of ``score_candidates``.
+    The order of ``vectors`` is that of ``score_candidates``.
     """
     from multimodal_recall.data.examples import read_candidates, read_chunk
 
@@ -123,12 +112,6 @@ def judge_negatives(
 
     All draws of the first training chunk are judged false or not; 500 of its pairs are scored with all their draws. The
     ranker was trained on these pairs, so that its hardness compares kinds of negatives and does not measure the ranker.
-
-    Args:
-        model: A ``TrainedRanker``.
-        train_examples: The training chunks.
-        hardware: Device and precision of the ranker.
-        seed: Seed by which the scored pairs are drawn.
 
     Returns:
         One row a kind: ``kind``, ``negatives`` (drawn), ``false_share``, ``candidates`` (the right product and its

@@ -27,20 +27,8 @@ def make_report(
 ) -> str:
     """Render a split's rankings as an HTML page; see ``evaluation.report.page``.
 
-    Args:
-        options: The headline model, the confidence, and the folder of photos.
-        comparison: All rankings of all splits.
-        model_scores: A column a model.
-        query_metrics: Measures of each query by all rankings.
-        breakdown: Groups of the queries of all splits, measured by the headline model.
-        calibration: Calibration of the headline model.
-        answers: Right products of each query.
-        examples: The split's chunks, for the queries' texts and the products' boxes.
-        labels: The label names.
-        rejected: Rejected rows of the split's file.
-        training_logs: Training log of each ranker.
-        split: The split.
-        rankers: Names of the rankers.
+    ``comparison`` and ``breakdown`` are of all splits, the other tables of this one. ``examples`` hold the queries'
+    texts and the products' boxes; there are none where given scores alone are evaluated.
     """
     # matplotlib takes 0.2 s to import
     from multimodal_recall.evaluation.report.content import ReportContent

@@ -3,13 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Layout
-from multimodal_recall.pipelines.featurize.nodes import (
-    average_label_words,
-    collect_queries,
-    featurize_chunk,
-    make_word_vectors,
-    prepare_language_model,
-)
+from multimodal_recall.pipelines.featurize import nodes
 from multimodal_recall.pipelines.wiring import for_each_chunk
 
 HARDWARE, SEED = "params:hardware", "params:seed"
@@ -19,14 +13,14 @@ def create_pipeline(layout: Layout) -> Pipeline:
     """Learn what words mean from the training queries, then turn the queries of every chunk into vectors."""
     model_inputs = ["queries", "params:language_model", HARDWARE, SEED, "params:checkpoints"]
     steps = (
-        (collect_queries, ["train_tsv", "params:ingest"], "queries"),
-        (prepare_language_model, model_inputs, "language_model"),
-        (make_word_vectors, ["queries", "labels", "params:word_vectors", SEED], "word_vectors"),
-        (average_label_words, ["labels", "word_vectors"], "label_vectors"),
+        (nodes.collect_queries, ["train_tsv", "params:ingest"], "queries"),
+        (nodes.prepare_language_model, model_inputs, "language_model"),
+        (nodes.make_word_vectors, ["queries", "labels", "params:word_vectors", SEED], "word_vectors"),
+        (nodes.average_label_words, ["labels", "word_vectors"], "label_vectors"),
     )
     language = [Node(step, read, made, name=step.__name__, namespace="language") for step, read, made in steps]
     chunks = [chunk for split in layout.chunks for chunk in layout.chunks_of(split)]
     shared = ["language_model", "word_vectors", "params:featurize", HARDWARE]
     return Pipeline(
-        [*language, for_each_chunk(chunks, featurize_chunk, ["pairs"], shared, "query_features", "featurize")]
+        [*language, for_each_chunk(chunks, nodes.featurize_chunk, ["pairs"], shared, "query_features", "featurize")]
     )

@@ -20,17 +20,9 @@ logger = logging.getLogger(__name__)
 
 
 def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, chunk: Chunk) -> dict[str, pa.Table]:
-    """Decode one byte range of a TSV.
+    """Decode one byte range of a TSV into ``products``, ``pairs`` and ``rejected``, as in ``schemas.TABLES``.
 
-    Args:
-        tsv: Handle on the split's file.
-        labels: The label names; a row's labels must be among them.
-        options: Cleaning rules and limits.
-        chunk: The byte range.
-
-    Returns:
-        ``products``, ``pairs`` and ``rejected``, as in ``schemas.TABLES``; row numbers in ``rejected`` count from the
-        start of the chunk.
+    A row's labels must be among ``labels``. Row numbers in ``rejected`` count from the start of the chunk.
 
     Raises:
         IngestError: If the range holds no row or more than ``max_rows_per_chunk`` rows, if more than
@@ -57,9 +49,7 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
 def merge_rejected(*tables: ds.Dataset) -> pa.Table:
     """Concatenate a split's rejected rows, and count their row numbers from the start of the file.
 
-    Args:
-        tables: ``rejected`` and ``pairs`` of each chunk in file order; together they have a row for each of the
-            chunk's lines.
+    The tables are ``rejected`` and ``pairs`` of each chunk in file order: together a row for each of the chunk's lines.
     """
     merged, rows_before = [], 0
     for rejected, pairs in zip(tables[::2], tables[1::2], strict=True):

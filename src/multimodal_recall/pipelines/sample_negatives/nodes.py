@@ -48,11 +48,7 @@ def list_examples(
 ) -> dict[str, ChunkTables]:
     """Group a split's lazy tables by chunk; the saved list records the versions of the tables.
 
-    Args:
-        rejected: Rejected rows of the split's file, whose number is logged.
-        tables: The tables of the first chunk, in the order of ``kinds``, then of the next chunks.
-        chunks: The split's chunks.
-        kinds: The kinds of table.
+    The tables are those of the first chunk, in the order of ``kinds``, then those of the next chunks.
 
     Raises:
         ExamplesError: See ``check_origins`` and ``check_candidates``.

@@ -49,17 +49,9 @@ def train_ranker(
     would cost the whole training.
 
     Args:
-        train_examples: Lazy tables of each training chunk.
-        valid_examples: Lazy tables of each valid chunk.
-        valid_answers: Right products of each valid query.
-        word_vectors: The words and their vectors.
-        label_vectors: The labels and their vectors.
         language_model: A transformers folder with the tokenizer of rankers that read tokens and name no other.
-        options: The ranker and its training.
         hardware: Device, precision and threads; several processes divide the threads.
-        checkpoints: Folder of all checkpoints.
         start: The ``TrainedRanker`` that ``options.start_from`` names; ``None`` if it names no ranker.
-        ranker: Name of the ranker.
 
     Returns:
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
