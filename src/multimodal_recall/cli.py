@@ -1,18 +1,13 @@
 """The project's own commands: stale, prune, check, write-tsv, search, compare; and Kedro's run with shorter errors."""
 
 import copy
-import difflib
-import functools
-import re
 import shlex
-import traceback
 from collections import Counter
-from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option, split_string
 from kedro.framework.project import pipelines as registered
@@ -20,77 +15,13 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
-from kedro.validation import ParameterValidationError
 
+from multimodal_recall.commands.errors import as_click_error
 from multimodal_recall.config.loader import project_folder
 from multimodal_recall.runtime.kedro_private import params_option
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd
-
-MOST_SUGGESTED = 3
-TRACEBACK = "data/.runs/traceback.log"
-SAID_BY_KEDRO = (DatasetError, MissingConfigException, ParameterValidationError)
-"""Errors of Kedro whose text is meant for users, as is that of all errors that this package defines."""
-ERROR_REMEDIES = {
-    MissingConfigException: "Name a folder of conf/ as --env",
-    ParameterValidationError: "All options and their meaning: docs/options.md",
-}
-
-
-def as_click_error(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Report an error as a message; its traceback goes into ``TRACEBACK``.
-
-    An error that is neither this package's nor Kedro's own may be a fault of the program: the message then names its
-    kind and the file of its traceback.
-    """
-
-    @functools.wraps(function)
-    def run_and_report(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except click.ClickException:
-            raise
-        except Exception as error:
-            raise click.ClickException(_describe(error)) from error
-
-    return run_and_report
-
-
-def _describe(error: Exception) -> str:
-    """Say what went wrong and what to do; keep the traceback of an error that is not meant for users."""
-    text = re.sub(r"\n +For further information visit .*", "", str(error))  # pydantic's own pages
-    remedies = [remedy for kind, remedy in ERROR_REMEDIES.items() if isinstance(error, kind)]
-    if isinstance(error, SAID_BY_KEDRO) or type(error).__module__.startswith("multimodal_recall."):
-        return "\n".join([text, *remedies])
-    origin = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
-    if origin.startswith("kedro."):
-        text, names = text.split(" Did you mean")[0].split(" It needs to be")[0], suggest_names(text)
-        return "\n".join([text, *([f"Did you mean {' or '.join(names)}?"] if names else [])])
-    file = project_folder() / TRACEBACK
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    return f"{type(error).__name__}: {text}\nThe traceback is in {file}"
-
-
-def suggest_names(text: str) -> list[str]:
-    """Find names of pipelines, nodes, namespaces or datasets that are like the quoted names of Kedro's message.
-
-    A node or namespace without its first parts, as ``chunk_002`` for ``train.chunk_002``, is like the whole name.
-    """
-    nodes = [node for pipeline in registered.values() for node in pipeline.nodes]
-    kinds = {
-        "pipeline named": set(registered),
-        "nodes named": {node.name for node in nodes},
-        "namespaces": {node.namespace for node in nodes if node.namespace},
-        "datasets named": {name for node in nodes for name in (*node.inputs, *node.outputs)},
-    }
-    known = next((sorted(names) for words, names in kinds.items() if words in text), [])
-    found = []
-    for name in re.findall(r"'([^']+)'", text.split(" Did you mean")[0].split(" It needs to be")[0]):
-        ends = [other for other in known if other.endswith(f".{name}")]
-        found += ends[:MOST_SUGGESTED] or difflib.get_close_matches(name, known, MOST_SUGGESTED)
-    return list(dict.fromkeys(found))
 
 
 @click.group(name="multimodal_recall")
@@ -174,16 +105,21 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
     Older versions stay where a kept list of examples or a kept model names them: both can still be loaded and trained
     on. Unfinished files of killed runs are dropped once they are an hour old. Raw files stay.
 
-    Try --dry-run first, and do not prune while a run is under way.
+    Try --dry-run first. Pruning waits for the end of runs that are under way, and runs wait for the end of pruning.
     """
+    from multimodal_recall.datasets.atomic import atomic_datasets
     from multimodal_recall.runs.pruning import find_prunable
+    from multimodal_recall.runs.turns import claim, turn
 
-    prunable = find_prunable(*_load(metadata, env, [], {}), keep)
-    counts, sizes = Counter(item.kind for item in prunable), Counter[str]()
-    for item in prunable:
-        sizes[item.kind] += item.size
-        if not dry_run:
-            item.remove()
+    pipeline, catalog = _load(metadata, env, [], {})
+    datasets = atomic_datasets(sorted(pipeline.datasets()), catalog).values()
+    with nullcontext() if dry_run else turn(claim("kedro prune", [], datasets)):
+        prunable = find_prunable(pipeline, catalog, keep)
+        counts, sizes = Counter(item.kind for item in prunable), Counter[str]()
+        for item in prunable:
+            sizes[item.kind] += item.size
+            if not dry_run:
+                item.remove()
     for kind, count in sorted(counts.items()):
         click.echo(f"  {kind}: {count}, {sizes[kind] / 1e6:,.1f} MB")
     click.echo(f"{'would drop' if dry_run else 'dropped'} {len(prunable)} in all, {sizes.total() / 1e6:,.1f} MB")
@@ -191,8 +127,9 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
 
 @cli.command()
 @env_option
+@click.option("--data", is_flag=True, help="Read everything that runs have saved instead, and name what is damaged.")
 @click.pass_obj
-def check(metadata: ProjectMetadata, env: str | None) -> None:
+def check(metadata: ProjectMetadata, env: str | None, data: bool) -> None:
     """Describe an environment's raw files, and report each faulty row with its reason.
 
     Rows are judged by the code that ingests them. Also reported: answers that are no candidates, queries without
@@ -201,7 +138,11 @@ def check(metadata: ProjectMetadata, env: str | None) -> None:
 
     The exit code is 0 without faults and 1 with faults. A run leaves faulty rows out, and stops where more than
     ingest.max_rejected_share of a chunk are faulty.
+
+    With --data, the digests of all saved versions, records and checkpoints are compared with the files.
     """
+    if data:
+        return _check_saved(*_load(metadata, env, [], {}))
     from multimodal_recall.commands.check import check_raw_files
     from multimodal_recall.config.layout import read_layout
 
@@ -220,6 +161,18 @@ def check(metadata: ProjectMetadata, env: str | None) -> None:
             click.echo(f"  {line}")
     click.echo(f"faults: {faults:,}" if faults else "nothing is wrong")
     click.get_current_context().exit(1 if faults else 0)
+
+
+@as_click_error
+def _check_saved(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    from multimodal_recall.runs.damage import find_damage
+
+    found = list(find_damage(pipeline, catalog))
+    damages = [damage for _, damage in found if damage is not None]
+    for damage in damages:
+        click.echo(f"! {damage}")
+    click.echo(f"{len(found):,} saved files and folders were compared with their digests, faults: {len(damages):,}")
+    click.get_current_context().exit(1 if damages else 0)
 
 
 @cli.command("write-tsv")

@@ -87,6 +87,11 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         """The file or folder; where there are versions, the folder that holds them."""
         return Path(self._filepath)
 
+    @property
+    def versioned(self) -> bool:
+        """Whether there are versions; else a single file, which a user may replace."""
+        return self._version is not None
+
     def load_path(self) -> Path:
         """Name the file or folder that ``load`` reads."""
         return Path(self._get_load_path())

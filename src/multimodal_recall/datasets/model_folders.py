@@ -1,11 +1,14 @@
 """Weights on disk: a transformers folder, a trained ranker, the checkpoint of an unfinished training."""
 
+import hashlib
 import json
+import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multimodal_recall.config.loader import project_folder
-from multimodal_recall.datasets.atomic import AtomicDataset
+from multimodal_recall.datasets.atomic import AtomicDataset, DamagedError
 from multimodal_recall.datasets.atomic_write import write_atomically
 from multimodal_recall.models.saved import CARD, TOKENIZER, WEIGHTS, TrainedRanker, read_card, read_ranker
 from multimodal_recall.runtime.kedro_private import JSONPreview
@@ -13,6 +16,8 @@ from multimodal_recall.runtime.kedro_private import JSONPreview
 if TYPE_CHECKING:  # torch takes seconds to import, and an ingest node needs none of it
     from torch import Tensor
 
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -73,17 +78,49 @@ class CheckpointFile:
         return cls(project_folder() / checkpoints / name / CHECKPOINT)
 
     def read(self) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
-        """Read the last tensors and facts; ``None`` if there is no file."""
-        from safetensors import safe_open
-
+        """Read the last tensors and facts; ``None`` if there is no file, or a damaged one, which is set aside."""
         if not self.path.exists():
             return None
-        with safe_open(self.path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
+        try:
+            return self.read_whole()
+        except DamagedError as error:
+            aside = self.path.with_name(f"{self.path.name}.damaged")
+            os.replace(self.path, aside)
+            logger.warning("%s. It is now %s, and training starts anew", error, aside.name)
+            return None
+
+    def read_whole(self) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+        """Read the tensors and facts.
+
+        Raises:
+            DamagedError: If they are not what was written.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, "pt") as file:
+                tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+            if metadata["digest"] == _digest(tensors, metadata["facts"]):
+                return tensors, json.loads(metadata["facts"])
+        except (SafetensorError, KeyError, TypeError):
+            pass
+        raise DamagedError(f"The checkpoint {self.path} is damaged: it is not what was written")
 
     def write(self, tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> None:
         """Replace the file atomically."""
         from safetensors.torch import save_file
 
+        text = json.dumps(facts)
         with write_atomically(self.path) as unfinished:
-            save_file(tensors, unfinished, metadata={"facts": json.dumps(facts)})
+            save_file(tensors, unfinished, metadata={"facts": text, "digest": _digest(tensors, text)})
+
+
+def _digest(tensors: "dict[str, Tensor]", facts: str) -> str:
+    """Hash names, types, shapes and bytes of tensors, and the facts."""
+    import torch
+
+    digest = hashlib.sha256(facts.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

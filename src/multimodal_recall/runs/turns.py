@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -77,6 +78,16 @@ def take_turn(claim: Claim, folder: Path, refuse: bool = False) -> FileLock:
             logger.info("waiting for %s, which shares %s with this run", other.name, path)
         waiting = True
         time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def turn(claim: Claim) -> Iterator[None]:
+    """Take a turn for a block, and end it."""
+    lock = take_turn(claim, turns_folder())
+    try:
+        yield
+    finally:
+        end_turn(lock)
 
 
 def end_turn(lock: FileLock) -> None:
