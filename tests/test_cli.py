@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import shlex
 import shutil
 from collections.abc import Callable
@@ -283,6 +284,10 @@ def test_pruning_keeps_what_a_kept_list_or_model_names(run_copy: tuple[Path, Cal
 def test_pruning_drops_versions_that_nothing_names(run_copy: tuple[Path, Callable], kedro: Kedro) -> None:
     first = versions(Path(), "query_features")[0]
     run_copy[1](from_nodes=["train.chunk_001.featurize"], to_nodes=["two_tower.train"])
+    kedro("kedro prune --keep=1")
+    assert first in versions(Path(), "query_features")  # of the model that the newest scores were made with
+    readers = ("score_valid", "score_testA", "judge_negatives")
+    run_copy[1](from_nodes=[f"two_tower.{reader}" for reader in readers])
     assert first in versions(Path(), "query_features")
     assert "dropped 0 in all, 0.0 MB" in kedro("kedro prune --keep=2").output
     # A ranker that is not configured at present keeps what its models name, as long as they are there
@@ -333,7 +338,10 @@ def test_search_prints_and_draws_the_best_products(kedro_unchanged: Kedro, tmp_p
     page = tmp_path / "found.html"
     result = kedro_unchanged(f"kedro search 'red dress' 'schwarzes <b>kleid' --split=valid --top=3 --html={page}")
     assert result.exit_code == 0, result.output
-    red, black, drawn = result.output.strip().split("\n\n")
+    source, red, black, drawn = result.output.strip().split("\n\n")
+    assert re.fullmatch(
+        r"209 products of valid, ranked by two_tower of 20\S+: \d epochs, nDCG@5 on valid 0\.\d{3}", source
+    )
     assert (red.split("\n")[0], drawn) == ("red dress", f"drawn in {page}")
     assert [line.split()[0] for line in red.splitlines()[-3:]] == ["1", "2", "3"]
     assert "not in the vocabulary: schwarzes, b, kleid" in black

@@ -13,7 +13,7 @@ from kedro.framework.cli.utils import env_option, split_string
 from kedro.framework.project import pipelines as registered
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
-from kedro.io import CatalogProtocol, DatasetError
+from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from multimodal_recall.commands.errors import as_click_error
@@ -34,7 +34,6 @@ run.callback = as_click_error(kedro_run.callback)
 cli.add_command(run)
 
 
-@as_click_error
 def _load(
     metadata: ProjectMetadata, env: str | None, names: list[str], params: dict[str, Any]
 ) -> tuple[Pipeline, CatalogProtocol]:
@@ -55,6 +54,7 @@ def _load(
 )
 @click.option("--code/--no-code", default=True, show_default=True, help="Whether changed code makes an output stale.")
 @click.pass_obj
+@as_click_error
 def stale(
     metadata: ProjectMetadata, env: str | None, params: tuple[str, dict[str, Any]], pipelines: list[str], code: bool
 ) -> None:
@@ -99,11 +99,13 @@ def stale(
 @click.option("--keep", type=click.IntRange(min=1), required=True, help="Newest versions of each output to keep.")
 @click.option("--dry-run", is_flag=True, help="Report what would be dropped, and drop nothing.")
 @click.pass_obj
+@as_click_error
 def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) -> None:
     """Drop all but the newest versions of each output of an environment, without asking.
 
-    Older versions stay where a kept list of examples or a kept model names them: both can still be loaded and trained
-    on. Unfinished files of killed runs are dropped once they are an hour old. Raw files stay.
+    Older versions stay where a kept list of examples or a kept model names them, as do the models of kept scores: all
+    can still be loaded and trained on. Unfinished files of killed runs are dropped once they are an hour old. Raw files
+    stay.
 
     Try --dry-run first. Pruning waits for the end of runs that are under way, and runs wait for the end of pruning.
     """
@@ -129,6 +131,7 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
 @env_option
 @click.option("--data", is_flag=True, help="Read everything that runs have saved instead, and name what is damaged.")
 @click.pass_obj
+@as_click_error
 def check(metadata: ProjectMetadata, env: str | None, data: bool) -> None:
     """Describe an environment's raw files, and report each faulty row with its reason.
 
@@ -163,7 +166,6 @@ def check(metadata: ProjectMetadata, env: str | None, data: bool) -> None:
     click.get_current_context().exit(1 if faults else 0)
 
 
-@as_click_error
 def _check_saved(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
     from multimodal_recall.runs.damage import find_damage
 
@@ -178,6 +180,7 @@ def _check_saved(pipeline: Pipeline, catalog: CatalogProtocol) -> None:
 @cli.command("write-tsv")
 @click.argument("table", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("tsv", type=click.Path(dir_okay=False, path_type=Path))
+@as_click_error
 def write_tsv(table: Path, tsv: Path) -> None:
     """Write TABLE, a parquet file with one row a query and product, as the TSV that ingest reads.
 
@@ -190,10 +193,7 @@ def write_tsv(table: Path, tsv: Path) -> None:
     from multimodal_recall.data.own_parquet import ParquetRows
     from multimodal_recall.datasets.official_files import OfficialTsvDataset
 
-    try:
-        OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
-    except DatasetError as error:
-        raise click.ClickException(str(error)) from error
+    OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
     click.echo(f"{tsv}: {pq.read_metadata(table).num_rows:,} rows")
 
 
@@ -205,6 +205,7 @@ def write_tsv(table: Path, tsv: Path) -> None:
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Products a query.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Page to draw the products in, too.")
 @click.pass_obj
+@as_click_error
 def search(
     metadata: ProjectMetadata,
     env: str | None,
@@ -219,18 +220,16 @@ def search(
     Queries are cleaned and encoded like those that the ranker was trained on. Compare scores within a query only.
     Put each query in quotes: kedro search "red dress" "black shoes"
     """
-    from multimodal_recall.commands.search import SearchError, list_products
+    from multimodal_recall.commands.search import list_products
     from multimodal_recall.commands.search import search as rank_products
 
     catalog = _load(metadata, env, [], {})[1]
-    try:
-        ranked = rank_products(catalog, queries, split, ranker, top)
-        for query, products in ranked.groupby("query", sort=False):
-            click.echo(f"\n{query}\n{list_products(products)}")
-        if html is not None:
-            _draw(ranked, html, project_folder() / catalog.load("params:evaluate").photos)
-    except (SearchError, DatasetError) as error:
-        raise click.ClickException(str(error)) from error
+    ranked = rank_products(catalog, queries, split, ranker, top)
+    click.echo(ranked.attrs["source"])
+    for query, products in ranked.groupby("query", sort=False):
+        click.echo(f"\n{query}\n{list_products(products)}")
+    if html is not None:
+        _draw(ranked, html, project_folder() / catalog.load("params:evaluate").photos)
 
 
 def _draw(ranked: "pd.DataFrame", html: Path, photos: Path) -> None:
@@ -246,6 +245,7 @@ def _draw(ranked: "pd.DataFrame", html: Path, photos: Path) -> None:
 @env_option
 @click.argument("versions", nargs=-1)
 @click.pass_obj
+@as_click_error
 def compare(metadata: ProjectMetadata, env: str | None, versions: tuple[str, ...]) -> None:
     """Put runs side by side: what differs, each ranking's nDCG@5, the trainings.
 

@@ -13,7 +13,7 @@ from kedro.framework.project import pipelines as registered
 from kedro.io import DatasetError
 from kedro.validation import ParameterValidationError
 
-from multimodal_recall.config.loader import project_folder
+from multimodal_recall.config.loader import RememberingConfigLoader, project_folder
 
 MOST_SUGGESTED = 3
 TRACEBACK = "data/.runs/traceback.log"
@@ -36,12 +36,21 @@ def as_click_error(function: Callable[..., Any]) -> Callable[..., Any]:
     def run_and_report(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except click.ClickException:
+        except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
-            raise click.ClickException(_describe(error)) from error
+            raise click.ClickException(_name_environment(_describe(error))) from error
 
     return run_and_report
+
+
+def _name_environment(text: str) -> str:
+    """Add the environment to each command that a message advises."""
+    loader = RememberingConfigLoader.current
+    if loader is None or loader.env in (None, loader.default_run_env):
+        return text
+    text = text.replace("conf/<env>", f"conf/{loader.env}")
+    return re.sub(r"\bkedro (run|check|stale|prune|search|compare)\b(?! --env)", rf"kedro \1 --env={loader.env}", text)
 
 
 def _describe(error: Exception) -> str:

@@ -61,13 +61,22 @@ def search(
     layout = read_layout()
     split, ranker = split or next(reversed(layout.chunks)), ranker or next(iter(layout.rankers), "two_tower")
     _check_present(catalog, split, ranker)
-    model = catalog.load(f"{ranker}.model")
+    saved = catalog.get(f"{ranker}.model")
+    model = saved.load()
     hardware = choose_hardware(catalog.load("params:hardware"))
     hardware.set_threads()
     features = _featurize(catalog, queries, ranker, model.card["inputs"], hardware)
-    module = model.build().to(hardware.device)
-    best = best_products(module, features, catalog.load(f"{split}_examples"), top)
+    module, examples = model.build().to(hardware.device), catalog.load(f"{split}_examples")
+    best = best_products(module, features, examples, top)
     names = catalog.load("labels")
+    products, version = (
+        sum(tables["products"].count_rows() for tables in examples.values()),
+        saved.load_path().parent.name,
+    )
+    best.attrs["source"] = (
+        f"{products:,} products of {split}, ranked by {ranker} of {version}: {model.card['epoch'] + 1} epochs, "
+        f"nDCG@5 on valid {model.card['valid_ndcg_at_5']:.3f}"
+    )
     return best.assign(labels=[[names[label] for label in labels] for labels in best["labels"]])
 
 
@@ -139,15 +148,19 @@ def _best_of(first: pd.DataFrame, second: pd.DataFrame, top: int) -> pd.DataFram
 
 def _check_present(catalog: CatalogProtocol, split: str, ranker: str) -> None:
     splits = [name for name in SPLITS if catalog.get(f"{name}_examples").exists()]
+    if not splits:
+        raise SearchError(
+            "this environment's data has no products. Make them first: kedro run; or name another environment as --env"
+        )
     if split not in splits:
         raise SearchError(
             f"there are no products of {split!r}; this environment's data has the splits {splits}. Name one of these "
-            "with --split, or make the products first: kedro run with the same --env"
+            "with --split, or make the products first: kedro run"
         )
     if not catalog.get(f"{ranker}.model").exists():
         raise SearchError(
             f"there is no model of {ranker!r} in this environment's data. Name a trained ranker with --ranker, or "
-            f"train {ranker} first: kedro run --params=rankers={ranker} with the same --env"
+            f"train {ranker} first: kedro run --params=rankers={ranker}"
         )
 
 
@@ -188,14 +201,14 @@ def _records_of_a_chunk(catalog: CatalogProtocol, ranker: str, trained_on: dict[
                 raise SearchError(
                     f"the record of {name} {versions[kind]}, on which {ranker} was trained, is missing, so the query "
                     f"encoding is not known. Make chunk and model again: "
-                    f"kedro run --from-nodes=train.{chunk}.ingest with the same --env"
+                    f"kedro run --from-nodes=train.{chunk}.ingest"
                 )
         first = first or records
         if _encoding_of(records) != _encoding_of(first):
             raise SearchError(
                 f"{ranker} was trained on queries of two encodings: {chunk} was made with other options, another "
                 f"language model or other word vectors than {next(iter(trained_on))}. Make all chunks alike and train "
-                "again: kedro run --pipelines=featurize,sample_negatives,train,evaluate with the same --env"
+                "again: kedro run --pipelines=featurize,sample_negatives,train,evaluate"
             )
     return first
 

@@ -34,7 +34,8 @@ class RankerOptions:
     max_boxes: Positive | None = None
     """Boxes read of a product, from the boxes that ``ingest`` has kept; ``null``: all."""
     negatives: Mixture = field(default_factory=lambda: {"label_sharing": 1.0})
-    """Kinds of wrong products, each with the weight with which it is drawn."""
+    """Kinds of wrong products, each with the weight with which it is drawn. An environment's kinds are added to those
+    of ``conf/base``; the weight 0 takes a kind away."""
     negatives_at_end: Mixture | None = None
     """Weights in the last epoch; the epochs before move to them linearly. ``null``: the weights of ``negatives``."""
     negatives_per_positive: Count = 1

@@ -37,6 +37,8 @@ def resolve(parameters: dict[str, Any]) -> dict[str, Any]:
 
     - ``rankers``: a text of names, as from ``--params="rankers=two_tower mcan"``, becomes a list.
     - ``<ranker>.seed``: ``null`` becomes the run's ``seed``.
+    - ``<ranker>.negatives`` and ``negatives_at_end``: kinds of weight 0 are left out, as Kedro can only add kinds to
+      those of ``conf/base``.
     - ``sample_negatives.kinds`` and ``negatives_per_positive``: ``null`` becomes the kinds and the number that the
       trained rankers take.
 
@@ -52,8 +54,14 @@ def resolve(parameters: dict[str, Any]) -> dict[str, Any]:
     for name in known_rankers(resolved):
         if resolved[name].get("seed") is None:
             resolved[name] = {**resolved[name], "seed": parameters.get("seed")}
+        resolved[name] = {**resolved[name], **_without_zeros(resolved[name])}
     draws = _draws(resolved)
     return {**resolved, "sample_negatives": {**(parameters.get("sample_negatives") or {}), **draws}}
+
+
+def _without_zeros(group: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    mixtures = {name: group[name] for name in ("negatives", "negatives_at_end") if isinstance(group.get(name), dict)}
+    return {name: {kind: weight for kind, weight in kinds.items() if weight != 0} for name, kinds in mixtures.items()}
 
 
 def known_rankers(parameters: Mapping[str, Any]) -> list[str]:

@@ -88,7 +88,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         return Path(self._filepath)
 
     @property
-    def versioned(self) -> bool:
+    def has_versions(self) -> bool:
         """Whether there are versions; else a single file, which a user may replace."""
         return self._version is not None
 

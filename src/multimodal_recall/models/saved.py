@@ -69,7 +69,7 @@ def read_ranker(folder: str | Path) -> TrainedRanker:
     except (KeyError, TypeError, ValueError) as error:
         raise SavedRankerError(
             f"{folder / CARD} is from another version of the code: {error}. Train the ranker again: "
-            "kedro run --pipelines=train,evaluate with the same --env"
+            "kedro run --pipelines=train,evaluate"
         ) from error
     tokenizer = folder / TOKENIZER
     text = tokenizer.read_text(encoding="utf-8") if tokenizer.exists() else None

@@ -1,7 +1,7 @@
 """Wiring that several pipelines share: bound arguments, and a node for each chunk."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial, update_wrapper
+from functools import wraps
 from typing import Any
 
 from kedro.pipeline import Node, Pipeline
@@ -12,10 +12,16 @@ from multimodal_recall.config.layout import Chunk
 def bind(function: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
     """Fix keyword arguments of a node's function, such as its chunk.
 
-    The bound function keeps its name, its docstring, which kedro-viz shows, and its type hints, from which Kedro builds
-    the options. The record of an output holds the fixed arguments; see ``runs.records``.
+    The bound function keeps its name, its type hints, from which Kedro builds the options, and its source, which
+    kedro-viz shows of functions alone, not of ``functools.partial``. Its ``fixed`` stands in records: ``runs.records``.
     """
-    return update_wrapper(partial(function, **fixed), function)
+
+    @wraps(function)
+    def bound(*inputs: Any, **named: Any) -> Any:
+        return function(*inputs, **named, **fixed)
+
+    bound.fixed = fixed
+    return bound
 
 
 def for_each_chunk(

@@ -6,9 +6,10 @@ The source is parsed, not imported: nothing is run, and torch is not loaded. Com
 
 import ast
 import hashlib
+import inspect
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def code_of(function: Callable[..., Any], systems: Collection[str] = ()) -> dict
         Digests by name, such as ``data.decoding.decode_rows`` or ``data.schemas.TABLES[pairs]``; empty for a function
         of another package.
     """
-    function = function.func if isinstance(function, partial) else function
+    function = inspect.unwrap(function)
     reached: dict[str, str] = {}
     waiting = [(function.__module__.removeprefix(f"{PACKAGE}."), function.__qualname__)]
     waiting += [(SYSTEMS + kind, "build") for kind in systems]

@@ -175,9 +175,10 @@ def _score_texts(scores: pd.DataFrame) -> pd.DataFrame:
         rows = table.droplevel(0).T
         for name, values, form in ((run, SCORE, SCORE_FORM), (DIFFERENCE[0], DIFFERENCE, DIFFERENCE_FORM)):
             if values[0] in rows:
-                columns.append(rows[values].apply(lambda row, form=form: form.format(*row), axis=1).rename(name))
-    return pd.concat(columns, axis=1).replace(to_replace=r"nan", value="", regex=True)
+                texts = [form.format(*row) if row.notna().all() else None for _, row in rows[values].iterrows()]
+                columns.append(pd.Series(texts, rows.index, name=name))
+    return pd.concat(columns, axis=1)
 
 
 def _text(table: pd.DataFrame) -> str:
-    return table.to_string(na_rep="") if len(table) else "nothing"
+    return table.to_string(na_rep="-") if len(table) else "nothing"

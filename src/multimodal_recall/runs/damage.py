@@ -41,7 +41,7 @@ def find_damage(pipeline: Pipeline, catalog: CatalogProtocol) -> Iterator[tuple[
 
 def _saved(dataset: AtomicDataset) -> list[Path]:
     """List all versions, newest first, or the file that has no versions."""
-    if dataset.versioned:
+    if dataset.has_versions:
         return [Path(file) for file in dataset.list_versions()]
     return [dataset.path] if dataset.exists() else []
 
@@ -52,7 +52,7 @@ def _damage(dataset: AtomicDataset, path: Path) -> str | None:
             return f"{path} has no record to compare it with"
         verify_files(path)
     except DamagedError as error:
-        if not dataset.versioned:
+        if not dataset.has_versions:
             return f"{error}. A file that you have put there yourself may stay"
         newest = path.parent.name == dataset.newest()
         return str(error) if newest else f"{error}. It is an old version: its folder {path.parent} can be deleted"

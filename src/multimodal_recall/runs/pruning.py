@@ -10,7 +10,7 @@ from pathlib import Path
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
-from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets, unfinished_beside
+from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets, read_record, unfinished_beside
 from multimodal_recall.datasets.chunk_list import ChunkList, listed_files
 from multimodal_recall.datasets.model_folders import RankerFolder, checkpoint_files
 from multimodal_recall.models.saved import read_card
@@ -66,12 +66,18 @@ def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> li
 
 
 def _named_by(dataset: AtomicDataset, catalog: CatalogProtocol, keep: int) -> Iterator[Path]:
-    """Folders of the versions that the kept chunk lists or model cards name."""
+    """Folders of the versions that the kept chunk lists, model cards or scores name."""
     for file in map(Path, dataset.list_versions()[:keep]):
         if isinstance(dataset, ChunkList):
             yield from (table.parent for tables in listed_files(file).values() for table in tables.values())
         if isinstance(dataset, RankerFolder):
             yield from _named_by_card(file, catalog)
+        inputs = (read_record(file) or {"inputs": {}})["inputs"]
+        for name in (name for name in inputs if name.endswith(".model")):  # else newer tries push out a pinned model
+            model = pinned(name, inputs[name], catalog)
+            if model.exists():
+                yield model.load_path().parent.resolve()
+                yield from _named_by_card(model.load_path(), catalog)
 
 
 def _named_by_card(model: Path, catalog: CatalogProtocol) -> Iterator[Path]:

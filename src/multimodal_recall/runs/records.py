@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from functools import partial
 from typing import Any
 
 from kedro.io import CatalogProtocol
@@ -30,7 +29,7 @@ def make_record(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
 
 def describe_options(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
     """Give ``node``, ``options`` and ``bound`` of ``make_record``: the inputs need not exist yet."""
-    bound = node.func.keywords if isinstance(node.func, partial) else {}
+    bound = getattr(node.func, "fixed", {})
     return to_jsonable_python({"node": node.name, "options": _options(node, catalog), "bound": bound})
 
 
