@@ -121,6 +121,10 @@ def test_the_run_command_is_kedros_with_shorter_errors() -> None:
         ("kedro run --tags=x", "Pipeline contains no nodes after applying all provided filters"),
         ("kedro run --runner=Foo", "module 'kedro.runner' has no attribute 'Foo'"),
         ("kedro run --params=at_once=both", "at_once is 'both', not 'wait' or 'refuse'"),
+        (
+            "kedro run --pipelines=train --params=ingest.max_boxes=1,stale_inputs=refuse",
+            "  ingest.max_boxes was 12, is now 1: collect_queries of language, ingest of train.chunk_000 and 2 more",
+        ),
         ("kedro run --env=photos", "Put the file there, official or your own"),
         ("kedro stale --env=mien", "Name a folder of conf/ as --env"),
     ],

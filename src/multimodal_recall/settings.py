@@ -7,6 +7,7 @@ from multimodal_recall.runs import hooks
 from multimodal_recall.runs.tracking import TrackRuns
 
 HOOKS = (
+    hooks.CheckStaleInputs(),
     hooks.CheckInputs(),
     hooks.CheckModels(),
     hooks.ChooseHardware(),

@@ -1,15 +1,18 @@
 """What a run records beside its outputs; what it checks first is tested in test_whole_run.py."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
 from kedro.pipeline import Pipeline, node
 
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runs.code import code_of
 from multimodal_recall.runs.hooks import CachePipelineInputs
+from tests.conftest import SMALL
 from tests.test_whole_run import read_record
 
 
@@ -51,3 +54,22 @@ def test_the_ends_of_a_pipeline_are_worked_out_once() -> None:
     assert pipeline.inputs() is pipeline.inputs()
     assert (pipeline.inputs(), pipeline.outputs()) == ({"data_0"}, {"data_3"})
     assert Pipeline(nodes[1:]).inputs() == {"data_1"}  # another pipeline of the same nodes has its own
+
+
+def test_inputs_of_other_options_are_named_unless_they_are_pinned(
+    run_copy: tuple[Path, Callable], caplog: pytest.LogCaptureFixture
+) -> None:
+    project, run = run_copy
+    other = {**SMALL, "ingest": {"max_boxes": 1}}
+    said = (
+        "inputs of this run are stale (make them anew with the command of kedro stale):\n  ingest.max_boxes was 12, is"
+    )
+    run(node_names=["two_tower.train"], parameters=other)
+    assert said in caplog.text
+    caplog.clear()
+    run(node_names=["train.chunk_000.ingest"], parameters=other)  # makes anew what would be stale
+    version = next((project / "data/05_model_input/shop/train/examples.json").iterdir()).name
+    names = ("train_examples", "valid_examples", "language_model", "word_vectors", "label_vectors")
+    pins = dict.fromkeys(names, version)
+    run(node_names=["two_tower.train"], parameters=other, load_versions=pins)
+    assert said not in caplog.text

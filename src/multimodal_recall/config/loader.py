@@ -8,10 +8,14 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.utils import find_kedro_project
 
-from multimodal_recall.config.resolve import resolve
+from multimodal_recall.config.resolve import LayoutError, resolve
+
+PLACES = ("raw", "collection")
+"""Globals that each environment sets for itself: the folder of its raw files, the folder name of its outputs."""
 
 
 class RememberingConfigLoader(OmegaConfigLoader):
@@ -24,9 +28,28 @@ class RememberingConfigLoader(OmegaConfigLoader):
         RememberingConfigLoader.current = self
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        """Give a part of the configuration; ``parameters`` resolved."""
+        """Give a part of the configuration; ``parameters`` resolved.
+
+        Raises:
+            LayoutError: If the environment does not say where its files lie.
+        """
         part = super().__getitem__(key)
-        return resolve(part) if key == "parameters" else part
+        if key == "parameters":
+            self._check_places()
+            return resolve(part)
+        return part
+
+    def _check_places(self) -> None:
+        """Refuse an environment that would read the made-up shop's raw files or write into its folders."""
+        if self.env in (None, self.base_env, self.default_run_env):
+            return
+        files = Path(self.conf_source, self.env).glob("**/globals*.yml")
+        named = {name for file in files for name in yaml.safe_load(file.read_text(encoding="utf-8")) or ()}
+        if missing := [name for name in PLACES if name not in named]:
+            raise LayoutError(
+                f"conf/{self.env}/globals.yml does not set {' and '.join(missing)}: the environment would share the "
+                f"made-up shop's. Write there, for example: raw: data/01_raw/{self.env} and collection: {self.env}"
+            )
 
 
 def current_configuration() -> tuple[OmegaConfigLoader, Path]:

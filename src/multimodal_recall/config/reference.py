@@ -48,6 +48,8 @@ class Parameters(BaseModel):
     """Folder of the states of unfinished trainings, from which a killed training resumes."""
     at_once: Literal["wait", "refuse"] = "wait"
     """What a run does beside another run that writes what this run reads or writes, or reads what this run writes."""
+    stale_inputs: Literal["warn", "refuse"] = "warn"
+    """What a run does where an input was made with other options or older code, as ``kedro stale`` would say."""
     tracking: bool = False
     """Whether MLflow records each run, in ``data/09_tracking/mlflow.db`` or where ``MLFLOW_TRACKING_URI`` says."""
     hardware: options.HardwareOptions

@@ -23,8 +23,10 @@ GROUPS = (
     "evaluate",
     "checkpoints",
     "at_once",
+    "stale_inputs",
     "tracking",
 )
+CHOICES = {"at_once": ("wait", "refuse"), "stale_inputs": ("warn", "refuse")}
 T = TypeVar("T")
 
 
@@ -102,8 +104,9 @@ def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     reclassify = (parameters.get("evaluate") or {}).get("reclassify", False)
     if type(reclassify) is not bool:
         yield f"evaluate.reclassify is {reclassify!r}, not true or false"
-    if parameters["at_once"] not in ("wait", "refuse"):
-        yield f"at_once is {parameters['at_once']!r}, not 'wait' or 'refuse'"
+    for option, choices in CHOICES.items():
+        if parameters[option] not in choices:
+            yield f"{option} is {parameters[option]!r}, not {' or '.join(map(repr, choices))}"
     starts = _starts(parameters)
     named = [("rankers", ranker) for ranker in rankers]
     named += [(f"{ranker}.start_from", start) for ranker, start in starts.items()]

@@ -1,6 +1,7 @@
 """What is checked before the first node of a run, and what is recorded of each node."""
 
 import functools
+import logging
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock
 from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.io.core import generate_timestamp, is_parameter
 from kedro.pipeline import Node, Pipeline
@@ -16,10 +18,12 @@ from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets
 from multimodal_recall.runs.records import make_record
-from multimodal_recall.runs.staleness import missing_inputs
+from multimodal_recall.runs.staleness import find_stale, missing_inputs, name_briefly
 from multimodal_recall.runs.turns import claim, end_turn, take_turn, turns_folder
 from multimodal_recall.runtime.cores import HardwareError, most_nodes_at_once, share_cores, usable_cores
 from multimodal_recall.runtime.device import count_gpus, use_hardware
+
+logger = logging.getLogger(__name__)
 
 
 class MissingInputsError(DatasetError):
@@ -38,6 +42,34 @@ class CheckInputs:
         """
         if missing := missing_inputs(pipeline, catalog):
             raise MissingInputsError(f"{len(missing)} inputs of this run are missing.\n" + "\n".join(missing))
+
+
+class StaleInputsError(DatasetError):
+    """Inputs of a run do not follow from the present data, options and code."""
+
+
+class CheckStaleInputs:
+    """Says of a run's inputs what ``kedro stale`` would say, before hours are spent on data of other options."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Judge the nodes that the inputs come from, but for inputs that the user has pinned.
+
+        Raises:
+            StaleInputsError: If inputs are stale and ``params:stale_inputs`` is ``refuse``.
+        """
+        everything = pipelines["__default__"]
+        made = (pipeline.inputs() & everything.all_outputs()) - set(run_params["load_versions"] or ())
+        if not made:
+            return
+        staleness = find_stale(everything.to_outputs(*made) - pipeline, catalog)
+        if not staleness.reasons:
+            return
+        reasons = [f"  {reason}: {name_briefly(concerned)}" for reason, concerned in staleness.reasons.items()]
+        text = "\n".join(["inputs of this run are stale (make them anew with the command of kedro stale):", *reasons])
+        if catalog.load("params:stale_inputs") == "refuse":
+            raise StaleInputsError(text)
+        logger.warning("%s", text)
 
 
 class FutureVersionError(DatasetError):
