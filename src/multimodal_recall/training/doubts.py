@@ -25,8 +25,8 @@ def doubts(log: Sequence[EpochLog], options: RankerOptions, chunks: int) -> list
     found = []
     if options.batch_size > pairs / chunks:
         found.append(
-            f"batch_size {options.batch_size:,} is more than the {pairs / chunks:,.0f} pairs of a chunk, so that an epoch "
-            "has one step a chunk: lower batch_size"
+            f"batch_size {options.batch_size:,} is more than the {pairs / chunks:,.0f} pairs of a chunk, so that an "
+            "epoch has one step a chunk: lower batch_size"
         )
     if steps < FEW_STEPS:
         found.append(f"{steps} training steps are few: raise epochs or lower batch_size, to {FEW_STEPS} steps or more")

@@ -88,8 +88,12 @@ def train_ranker(
 def _card(
     training: "RankerTraining", trained: "TrainedRanker", log: "list[EpochLog]", **origins: Any
 ) -> dict[str, Any]:
+    from multimodal_recall.training.doubts import doubts
+
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
+    for doubt in doubts(log, training.options, len(training.train)):
+        logger.warning("%s", doubt)
     return {
         "seed": training.options.seed,
         "epoch": best.epoch,
