@@ -124,14 +124,19 @@ def test_each_wrong_row_is_named_with_its_reason(kedro: Kedro) -> None:
     spoil("train", 40, QUERY, b" ")
     lines = check(kedro, 1)
     box, features, *queries = [line for line in lines if line.startswith("  ! ")]
-    assert box == (
-        f"  ! row 1, byte {len('	'.join(TSV_COLUMNS)) + 1}: a box leaves the image of 300 x 400 pixels "
-        "(top, left, bottom, right)"
-    )
+    start = f"  ! row 1, byte {len('	'.join(TSV_COLUMNS)) + 1}: a box has its sides out of order: ["
+    assert box.startswith(start)
+    assert box.endswith("] (top, left, bottom, right)")
     assert re.fullmatch(r"  ! row 9, byte [\d,]+: features has \d+ characters, num_boxes \d wants \d+", features)
     assert [line.partition(": ")[2] for line in queries] == ["query is not UTF-8", "empty query"]
     assert "  900 rows, 896 of them sound" in lines
     assert lines[-1] == "faults: 4"
+
+
+def test_boxes_beyond_the_image_by_rounding_are_counted(kedro: Kedro) -> None:
+    count = int(field("train", 1, BOXES - 1))
+    spoil("train", 1, BOXES, pybase64.b64encode(np.array([[0, 0, 300.0001, 400.5]] * count, np.float32).tobytes()))
+    assert f"  {count} boxes leave their image by at most 1 pixel: clipped" in check(kedro, 0)
 
 
 def test_a_query_id_stands_for_one_text(kedro: Kedro) -> None:

@@ -66,7 +66,15 @@ def test_the_box_order_is_top_left_bottom_right() -> None:
     sound, turned = (replace(make_row(boxes=1), boxes=boxes) for boxes in (wide, wide[:, [1, 0, 3, 2]]))
     rows, reasons = decode(encode_row(sound), encode_row(turned))
     assert rows.boxes.tolist() == wide.tolist()
-    assert reasons == {1: "a box leaves the image of 100 x 200 pixels (top, left, bottom, right)"}
+    assert reasons == {1: "a box leaves the image of 100 x 200 pixels: bottom by 99 pixels (top, left, bottom, right)"}
+
+
+def test_boxes_that_leave_the_image_by_rounding_are_clipped_and_counted() -> None:
+    boxes = np.array([[0, 0, 100.0001, 200.5], [-0.00002, 1, 9, 9], [1, 2, 3, 4]], np.float32)
+    rows, reasons = decode(encode_row(make_row(1)), encode_row(replace(make_row(2, boxes=3), boxes=boxes)))
+    assert reasons == {}
+    assert rows.clipped.tolist() == [0, 2]
+    assert rows.boxes[2:].tolist() == [[0, 0, 100, 200], [0, 1, 9, 9], [1, 2, 3, 4]]
 
 
 def test_both_casts_round_to_the_same_bits() -> None:
@@ -119,8 +127,8 @@ def _broken() -> dict[str, tuple[list[bytes], str]]:
         "NaN": (change(5, text(nan)), "a feature is NaN or beyond 65504"),
         "beyond float16": (change(5, text(huge)), "a feature is NaN or beyond"),
         "box outside": (change(4, text(box + 200)), "a box leaves the image"),
-        "box NaN": (change(4, text(box * np.float32("nan"))), "a box leaves the image"),
-        "sides swapped": (change(4, text(box[:, [2, 3, 0, 1]])), "a box leaves the image"),
+        "box NaN": (change(4, text(box * np.float32("nan"))), "a box holds a NaN"),
+        "sides swapped": (change(4, text(box[:, [2, 3, 0, 1]])), "a box has its sides out of order: ["),
         "unknown label": (change(6, text(np.array([0, 33]))), "unknown label, wanted 0 to 32"),
         "negative label": (change(6, text(np.array([-1, 3]))), "unknown label"),
         "empty query": (change(7, b"  "), "empty query"),

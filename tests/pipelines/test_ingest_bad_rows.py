@@ -153,7 +153,7 @@ def spoil_a_feature(draw: st.DrawFn, fields: list[bytes], row: OfficialRow) -> N
 
 def spoil_a_box(draw: st.DrawFn, fields: list[bytes], row: OfficialRow) -> None:
     boxes = row.boxes.copy()
-    side, wrong = draw(st.sampled_from([(0, -1), (1, -0.001), (0, 100.5), (1, 201), (2, 100.001), (3, 201), (2, -1)]))
+    side, wrong = draw(st.sampled_from([(0, -2), (1, -1.001), (0, 100.5), (1, 201), (2, 101.001), (3, 202), (2, -1)]))
     boxes[draw(st.integers(0, row.num_boxes - 1)), side] = draw(st.sampled_from([wrong, np.nan, np.inf, -np.inf]))
     fields[BOXES] = base64(boxes, "<f4")
 

@@ -16,6 +16,7 @@ from kedro.io import CatalogProtocol, DatasetError
 
 from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.config.options import IngestOptions, WordVectorOptions
+from multimodal_recall.data.boxes import CLIPPED_PIXELS
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError
 from multimodal_recall.data.decoding import Rows, feature_width
 from multimodal_recall.data.official_format import RawFileError
@@ -151,7 +152,7 @@ def _check_split(
     tsv, check = _load(catalog, f"{split}_tsv")
     if tsv is None:
         return contents, check
-    rows_before = 0
+    rows_before = clipped = 0
     for chunk in layout.chunks_of(split):
         rows = ChunkRows(tsv, len(labels), options, chunk)
         try:
@@ -162,7 +163,9 @@ def _check_split(
             check.add(str(error))
             return SplitContents(np.zeros(len(labels), np.int64)), check  # half a split is not compared across files
         rows_before += rows.lines
+        clipped += rows.clipped
     check.facts.append(f"{rows_before:,} rows, {rows_before - check.reasons.total():,} of them sound")
+    check.facts += [f"{clipped:,} boxes leave their image by at most {CLIPPED_PIXELS} pixel: clipped"] * bool(clipped)
     _check_texts(contents.pairs(), split, check)
     if split != "train":
         _check_lists(contents.pairs(), layout.chunks_of(split), check)

@@ -74,7 +74,7 @@ class ChunkRows:
         self.rejected: list[tuple[str, int, int, str, str, str]] = []
         self.query_rows: dict[str, int] = {}
         self.candidates: set[tuple[int, int]] = set()
-        self.lines = self.stripped = 0
+        self.lines = self.stripped = self.clipped = 0
 
     def read(self) -> Iterator[Rows]:
         """Read the whole chunk.
@@ -107,6 +107,7 @@ class ChunkRows:
         rows, malformed = decode_rows(lines, options.feature_size, self.label_count, *kept, self.with_torch)
         cleaned = _reasons_to_drop(rows, options) if self.training else {}  # candidates are never dropped
         rows = rows.take(~np.isin(rows.places, list(cleaned)))
+        self.clipped += int(rows.clipped.sum())
         malformed |= self._keep(rows)
         for place, reason in sorted((malformed | cleaned).items()):
             kind = "cleaned" if place in cleaned else "malformed"

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pybase64
 
+from multimodal_recall.data.boxes import SIDES, box_fault, clip_boxes
 from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query
 from multimodal_recall.data.schemas import TABLES
 
@@ -31,6 +32,7 @@ class Rows:
     query_ids: np.ndarray
     queries: list[str]
     counts: np.ndarray  # (n,) kept boxes
+    clipped: np.ndarray  # (n,) boxes in the file that were clipped to the image
     boxes: np.ndarray  # (b, 4) float32: top, left, bottom, right in pixels, row after row
     labels: np.ndarray  # (b,) int64
     features: np.ndarray  # (b, F) float16
@@ -57,7 +59,7 @@ class Rows:
             "labels": pa.ListArray.from_arrays(offsets, pa.array(self.labels.astype(np.int16))),
             "features": pa.Array.from_buffers(pa.large_binary(), len(self.counts), buffers),
         }
-        for name, side in zip(("top", "left", "bottom", "right"), self.boxes.T, strict=True):
+        for name, side in zip(SIDES, self.boxes.T, strict=True):
             columns[name] = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(side)))
         schema = TABLES["products"]
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
@@ -101,7 +103,8 @@ def decode_rows(
     boxes = np.frombuffer(b"".join(line.boxes for line in split), "<f4").reshape(-1, 4)
     labels = np.frombuffer(b"".join(line.labels for line in split), "<i8")
     line_of_box = np.repeat(np.arange(len(split)), counts)
-    reasons |= _label_faults(split, labels, line_of_box, label_count) | _box_faults(split, boxes, line_of_box)
+    boxes, clipped, box_faults = _fit_boxes(split, boxes, line_of_box)
+    reasons |= _label_faults(split, labels, line_of_box, label_count) | box_faults
     order = np.arange(len(boxes))
     rank = order - np.repeat(np.cumsum(counts) - counts, counts)
     if largest_first:
@@ -115,7 +118,7 @@ def decode_rows(
         feature_faults.setdefault(split[row].place, f"a feature is NaN or beyond {LARGEST_FLOAT16:.0f}")
     reasons = feature_faults | reasons
     columns, queries = map(np.ascontiguousarray, numbers.T), [line.query for line in split]
-    rows = Rows(*columns, queries, kept_counts, boxes[kept], labels[kept], features)
+    rows = Rows(*columns, queries, kept_counts, clipped, boxes[kept], labels[kept], features)
     return rows.take(np.array([line.place not in reasons for line in split], bool)), reasons
 
 
@@ -185,16 +188,16 @@ def _whole_numbers(names: Sequence[str], fields: Sequence[bytes]) -> list[int]:
     return [int(field) for field in fields]
 
 
-def _box_faults(split: list[SplitLine], boxes: np.ndarray, line_of_box: np.ndarray) -> dict[int, str]:
-    """Find the lines with a box that leaves the image, has its sides out of order, or is NaN."""
-    sizes = np.array([(line.image_h, line.image_w) for line in split]).reshape(-1, 2)[line_of_box]
-    low, high = boxes[:, :2], boxes[:, 2:]
-    inside = ((low >= 0) & (low <= high) & (high <= sizes)).all(axis=1)
-    faulty = [split[number] for number in np.unique(line_of_box[~inside])]
-    return {
-        line.place: f"a box leaves the image of {line.image_h} x {line.image_w} pixels (top, left, bottom, right)"
-        for line in faulty
-    }
+def _fit_boxes(
+    split: list[SplitLine], boxes: np.ndarray, line_of_box: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Clip the boxes; count the clipped boxes of each line (n,), and say why a line with a faulty box is refused."""
+    sizes = np.array([(line.image_h, line.image_w) for line in split]).reshape(-1, 2)
+    boxes, clipped, faulty = clip_boxes(boxes, sizes[line_of_box])
+    lines, first = np.unique(line_of_box[faulty], return_index=True)
+    faults = zip(lines.tolist(), boxes[faulty][first], strict=True)
+    reasons = {split[line].place: box_fault(box, *sizes[line].tolist()) for line, box in faults}
+    return boxes, np.bincount(line_of_box[clipped], minlength=len(split)), reasons
 
 
 def _label_faults(

@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
+from multimodal_recall.data.boxes import CLIPPED_PIXELS
 from multimodal_recall.data.chunk_reader import ChunkRows, IngestError, table_of
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.origins import new_origin, stamp_origin
@@ -35,6 +36,9 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
     logger.info("ingest %s: %s rows, %s", chunk.title, f"{rows.lines:,}", rate(rows.lines, start))
     if rows.stripped:
         logger.info("%s: stripped a leading leftover from %d queries", chunk.namespace, rows.stripped)
+    if rows.clipped:
+        pixels = f"at most {CLIPPED_PIXELS} pixel"
+        logger.info("%s: clipped %s boxes that left the image by %s", chunk.namespace, f"{rows.clipped:,}", pixels)
     _report(tsv, chunk, options, rows.lines, rows.rejected)
     tables = {
         "products": rows.products.table(),
