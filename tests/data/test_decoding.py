@@ -4,7 +4,7 @@ import numpy as np
 import pybase64
 import pytest
 
-from multimodal_recall.data.decoding import ON_ONE_CORE, Rows, decode_rows, to_float16
+from multimodal_recall.data.decoding import ON_ONE_CORE, Rows, decode_rows, feature_width, to_float16
 from multimodal_recall.data.official_format import OfficialRow, encode_row
 from tests.conftest import make_row
 
@@ -27,6 +27,21 @@ def test_a_row_comes_back_equal() -> None:
     np.testing.assert_array_equal(rows.boxes, row.boxes)
     np.testing.assert_array_equal(rows.labels, row.labels)
     np.testing.assert_array_equal(rows.features, row.features.astype(np.float16))
+
+
+def test_negative_ids_and_ids_of_19_digits_are_read() -> None:
+    ids = [-(2**63), -1, 1_234_567_890_123_456_789, 2**63 - 1]
+    rows, reasons = decode(*(encode_row(replace(make_row(), query_id=number, product_id=number)) for number in ids))
+    assert reasons == {}
+    assert rows.product_ids.tolist() == rows.query_ids.tolist() == ids
+
+
+def test_a_number_of_boxes_that_is_none_has_no_feature_width() -> None:
+    fields = fields_of(make_row())
+    assert feature_width(b"\t".join(fields)) == 8
+    for wrong in (b"9" * 5000, b"-2", b"0", b"2.0"):
+        assert feature_width(b"\t".join([*fields[:3], wrong, *fields[4:]])) is None
+    assert feature_width(b"broken") is None
 
 
 @pytest.mark.parametrize("largest_first", [False, True])
@@ -115,8 +130,13 @@ def _broken() -> dict[str, tuple[list[bytes], str]]:
         "empty line": ([b""], "1 fields, wanted 9"),
         "product id": (change(0, b"x1"), "product_id is no whole number"),
         "query id": (change(8, b""), "query_id is no whole number"),
-        "number beyond int64": (change(0, b"9" * 19), "product_id is no whole number of at most 18 digits"),
-        "negative number": (change(8, b"-1"), "query_id is no whole number"),
+        "number beyond int64": (change(0, b"9" * 19), "product_id is no whole number of 64 bits"),
+        "leading zero": (
+            change(8, b"007"),
+            "query_id is no whole number of 64 bits in its own digits, as 123 or -7: '007'",
+        ),
+        "another base": (change(0, b"0x1F"), "product_id is no whole number"),
+        "negative height": (change(1, b"-5"), "image_h -5"),
         "huge image": (change(1, b"100000000000"), "image_h 100000000000"),
         "no boxes": (change(3, b"0"), "num_boxes 0"),
         "more boxes than data": (change(3, b"3"), "boxes has 44 characters, num_boxes 3 wants 64"),

@@ -13,7 +13,8 @@ from multimodal_recall.datasets import atomic_write
 from multimodal_recall.datasets.chunk_list import ChunkList
 from multimodal_recall.datasets.model_folders import LanguageModelFolder
 from multimodal_recall.datasets.parquet_table import ChunkParquet
-from multimodal_recall.datasets.small_files import AnswersFile, CsvFile, JsonFile, LabelsFile
+from multimodal_recall.datasets.small_files import AnswersFile, CsvFile, JsonFile, LabelsFile, SubmissionFile
+from multimodal_recall.evaluation.submission import make_submission
 
 TABLE = pa.table({"query_id": [1, 2], "features": pa.array([b"ab", b"cdef"], pa.large_binary())})
 
@@ -185,6 +186,10 @@ def test_answers_keep_all_six(tmp_path: Path) -> None:
         ('{"1": [true]}', r"the answers of query 1 are \[true\]\. Wanted {query_id"),
         ('{"1": ["3"]}', r'the answers of query 1 are \["3"\]\. Wanted {query_id'),
         ('{"1.5": [3]}', "Wanted {query_id"),
+        ('{"007": [3]}', r"the key is no whole number of 64 bits in its own digits, as 123 or -7: '007'\. Wanted"),
+        ('{" 7": [3]}', "the key is no whole number"),
+        ('{"9223372036854775808": [3]}', "the key is no whole number"),
+        ('{"1": [9223372036854775808]}', r"the answers of query 1 are \[9223372036854775808\]\. Wanted"),
         ('{"1": []}', "1 queries have no answer, first 1"),
     ],
 )
@@ -192,6 +197,15 @@ def test_bad_answers_are_refused(tmp_path: Path, content: str, message: str) -> 
     (tmp_path / "valid_answer.json").write_text(content)
     with pytest.raises(DatasetError, match=message):
         AnswersFile(str(tmp_path / "valid_answer.json")).load()
+
+
+def test_negative_ids_and_ids_of_19_digits_come_back(tmp_path: Path) -> None:
+    (tmp_path / "valid_answer.json").write_text('{"-7": [1234567890123456789, -1]}')
+    assert AnswersFile(str(tmp_path / "valid_answer.json")).load() == {-7: [1234567890123456789, -1]}
+    scores = pd.DataFrame({"query_id": -7, "product_id": [1234567890123456789, -1], "score": [1.0, 2.0]})
+    file = SubmissionFile(str(tmp_path / "submission.csv"))
+    file.save(make_submission(scores))
+    assert file.load().iloc[0].tolist()[:3] == [-7, -1, 1234567890123456789]
 
 
 def test_a_csv_keeps_text_that_looks_like_nothing(tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ import pyarrow as pa
 import pybase64
 
 from multimodal_recall.data.boxes import SIDES, box_fault, clip_boxes
-from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query
+from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query, whole_number
 from multimodal_recall.data.schemas import TABLES
 
 TABS_BEFORE_FEATURES = TSV_COLUMNS.index("features")
 LARGEST_FLOAT16 = np.float16(65_504)
-LONGEST_NUMBER = 18  # digits that always fit into int64
 LARGEST_SIDE = 1_000_000  # pixels
 ON_ONE_CORE = 32_768  # numbers that torch casts on one core; chunks are what is spread over cores
 
@@ -141,7 +140,7 @@ def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
         if not start:
             raise _layout_fault(line)
     *fields, boxes, _ = line[:start].split(b"\t")
-    numbers = _whole_numbers(TSV_COLUMNS[:4], fields)
+    numbers = list(map(whole_number, TSV_COLUMNS, fields))
     _, height, width, count = numbers
     if count < 1 or not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
         raise BadRow(f"num_boxes {count}, image_h {height}, image_w {width}: wanted a box, sides of 1 to 1,000,000")
@@ -152,9 +151,9 @@ def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
         raise _layout_fault(line, count, feature_size)
     _, labels, query, query_id = rest
     label_bytes = _decode("class_labels", labels, count, 8)
-    query_number = _whole_numbers(["query_id"], [query_id])
+    query_number = whole_number("query_id", query_id)
     features = memoryview(line)[start:end]
-    return SplitLine(place, *numbers, *query_number, decode_query(query), box_bytes, label_bytes, features)
+    return SplitLine(place, *numbers, query_number, decode_query(query), box_bytes, label_bytes, features)
 
 
 def _layout_fault(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> BadRow:
@@ -170,22 +169,19 @@ def _layout_fault(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> Bad
 def feature_width(line: bytes) -> int | None:
     """Work out how many numbers a box feature of the line holds; ``None`` where no number fits ``num_boxes``."""
     fields = line.split(b"\t")
-    if len(fields) != len(TSV_COLUMNS) or not fields[TABS_BEFORE_FEATURES - 2].isdigit():
+    try:
+        num_boxes = whole_number("num_boxes", fields[TABS_BEFORE_FEATURES - 2])
+    except (BadRow, IndexError):
         return None
-    num_boxes, length = int(fields[TABS_BEFORE_FEATURES - 2]), len(fields[TABS_BEFORE_FEATURES])
-    width = length // 4 * 3 // (4 * num_boxes) if num_boxes else 0
+    if len(fields) != len(TSV_COLUMNS) or num_boxes < 1:
+        return None
+    length = len(fields[TABS_BEFORE_FEATURES])
+    width = length // 4 * 3 // (4 * num_boxes)
     return width if width and _text_length(num_boxes * width * 4) == length else None
 
 
 def _length_fault(name: str, found: int, num_boxes: int, data_bytes: int) -> BadRow:
     return BadRow(f"{name} has {found} characters, num_boxes {num_boxes} wants {_text_length(data_bytes)}")
-
-
-def _whole_numbers(names: Sequence[str], fields: Sequence[bytes]) -> list[int]:
-    for name, field in zip(names, fields, strict=True):
-        if not field.isdigit() or len(field) > LONGEST_NUMBER:
-            raise BadRow(f"{name} is no whole number of at most {LONGEST_NUMBER} digits")
-    return [int(field) for field in fields]
 
 
 def _fit_boxes(

@@ -22,6 +22,8 @@ TSV_COLUMNS = (
     "query",
     "query_id",
 )
+SMALLEST_ID, LARGEST_ID = -(2**63), 2**63 - 1
+LONGEST_ID = 20  # characters
 SUBMISSION_COLUMNS = ["query-id", "product1", "product2", "product3", "product4", "product5"]
 
 
@@ -59,6 +61,27 @@ def encode_row(row: OfficialRow) -> bytes:
     parts = [str(number).encode() for number in numbers]
     parts += [pybase64.b64encode(np.ascontiguousarray(array, dtype=kind)) for array, kind in arrays]
     return b"\t".join([*parts, row.query.encode(), str(row.query_id).encode()])
+
+
+def whole_number(name: str, text: bytes) -> int:
+    """Read a number, which stands in all files in its own digits: ``00123`` or ``0x1F`` may be an id that is a text.
+
+    Raises:
+        BadRow: If the text is not what Python writes for a number of 64 bits; with ``name``.
+    """
+    try:
+        number = int(text) if len(text) <= LONGEST_ID else None
+    except ValueError:
+        number = None
+    if number is None or b"%d" % number != text or not is_id(number):
+        shown = text[: 2 * LONGEST_ID].decode("utf-8", "replace")
+        raise BadRow(f"{name} is no whole number of 64 bits in its own digits, as 123 or -7: {shown!r}")
+    return number
+
+
+def is_id(value: object) -> bool:
+    """Tell whether a value is an integer that the tables can hold, in 64 bits."""
+    return type(value) is int and SMALLEST_ID <= value <= LARGEST_ID
 
 
 def decode_query(field: bytes) -> str:
