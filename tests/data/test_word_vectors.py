@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from multimodal_recall.config.options import WordVectorOptions
+from multimodal_recall.data.text import normal_form
 from multimodal_recall.data.word_vectors import UNKNOWN_WORD, WordVectorError, make_word_vectors
 
 TEXTS = ["red shirt", "blue shirt", "women's t-shirt"]
@@ -26,6 +27,13 @@ def test_a_fasttext_file_is_read_too(tmp_path: Path) -> None:
     options = glove(tmp_path / "cc.de.vec", "2000000 3", "schuhe 1 2 3 ", "grüne 3 4 5 ")
     words, vectors = make_word_vectors(["grüne Schuhe"], options, seed=0)
     assert words == [UNKNOWN_WORD, "schuhe", "grüne"]
+    np.testing.assert_array_equal(vectors[1:], [[1, 2, 3], [3, 4, 5]])
+
+
+def test_the_words_of_a_file_have_the_normal_form_of_the_texts(tmp_path: Path) -> None:
+    options = glove(tmp_path / "cc.th.vec", "’s 1 2 3", "น้ำ 3 4 5", "'s 6 6 6", "ＲＥＤ 7 7 7")
+    words, vectors = make_word_vectors(["women's น้ำ", "red"], options, seed=0)
+    assert words == [UNKNOWN_WORD, "'s", normal_form("น้ำ")]
     np.testing.assert_array_equal(vectors[1:], [[1, 2, 3], [3, 4, 5]])
 
 

@@ -12,7 +12,7 @@ from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.decoding import Rows, decode_rows
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.schemas import TABLES
-from multimodal_recall.data.text import strip_leading_token
+from multimodal_recall.data.text import normal_form, strip_leading_token
 from multimodal_recall.runtime.progress import bar
 
 LINES_PER_BLOCK = 64  # 3 MB of text, which the processor's cache holds
@@ -153,7 +153,9 @@ def _reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
         crowded = rows.places[rows.num_boxes > CROWDED_BOXES].tolist()
         reasons |= dict.fromkeys(crowded, f"image has more than {CROWDED_BOXES} boxes")
     if options.drop_possessive_queries:
-        possessive = [place for place, query in zip(rows.places, rows.queries, strict=True) if query.startswith("'s")]
+        possessive = [
+            place for place, query in zip(rows.places, rows.queries, strict=True) if normal_form(query).startswith("'s")
+        ]
         reasons |= dict.fromkeys(possessive, "query starts with 's")
     return reasons
 

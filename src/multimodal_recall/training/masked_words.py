@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from multimodal_recall.config.options import LanguageModelOptions
+from multimodal_recall.data.text import normal_form
 from multimodal_recall.models.language_model import load, new_albert, train_tokenizer
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.progress import TrainingBar
@@ -52,6 +53,7 @@ def prepare(
         The model and its tokenizer, ready for ``save_pretrained``.
     """
     torch.manual_seed(seed)
+    queries = list(map(normal_form, queries))
     if options.start_from is None:
         tokenizer = train_tokenizer(queries, options.vocabulary_size, options.strip_accents)
         model = new_albert(options, tokenizer)
