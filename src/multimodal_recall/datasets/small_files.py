@@ -1,6 +1,7 @@
 """The small official files (answers, labels) and the small files that this project writes (JSON, CSV)."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,40 @@ MOST_LABELS = 1 << 15
 
 
 class JsonFile(AtomicDataset[Any, Any]):
-    """Any JSON value."""
+    """Any JSON value.
+
+    Raises:
+        DatasetError: If the file is no JSON, or an object has a key twice, of which Python would keep the last.
+    """
 
     def _write(self, path: Path, data: Any) -> None:
         path.write_text(json.dumps(data, indent=2), encoding="utf-8")
 
     def _read(self, path: Path) -> Any:
-        return json.loads(path.read_text(encoding="utf-8"))
+        try:
+            return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_distinct)
+        except ValueError as error:
+            raise DatasetError(f"{path} is no sound JSON: {error}") from error
 
     def preview(self) -> JSONPreview:
         """Show the whole value in kedro-viz."""
         return JSONPreview(json.dumps(self.load()))
 
 
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the dictionary of an object whose keys are distinct."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {key!r} stands {count} times. Join its values, or give each its own key")
+    return made
+
+
 class AnswersFile(JsonFile):
     """``{split}_answer.json``: ``{query_id: [product_id, ...]}``, ids as whole numbers of 64 bits in their own digits.
 
     Raises:
-        DatasetError: If a key or an answer is no whole number, or a query has no answer.
+        DatasetError: If a key or an answer is no whole number, a query stands twice, or a query has no answer.
     """
 
     advice = RAW_ADVICE
