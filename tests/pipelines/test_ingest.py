@@ -75,7 +75,7 @@ def test_bad_rows_are_told_and_the_rest_goes_on(tmp_path: Path, caplog: pytest.L
     assert first["text"] == "broken\tline"
     assert tsv.path.read_bytes()[first["byte"] :].startswith(b"broken")
     assert second["text"] == "x" * 200
-    assert "train.chunk_000: 2 of 4 rows rejected: 1 x 2 fields, wanted 9; 1 x 1 fields, wanted 9" in caplog.text
+    assert "train.chunk_000: 2 of 4 rows rejected: 2 x such as row 2: 2 fields, wanted 9" in caplog.text
 
 
 @pytest.mark.parametrize("width", [8, 5])  # a multiple of four numbers, and none
@@ -129,7 +129,7 @@ def test_more_chunks_than_rows_are_refused(tmp_path: Path) -> None:
 
 def test_a_chunk_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     tsv = tsv_of(tmp_path / "t.tsv", b"broken")
-    with pytest.raises(IngestError, match="all 1 rows of chunk_000 are rejected: 1 x 1 fields"):
+    with pytest.raises(IngestError, match="all 1 rows of chunk_000 are rejected: 1 x row 1: 1 fields"):
         ingest_chunk(tsv, LABELS, replace(OPTIONS, max_rejected_share=1.0), WHOLE)
 
 

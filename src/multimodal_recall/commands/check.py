@@ -19,12 +19,13 @@ from multimodal_recall.config.options import IngestOptions, WordVectorOptions
 from multimodal_recall.data.boxes import CLIPPED_PIXELS
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError
 from multimodal_recall.data.decoding import Rows, feature_width
+from multimodal_recall.data.faults import FaultCounts
 from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.text import words_of
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
 
 FAULTS_SHOWN = 20
-REASONS_SHOWN = 5
+KINDS_SHOWN = 10
 PAIR = ["query_id", "product_id"]
 
 
@@ -36,20 +37,18 @@ class FileCheck:
     facts: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """The first ``FAULTS_SHOWN``, each with its place."""
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Number of faults by reason."""
+    counts: FaultCounts = field(default_factory=FaultCounts)
 
     def add(self, reason: str, place: str = "") -> None:
         """Note a fault."""
-        self.reasons[reason] += 1
+        self.counts.add(reason, place)
         if len(self.faults) < FAULTS_SHOWN:
             self.faults.append(f"{place}: {reason}" if place else reason)
 
     def unshown(self) -> list[str]:
-        """Count the faults that are not among ``faults``, and give the most frequent reasons of all faults."""
-        more = self.reasons.total() - len(self.faults)
-        common = [f"{count:,} x {reason}" for reason, count in self.reasons.most_common(REASONS_SHOWN)]
-        return [f"and {more:,} more; most frequent of all:", *common] if more else []
+        """Count the faults that are not among ``faults``, and give the most frequent kinds of all faults."""
+        more = self.counts.total() - len(self.faults)
+        return [f"and {more:,} more; by kind:", *self.counts.most_common(KINDS_SHOWN)] if more else []
 
 
 @dataclass
@@ -164,7 +163,7 @@ def _check_split(
             return SplitContents(np.zeros(len(labels), np.int64)), check  # half a split is not compared across files
         rows_before += rows.lines
         clipped += rows.clipped
-    check.facts.append(f"{rows_before:,} rows, {rows_before - check.reasons.total():,} of them sound")
+    check.facts.append(f"{rows_before:,} rows, {rows_before - check.counts.total():,} of them sound")
     check.facts += [f"{clipped:,} boxes leave their image by at most {CLIPPED_PIXELS} pixel: clipped"] * bool(clipped)
     _check_texts(contents.pairs(), split, check)
     if split != "train":
