@@ -102,11 +102,13 @@ def test_a_sound_catalogue_is_described(kedro: Kedro) -> None:
         "  900 rows, 900 of them sound",
         "  42 query texts, 900 query ids, 900 products",
         "  1 to 4 boxes an image, 2.5 on average",
+        "  a box covers 16.67% of its image on average",
         "  7 of 7 labels used, 'Möbel' by 16% of the boxes",
         "valid.tsv",
         "  400 rows, 400 of them sound",
         "  24 query texts, 40 query ids, 400 products",
         "  1 to 4 boxes an image, 2.4 on average",
+        "  a box covers 16.67% of its image on average",
         "  7 of 7 labels used, 'Mützen' by 17% of the boxes",
         "  10 candidates a query, 10.0 on average",
         "  100.0% of the words stand in training queries",
@@ -137,6 +139,17 @@ def test_boxes_beyond_the_image_by_rounding_are_counted(kedro: Kedro) -> None:
     count = int(field("train", 1, BOXES - 1))
     spoil("train", 1, BOXES, pybase64.b64encode(np.array([[0, 0, 300.0001, 400.5]] * count, np.float32).tobytes()))
     assert f"  {count} boxes leave their image by at most 1 pixel: clipped" in check(kedro, 0)
+
+
+def test_boxes_as_fractions_of_the_image_are_noticed(kedro: Kedro) -> None:
+    for row in range(1, 401):
+        boxes = np.frombuffer(pybase64.b64decode(field("valid", row, BOXES)), "<f4").reshape(-1, 4)
+        spoil("valid", row, BOXES, pybase64.b64encode((boxes / np.float32([300, 400, 300, 400])).tobytes()))
+    lines = check(kedro, 1)
+    fault = "all boxes lie within 0 to 1, as fractions of the image do. Write pixels: times image_h and image_w"
+    assert [line for line in lines if "!" in line] == [f"  ! {fault}"]
+    covered = [line for line in lines if "of its image on average" in line]
+    assert covered == [f"  a box covers {share} of its image on average" for share in ("16.67%", "0.00%")]
 
 
 def test_a_product_has_one_set_of_features(kedro: Kedro) -> None:

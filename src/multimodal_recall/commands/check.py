@@ -60,6 +60,10 @@ class SplitContents:
     parts: list[pd.DataFrame] = field(default_factory=list)
     """``query_id``, ``product_id``, ``boxes``, ``chunk`` and a hash of the query's ``text``, for each block of rows."""
     queries: set[str] = field(default_factory=set)
+    covered: float = 0.0
+    """Sum of the kept boxes' shares of their image's area."""
+    largest_side: float = 0.0
+    """Largest side of a kept box, in pixels."""
 
     def add(self, rows: Rows, chunk: Chunk) -> None:
         """Add the sound rows of a block."""
@@ -68,6 +72,9 @@ class SplitContents:
         self.parts.append(pd.DataFrame(columns).assign(chunk=chunk.number, text=text))
         self.queries.update(rows.queries)
         self.labels += np.bincount(rows.labels, minlength=len(self.labels))
+        top, left, bottom, right = rows.boxes.T.astype(np.float64)
+        self.covered += ((bottom - top) * (right - left) / np.repeat(rows.image_h * rows.image_w, rows.counts)).sum()
+        self.largest_side = max(self.largest_side, rows.boxes.max(initial=0))
 
     def pairs(self) -> pd.DataFrame:
         """Give all rows as one table."""
@@ -165,6 +172,8 @@ def _check_split(
         clipped += rows.clipped
     check.facts.append(f"{rows_before:,} rows, {rows_before - check.counts.total():,} of them sound")
     check.facts += [f"{clipped:,} boxes leave their image by at most {CLIPPED_PIXELS} pixel: clipped"] * bool(clipped)
+    if contents.parts and contents.largest_side <= 1:
+        check.add("all boxes lie within 0 to 1, as fractions of the image do. Write pixels: times image_h and image_w")
     _check_texts(contents.pairs(), split, check)
     if split != "train":
         _check_lists(contents.pairs(), layout.chunks_of(split), check)
@@ -207,6 +216,7 @@ def _facts(split: str, contents: SplitContents, labels: list[str], known: set[st
     facts = [
         f"{len(contents.queries):,} query texts, {pairs['query_id'].nunique():,} query ids, {len(boxes):,} products",
         f"{_range(boxes)} boxes an image, {boxes.mean():.1f} on average",
+        f"a box covers {contents.covered / contents.labels.sum():.2%} of its image on average",
         f"{used} of {len(labels)} labels used, {labels[most]!r} by {share:.0%} of the boxes",
     ]
     if split != "train":
