@@ -136,7 +136,7 @@ def _with_width_of_file(catalog: CatalogProtocol, options: IngestOptions) -> tup
     """
     tsv, check = _load(catalog, "train_tsv")
     try:
-        lines = itertools.islice(tsv.lines() if tsv is not None else (), LINES_PER_BLOCK)
+        lines = itertools.islice(tsv.lines(longest=options.max_line_bytes) if tsv is not None else (), LINES_PER_BLOCK)
         widths = Counter(width for _, line in lines if (width := feature_width(line)) is not None)
     except RawFileError:  # a wrong header: the check of the split reports it
         return options, None

@@ -88,7 +88,8 @@ class ChunkRows:
             IngestError: If the chunk has no line, or more lines than ``max_rows_per_chunk``.
             RawFileError: If the header is not the official header.
         """
-        most, lines = self.options.max_rows_per_chunk, self.tsv.lines(self.chunk.number, self.chunk.count)
+        most = self.options.max_rows_per_chunk
+        lines = self.tsv.lines(self.chunk.number, self.chunk.count, self.options.max_line_bytes)
         size_in_mb = self.tsv.path.stat().st_size / self.chunk.count / 1e6
         with bar(f"read {self.chunk.title}", size_in_mb, "MB") as shown:
             while block := list(itertools.islice(lines, LINES_PER_BLOCK)):

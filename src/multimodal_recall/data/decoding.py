@@ -10,7 +10,7 @@ import pyarrow as pa
 import pybase64
 
 from multimodal_recall.data.boxes import SIDES, box_fault, clip_boxes
-from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query, whole_number
+from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, decode_query, whole_number
 from multimodal_recall.data.schemas import TABLES
 
 TABS_BEFORE_FEATURES = TSV_COLUMNS.index("features")
@@ -134,6 +134,8 @@ def _split_lines(lines: Sequence[bytes], feature_size: int) -> tuple[list[SplitL
 
 def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
     """Split a line without reading or copying its features, whose length follows from ``num_boxes``."""
+    if isinstance(line, CutLine):
+        raise BadRow("the line is longer than ingest.max_line_bytes")
     start = 0
     for _ in range(TABS_BEFORE_FEATURES):
         start = line.find(b"\t", start) + 1
@@ -146,7 +148,7 @@ def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
         raise BadRow(f"num_boxes {count}, image_h {height}, image_w {width}: wanted a box, sides of 1 to 1,000,000")
     box_bytes = _decode("boxes", boxes, count, 16)
     end = start + _text_length(count * feature_size * 4)
-    rest = line[end:].rstrip(b"\r\n").split(b"\t")
+    rest = line[end:].rstrip(b"\r\n").split(b"\t", 4)
     if len(rest) != 4 or rest[0]:
         raise _layout_fault(line, count, feature_size)
     _, labels, query, query_id = rest
@@ -158,17 +160,18 @@ def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
 
 def _layout_fault(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> BadRow:
     """Say why a line cannot be split at the places where its tabs should be."""
-    fields = line.split(b"\t")
-    if len(fields) != len(TSV_COLUMNS):
-        return BadRow(f"{len(fields)} fields, wanted {len(TSV_COLUMNS)}")
+    if (found := line.count(b"\t") + 1) != len(TSV_COLUMNS):  # a split of megabytes of tabs would take gigabytes
+        return BadRow(f"{found} fields, wanted {len(TSV_COLUMNS)}")
     if width := feature_width(line):
         return BadRow(f"features hold {width} numbers a box, ingest.feature_size is {feature_size}")
-    return _length_fault("features", len(fields[TABS_BEFORE_FEATURES]), num_boxes, num_boxes * feature_size * 4)
+    return _length_fault(
+        "features", len(line.split(b"\t")[TABS_BEFORE_FEATURES]), num_boxes, num_boxes * feature_size * 4
+    )
 
 
 def feature_width(line: bytes) -> int | None:
     """Work out how many numbers a box feature of the line holds; ``None`` where no number fits ``num_boxes``."""
-    fields = line.split(b"\t")
+    fields = line.split(b"\t", len(TSV_COLUMNS))
     try:
         num_boxes = whole_number("num_boxes", fields[TABS_BEFORE_FEATURES - 2])
     except (BadRow, IndexError):

@@ -35,6 +35,10 @@ class BadRow(ValueError):
     """A TSV line does not have the official layout; the message is the reason."""
 
 
+class CutLine(bytes):
+    """The start of a line that is longer than a reader allows; the rest was skipped."""
+
+
 @dataclass(frozen=True, slots=True)
 class OfficialRow:
     """A (query, product) match that is to be written as a TSV line."""

@@ -20,7 +20,7 @@ from multimodal_recall.config.options import (
     QueryOptions,
     WordVectorOptions,
 )
-from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query
+from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, decode_query
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.data.text import strip_leading_token, words_of
@@ -44,7 +44,7 @@ def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
     """
     counts = Counter[str]()
     with bar("collect queries", tsv.path.stat().st_size / 1e6, "MB") as shown:
-        for _, line in tsv.lines():
+        for _, line in tsv.lines(longest=options.max_line_bytes):
             if query := _query_of(line):
                 counts[strip_leading_token(query) if options.strip_leading_tokens else query] += 1
             shown.advance(len(line) / 1e6)
@@ -53,7 +53,7 @@ def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
 
 def _query_of(line: bytes) -> str | None:
     """Decode the query of a TSV line; ``None`` for a line that ingest rejects."""
-    if line.count(b"\t") != len(TSV_COLUMNS) - 1:
+    if isinstance(line, CutLine) or line.count(b"\t") != len(TSV_COLUMNS) - 1:
         return None
     try:
         return decode_query(line.split(b"\t")[TSV_COLUMNS.index("query")])
