@@ -1,6 +1,7 @@
 """A catalogue of one's own: written as TSVs, checked, clean and with faults, then trained on and evaluated."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -236,6 +237,19 @@ def test_files_that_cannot_be_read(kedro: Kedro, name: str, text: str | None, me
         (RAW / name).write_text(text)
     lines = check(kedro, 1)
     assert any(line.startswith("  ! ") and message in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "valid_answer.json", "multimodal_labels.txt"])
+@pytest.mark.parametrize(("make_it", "found"), [(Path.mkdir, "a folder"), (os.mkfifo, "no file, but a pipe")])
+def test_a_folder_or_pipe_in_the_place_of_a_file(
+    kedro: Kedro, name: str, make_it: Callable[[Path], None], found: str
+) -> None:
+    (RAW / name).unlink()
+    make_it(RAW / name)
+    assert any(f"{name} is {found}" in line and line.startswith("  ! ") for line in check(kedro, 1))
+    finished = kedro("run", "--env=mine")
+    assert finished.exit_code == 1
+    assert f"{name} is {found}" in finished.output
 
 
 def test_what_a_glove_file_knows(kedro: Kedro) -> None:

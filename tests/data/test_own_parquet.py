@@ -1,3 +1,4 @@
+import os
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -141,3 +142,9 @@ def test_a_table_that_does_not_fit_leaves_no_tsv(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"^\S*t\.parquet: row 3: \['query'\] is null\. Mend the table$"):
         OfficialTsvDataset(str(tmp_path / "train.tsv")).save(ParquetRows(tmp_path / "t.parquet"))
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.parquet")
+    with pytest.raises(RawFileError, match=r"t\.parquet is no file\. Name a parquet file"):
+        list(ParquetRows(tmp_path / "t.parquet"))

@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +66,10 @@ def test_trained_vectors_are_the_same_for_the_same_seed() -> None:
     assert set(words) == {UNKNOWN_WORD, "red", "blue", "shirt", "women", "'s", "t-shirt"}
     np.testing.assert_array_equal(one, other)
     assert not np.array_equal(one, third)
+
+
+@pytest.mark.parametrize("make_it", [Path.mkdir, os.mkfifo])
+def test_vectors_that_are_no_file_are_refused(tmp_path: Path, make_it: Callable[[Path], None]) -> None:
+    make_it(tmp_path / "glove.txt")
+    with pytest.raises(WordVectorError, match=r"glove\.txt is no file\. Put a GloVe text file there"):
+        make_word_vectors(TEXTS, WordVectorOptions(glove_file=str(tmp_path / "glove.txt"), size=3), seed=0)

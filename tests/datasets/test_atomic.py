@@ -12,6 +12,7 @@ from kedro.io import DatasetError, Version
 from multimodal_recall.datasets import atomic_write
 from multimodal_recall.datasets.chunk_list import ChunkList
 from multimodal_recall.datasets.model_folders import LanguageModelFolder
+from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.datasets.parquet_table import ChunkParquet
 from multimodal_recall.datasets.small_files import AnswersFile, CsvFile, JsonFile, LabelsFile, SubmissionFile
 from multimodal_recall.evaluation.submission import make_submission
@@ -239,6 +240,27 @@ def test_more_labels_than_a_chunk_can_hold_are_refused(tmp_path: Path) -> None:
 def test_missing_raw_files_say_where_they_go(tmp_path: Path, make: Callable) -> None:
     with pytest.raises(DatasetError, match=r"does not exist\. Put the file there, official or your own"):
         make(str(tmp_path / "file")).load()
+
+
+@pytest.mark.parametrize(("make_it", "found"), [(Path.mkdir, "a folder"), (os.mkfifo, "no file, but a pipe or device")])
+@pytest.mark.parametrize("kind", [AnswersFile, LabelsFile, OfficialTsvDataset, ChunkParquet, CsvFile])
+def test_what_is_no_file_is_told_at_once(
+    tmp_path: Path, kind: Callable, make_it: Callable[[Path], None], found: str
+) -> None:
+    make_it(tmp_path / "raw")
+    dataset = kind(str(tmp_path / "raw"))
+    assert not dataset.exists()
+    assert dataset.state() is None
+    with pytest.raises(DatasetError, match=f"raw is {found}"):
+        dataset.load()
+
+
+def test_a_link_to_a_file_is_a_file_and_a_folder_of_weights_is_none(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text('{"1": [2]}')
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    assert AnswersFile(str(tmp_path / "link.json")).load() == {1: [2]}
+    assert not LanguageModelFolder(str(tmp_path / "real.json")).exists()
+    assert LanguageModelFolder(str(tmp_path)).load() == tmp_path
 
 
 def test_a_file_without_versions_never_has_the_record_of_another_content(

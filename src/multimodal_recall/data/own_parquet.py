@@ -36,6 +36,8 @@ class ParquetRows:
     path: Path
 
     def __iter__(self) -> Iterator[OfficialRow]:
+        if not self.path.is_file():  # a pipe would be waited for without end
+            raise RawFileError(f"{self.path} is no file. Name a parquet file")
         try:
             file = pq.ParquetFile(self.path)
         except pa.ArrowInvalid as error:

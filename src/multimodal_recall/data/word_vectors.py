@@ -70,9 +70,10 @@ def read_glove(path: Path, vocabulary: set[str], size: int) -> tuple[list[str], 
     Raises:
         WordVectorError: If the file is missing, its vectors are narrower than ``size``, or it knows no word.
     """
-    if not path.exists():
+    if not path.is_file():
+        fault = "is no file" if path.exists() else "does not exist"
         raise WordVectorError(
-            f"word_vectors.glove_file {path.absolute()} does not exist. Put a GloVe text file there, or set it to null "
+            f"word_vectors.glove_file {path.absolute()} {fault}. Put a GloVe text file there, or set it to null "
             "to train vectors on the training queries"
         )
     wanted, vectors = {word.encode(): word for word in vocabulary}, {}
