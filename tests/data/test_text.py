@@ -1,6 +1,6 @@
 import pytest
 
-from multimodal_recall.data.text import normal_form, strip_leading_token, words_of
+from multimodal_recall.data.text import normal_form, strip_leading_token, vocabulary_note, words_of
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,20 @@ def test_a_text_of_ascii_is_its_own_normal_form() -> None:
     text = "".join(map(chr, range(128)))
     assert normal_form(text) is text
     assert normal_form(normal_form("women’s ＡＢＣ ½ ´")) == normal_form("women’s ＡＢＣ ½ ´")
+
+
+@pytest.mark.parametrize(
+    ("query", "unknown", "note"),
+    [
+        ("red shirt", [], ""),
+        ("red kleid", ["kleid"], "not in the vocabulary: kleid"),
+        ("kleid!", ["kleid"], "not in the vocabulary: kleid (no word of the query is: the ranking means little)"),
+        ("!!!", [], "no word in the query: the ranking means little"),
+        ("… \u200b 👗", [], "no word in the query: the ranking means little"),
+    ],
+)
+def test_what_a_query_cannot_mean_is_said(query: str, unknown: list[str], note: str) -> None:
+    assert vocabulary_note(query, unknown) == note
 
 
 @pytest.mark.parametrize(

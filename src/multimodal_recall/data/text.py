@@ -1,6 +1,7 @@
 """The only rule that splits text into words, and the published cleaning of queries."""
 
 import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 import regex
@@ -43,6 +44,17 @@ def words_of(text: str) -> list[str]:
     kept; see ``normal_form``.
     """
     return WORD.findall(unicodedata.normalize("NFC", normal_form(text).lower()))
+
+
+def vocabulary_note(query: str, unknown: Sequence[str]) -> str:
+    """Say which words of a query are ``unknown`` to the word vectors, and if none is known; "" where all are."""
+    words = words_of(query)
+    if not words:
+        return "no word in the query: the ranking means little"
+    if not unknown:
+        return ""
+    rest = " (no word of the query is: the ranking means little)" if len(unknown) == len(words) else ""
+    return f"not in the vocabulary: {', '.join(unknown)}{rest}"
 
 
 def strip_leading_token(query: str) -> str:
