@@ -153,15 +153,22 @@ def test_boxes_as_fractions_of_the_image_are_noticed(kedro: Kedro) -> None:
     assert covered == [f"  a box covers {share} of its image on average" for share in ("16.67%", "0.00%")]
 
 
-def test_a_product_has_one_set_of_features(kedro: Kedro) -> None:
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_product_has_one_set_of_features(kedro: Kedro, chunks: int) -> None:
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS.replace("{train: 1}", f"{{train: {chunks}}}"))
     path = RAW / "train.tsv"
     first = path.read_bytes().split(b"\n")[1].split(b"\t")
     features = np.frombuffer(pybase64.b64decode(first[FEATURES]), "<f4") * 0.5
     first[FEATURES] = pybase64.b64encode(features.tobytes())
     path.write_bytes(path.read_bytes().rstrip(b"\n") + b"\n" + b"\t".join(first) + b"\n")
     (line,) = [line for line in check(kedro, 1) if line.startswith("  ! ")]
-    assert line.startswith("  ! row 901, byte ")
-    assert line.endswith("stands in this chunk with another size, boxes, labels or features")
+    product, looks = first[0].decode(), "another size, boxes, labels or features"
+    place = {
+        1: "row 901, byte ",
+        3: f"product {product}, train.chunk_000 and train.chunk_002: a product has {looks} in",
+    }
+    assert line.startswith(f"  ! {place[chunks]}")
+    assert looks in line
 
 
 def test_a_query_id_stands_for_one_text(kedro: Kedro) -> None:

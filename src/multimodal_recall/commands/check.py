@@ -17,7 +17,7 @@ from kedro.io import CatalogProtocol, DatasetError
 from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.config.options import IngestOptions, WordVectorOptions
 from multimodal_recall.data.boxes import CLIPPED_PIXELS
-from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError
+from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError, contents_of
 from multimodal_recall.data.decoding import Rows, feature_width
 from multimodal_recall.data.faults import FaultCounts
 from multimodal_recall.data.official_format import RawFileError
@@ -58,7 +58,8 @@ class SplitContents:
     labels: np.ndarray
     """Number of kept boxes with each label."""
     parts: list[pd.DataFrame] = field(default_factory=list)
-    """``query_id``, ``product_id``, ``boxes``, ``chunk`` and a hash of the query's ``text``, for each block of rows."""
+    """``query_id``, ``product_id``, ``boxes``, ``chunk``, and hashes of the query's ``text`` and the product's ``look``,
+    for each block of rows."""
     queries: set[str] = field(default_factory=set)
     covered: float = 0.0
     """Sum of the kept boxes' shares of their image's area."""
@@ -69,7 +70,8 @@ class SplitContents:
         """Add the sound rows of a block."""
         columns = {"query_id": rows.query_ids, "product_id": rows.product_ids, "boxes": rows.num_boxes}
         text = pd.util.hash_array(np.array(rows.queries, object))
-        self.parts.append(pd.DataFrame(columns).assign(chunk=chunk.number, text=text))
+        look = np.fromiter(map(hash, contents_of(rows)), np.int64)
+        self.parts.append(pd.DataFrame(columns).assign(chunk=chunk.number, text=text, look=look))
         self.queries.update(rows.queries)
         self.labels += np.bincount(rows.labels, minlength=len(self.labels))
         top, left, bottom, right = rows.boxes.T.astype(np.float64)
@@ -78,7 +80,7 @@ class SplitContents:
 
     def pairs(self) -> pd.DataFrame:
         """Give all rows as one table."""
-        columns = [*PAIR, "boxes", "chunk", "text"]
+        columns = [*PAIR, "boxes", "chunk", "text", "look"]
         return pd.concat(self.parts) if self.parts else pd.DataFrame(columns=columns, dtype=np.int64)
 
 
@@ -175,6 +177,7 @@ def _check_split(
     if contents.parts and contents.largest_side <= 1:
         check.add("all boxes lie within 0 to 1, as fractions of the image do. Write pixels: times image_h and image_w")
     _check_texts(contents.pairs(), split, check)
+    _check_looks(contents.pairs(), layout.chunks_of(split), check)
     if split != "train":
         _check_lists(contents.pairs(), layout.chunks_of(split), check)
     return contents, check
@@ -185,6 +188,17 @@ def _check_texts(pairs: pd.DataFrame, split: str, check: FileCheck) -> None:
     texts = pairs.groupby("query_id")["text"].nunique()
     for query, count in texts[texts > 1].items():
         check.add(f"a query_id of {split} has {count} texts; give each text its own", f"query {query}")
+
+
+def _check_looks(pairs: pd.DataFrame, chunks: list[Chunk], check: FileCheck) -> None:
+    """Check across chunks that a product looks the same everywhere; ingest checks it inside each chunk."""
+    first = pairs.drop_duplicates(["product_id", "chunk"])
+    differing = first.groupby("product_id")["look"].transform("nunique") > 1
+    for product, numbers in first[differing].groupby("product_id")["chunk"]:
+        check.add(
+            "a product has another size, boxes, labels or features in another chunk; give it the same in all its rows",
+            f"product {product}, {' and '.join(chunks[number].namespace for number in numbers)}",
+        )
 
 
 def _check_lists(pairs: pd.DataFrame, chunks: list[Chunk], check: FileCheck) -> None:

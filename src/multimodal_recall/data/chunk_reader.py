@@ -22,6 +22,7 @@ TORCH_PAYS_BYTES = 300_000_000
 later stage needs too. A chunk of 2 GB wins the import back alone."""
 CROWDED_BOXES = 40
 REJECTED_CHARACTERS = 200
+Content = tuple[int, int, bytes, bytes, bytes]
 
 
 class IngestError(Exception):
@@ -33,8 +34,8 @@ class ProductColumns:
     """Collects the distinct products of a chunk."""
 
     batches: list[pa.RecordBatch] = field(default_factory=list)
-    seen: dict[int, tuple[int, tuple[int, int, bytes, bytes, bytes]]] = field(default_factory=dict)
-    """Row number and content (height, width, boxes, labels, digests of the features) of each product id."""
+    seen: dict[int, tuple[int, Content]] = field(default_factory=dict)
+    """Row number and content of each product id; see ``contents_of``."""
 
     def add(self, rows: Rows) -> list[int]:
         """Number the products of the rows, and keep each product that appears for the first time.
@@ -42,15 +43,8 @@ class ProductColumns:
         Returns:
             (n,) row numbers; -1 where the product was seen with another image size, other boxes, labels or features.
         """
-        ends = np.cumsum(rows.counts)
-        boxes, labels, features = rows.boxes.tobytes(), rows.labels.tobytes(), digest_boxes(rows.features).tobytes()
-        columns = (rows.product_ids, rows.image_h, rows.image_w, ends - rows.counts, ends)
-        new, numbers = np.zeros(len(ends), bool), []
-        for place, (product, height, width, start, end) in enumerate(
-            zip(*(column.tolist() for column in columns), strict=True)
-        ):
-            by_box = (boxes[16 * start : 16 * end], labels[8 * start : 8 * end], features[8 * start : 8 * end])
-            content = (height, width, *by_box)
+        new, numbers = np.zeros(len(rows.counts), bool), []
+        for place, (product, content) in enumerate(zip(rows.product_ids.tolist(), contents_of(rows), strict=True)):
             if product not in self.seen:
                 self.seen[product] = (len(self.seen), content)
                 new[place] = True
@@ -163,6 +157,16 @@ def _reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
         ]
         reasons |= dict.fromkeys(possessive, "query starts with 's")
     return reasons
+
+
+def contents_of(rows: Rows) -> Iterator[Content]:
+    """Give what all rows of a product have in common: height, width, boxes, labels, digests of the features."""
+    ends = np.cumsum(rows.counts)
+    boxes, labels, features = rows.boxes.tobytes(), rows.labels.tobytes(), digest_boxes(rows.features).tobytes()
+    columns = (rows.image_h, rows.image_w, ends - rows.counts, ends)
+    for height, width, start, end in zip(*(column.tolist() for column in columns), strict=True):
+        by_box = (boxes[16 * start : 16 * end], labels[8 * start : 8 * end], features[8 * start : 8 * end])
+        yield height, width, *by_box
 
 
 def digest_boxes(features: np.ndarray) -> np.ndarray:

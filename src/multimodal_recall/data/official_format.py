@@ -74,13 +74,13 @@ def whole_number(name: str, text: bytes) -> int:
         BadRow: If the text is not what Python writes for a number of 64 bits; with ``name``.
     """
     try:
-        number = int(text) if len(text) <= LONGEST_ID else None
+        number = int(text) if len(text) <= LONGEST_ID else LARGEST_ID + 1
     except ValueError:
-        number = None
-    if number is None or b"%d" % number != text or not is_id(number):
-        shown = text[: 2 * LONGEST_ID].decode("utf-8", "replace")
-        raise BadRow(f"{name} is no whole number of 64 bits in its own digits, as 123 or -7: {shown!r}")
-    return number
+        number = LARGEST_ID + 1
+    if SMALLEST_ID <= number <= LARGEST_ID and b"%d" % number == text:
+        return number
+    shown = text[: 2 * LONGEST_ID].decode("utf-8", "replace")
+    raise BadRow(f"{name} is no whole number of 64 bits in its own digits, as 123 or -7: {shown!r}")
 
 
 def is_id(value: object) -> bool:

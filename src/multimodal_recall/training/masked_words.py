@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from multimodal_recall.config.options import LanguageModelOptions
-from multimodal_recall.data.text import normal_form
 from multimodal_recall.models.language_model import load, new_albert, train_tokenizer
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.progress import TrainingBar
@@ -44,7 +43,7 @@ def prepare(
     """Load or build the language model, and train it on the queries.
 
     Args:
-        queries: Distinct training queries.
+        queries: Distinct training queries in their normal form.
         options: The model that the training starts from, and the training.
         seed: Seed of the weights, the masks and the order.
         fingerprint: Digest of queries, options, seed and code; see ``Trainer``.
@@ -53,7 +52,6 @@ def prepare(
         The model and its tokenizer, ready for ``save_pretrained``.
     """
     torch.manual_seed(seed)
-    queries = list(map(normal_form, queries))
     if options.start_from is None:
         tokenizer = train_tokenizer(queries, options.vocabulary_size, options.strip_accents)
         model = new_albert(options, tokenizer)

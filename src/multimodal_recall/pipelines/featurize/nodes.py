@@ -23,7 +23,7 @@ from multimodal_recall.config.options import (
 from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, decode_query
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.schemas import TABLES
-from multimodal_recall.data.text import strip_leading_token, words_of
+from multimodal_recall.data.text import normal_form, strip_leading_token, words_of
 from multimodal_recall.datasets.model_folders import CheckpointFile
 from multimodal_recall.models.query_features import digest_files, featurize_queries
 from multimodal_recall.runs.code import digest_code
@@ -70,7 +70,7 @@ def prepare_language_model(
     """
     from multimodal_recall.training.masked_words import prepare
 
-    texts = queries.to_table(columns=["query"])["query"].to_pylist()
+    texts = list(dict.fromkeys(map(normal_form, queries.to_table(columns=["query"])["query"].to_pylist())))
     checkpoint = CheckpointFile.of(checkpoints, "language_model")
     start = Path(options.start_from or "")
     content = digest_files(start) if options.start_from and start.is_dir() else None  # the name alone may stay the same
