@@ -58,8 +58,8 @@ class SplitContents:
     labels: np.ndarray
     """Number of kept boxes with each label."""
     parts: list[pd.DataFrame] = field(default_factory=list)
-    """``query_id``, ``product_id``, ``boxes``, ``chunk``, and hashes of the query's ``text`` and the product's ``look``,
-    for each block of rows."""
+    """``query_id``, ``product_id``, ``boxes``, ``chunk``, and hashes of the query's ``text`` and of the product's
+    ``look``, for each block of rows."""
     queries: set[str] = field(default_factory=set)
     covered: float = 0.0
     """Sum of the kept boxes' shares of their image's area."""
