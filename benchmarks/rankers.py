@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from multimodal_recall.datasets.small_files import AnswersFile
 from multimodal_recall.evaluation.blending import blend
 from multimodal_recall.evaluation.bootstrap import bootstrap_means, interval
 from multimodal_recall.evaluation.metrics import ndcg_at_5
@@ -87,8 +88,7 @@ def measure(settings: dict, rankers: list[str], seeds: list[int]) -> pd.DataFram
     """A row a ranker, blend or seed ensemble: mean over seeds, interval over queries, each seed's mean, by split."""
     collection, columns = settings["collection"], {}
     for split in SPLITS:
-        answers = json.loads((PROJECT / settings["raw"] / f"{split}_answer.json").read_text())
-        answers = {int(query): products for query, products in answers.items()}
+        answers = AnswersFile(str(PROJECT / settings["raw"] / f"{split}_answer.json")).load()
         scores = []
         for seed in seeds:
             versions = {ranker: version_of(collection, ranker, seed) for ranker in rankers}

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from multimodal_recall.config.options import UnknownModelError
-from tests.conftest import load
+from tests.conftest import copy_project, load, run_project
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,17 @@ def test_a_table_of_scores_that_lacks_a_model_of_the_options(run_copy: tuple) ->
     with pytest.raises(UnknownModelError, match=r"blends.both names \['theirs'\], but .* are \['two_tower'\]"):
         run(node_names=["evaluation.blend_valid_rankings"], parameters=blends)
     run(node_names=["evaluation.gather_valid_scores", "evaluation.blend_valid_rankings"], parameters=blends)
+
+
+def test_one_candidate_in_half_precision_is_evaluated(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    folder = project / "data/01_raw/scores"
+    folder.mkdir(parents=True)
+    scores = pd.DataFrame({"query_id": [-7], "product_id": [2**63 - 1], "theirs": np.float16([0.5])})
+    scores.set_index("query_id").to_parquet(folder / "valid_scores.parquet")
+    (folder / "valid_answer.json").write_text(json.dumps({"-7": [2**63 - 1]}))
+    run_project(project, env="scores", parameters={"evaluate": {"bootstrap_draws": 50}})
+    assert load(project, "comparison", "scores").set_index("ranking").loc["theirs", "nDCG@5"] == 1
 
 
 def test_scores_that_are_no_table(run_copy: tuple) -> None:

@@ -102,7 +102,10 @@ def test_every_command_names_nodes_that_exist(command: str) -> None:
     bootstrap_project(PROJECT)
     pipelines.configure("multimodal_recall.pipeline_registry")
     options = dict(word[2:].partition("=")[::2] for word in shlex.split(command)[2:])
-    with KedroSession.create(PROJECT) as session:
+    params = dict(pair.partition("=")[::2] for pair in options.get("params", "").split(","))
+    with KedroSession.create(
+        PROJECT, runtime_params={key: params[key] for key in params if key == "rankers"}
+    ) as session:
         session.load_context()
         named = options.get("pipelines", "__default__").split(",")
         chosen = Pipeline([pipelines[name] for name in named]).filter(

@@ -158,7 +158,7 @@ def check(metadata: ProjectMetadata, env: str | None, data: bool) -> None:
         )
     faults = 0
     for file in check_raw_files(catalog, layout):
-        faults += file.reasons.total()
+        faults += file.counts.total()
         click.echo(file.name)
         for line in [*file.facts, *(f"! {fault}" for fault in [*file.faults, *file.unshown()])]:
             click.echo(f"  {line}")

@@ -1,6 +1,7 @@
 """A catalogue of one's own: written as TSVs, checked, clean and with faults, then trained on and evaluated."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -102,11 +103,13 @@ def test_a_sound_catalogue_is_described(kedro: Kedro) -> None:
         "  900 rows, 900 of them sound",
         "  42 query texts, 900 query ids, 900 products",
         "  1 to 4 boxes an image, 2.5 on average",
+        "  a box covers 16.67% of its image on average",
         "  7 of 7 labels used, 'Möbel' by 16% of the boxes",
         "valid.tsv",
         "  400 rows, 400 of them sound",
         "  24 query texts, 40 query ids, 400 products",
         "  1 to 4 boxes an image, 2.4 on average",
+        "  a box covers 16.67% of its image on average",
         "  7 of 7 labels used, 'Mützen' by 17% of the boxes",
         "  10 candidates a query, 10.0 on average",
         "  100.0% of the words stand in training queries",
@@ -124,14 +127,48 @@ def test_each_wrong_row_is_named_with_its_reason(kedro: Kedro) -> None:
     spoil("train", 40, QUERY, b" ")
     lines = check(kedro, 1)
     box, features, *queries = [line for line in lines if line.startswith("  ! ")]
-    assert box == (
-        f"  ! row 1, byte {len('	'.join(TSV_COLUMNS)) + 1}: a box leaves the image of 300 x 400 pixels "
-        "(top, left, bottom, right)"
-    )
+    start = f"  ! row 1, byte {len('	'.join(TSV_COLUMNS)) + 1}: a box has its sides out of order: ["
+    assert box.startswith(start)
+    assert box.endswith("] (top, left, bottom, right)")
     assert re.fullmatch(r"  ! row 9, byte [\d,]+: features has \d+ characters, num_boxes \d wants \d+", features)
     assert [line.partition(": ")[2] for line in queries] == ["query is not UTF-8", "empty query"]
     assert "  900 rows, 896 of them sound" in lines
     assert lines[-1] == "faults: 4"
+
+
+def test_boxes_beyond_the_image_by_rounding_are_counted(kedro: Kedro) -> None:
+    count = int(field("train", 1, BOXES - 1))
+    spoil("train", 1, BOXES, pybase64.b64encode(np.array([[0, 0, 300.0001, 400.5]] * count, np.float32).tobytes()))
+    assert f"  {count} boxes leave their image by at most 1 pixel: clipped" in check(kedro, 0)
+
+
+def test_boxes_as_fractions_of_the_image_are_noticed(kedro: Kedro) -> None:
+    for row in range(1, 401):
+        boxes = np.frombuffer(pybase64.b64decode(field("valid", row, BOXES)), "<f4").reshape(-1, 4)
+        spoil("valid", row, BOXES, pybase64.b64encode((boxes / np.float32([300, 400, 300, 400])).tobytes()))
+    lines = check(kedro, 1)
+    fault = "all boxes lie within 0 to 1, as fractions of the image do. Write pixels: times image_h and image_w"
+    assert [line for line in lines if "!" in line] == [f"  ! {fault}"]
+    covered = [line for line in lines if "of its image on average" in line]
+    assert covered == [f"  a box covers {share} of its image on average" for share in ("16.67%", "0.00%")]
+
+
+@pytest.mark.parametrize("chunks", [1, 3])
+def test_a_product_has_one_set_of_features(kedro: Kedro, chunks: int) -> None:
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS.replace("{train: 1}", f"{{train: {chunks}}}"))
+    path = RAW / "train.tsv"
+    first = path.read_bytes().split(b"\n")[1].split(b"\t")
+    features = np.frombuffer(pybase64.b64decode(first[FEATURES]), "<f4") * 0.5
+    first[FEATURES] = pybase64.b64encode(features.tobytes())
+    path.write_bytes(path.read_bytes().rstrip(b"\n") + b"\n" + b"\t".join(first) + b"\n")
+    (line,) = [line for line in check(kedro, 1) if line.startswith("  ! ")]
+    product, looks = first[0].decode(), "another size, boxes, labels or features"
+    place = {
+        1: "row 901, byte ",
+        3: f"product {product}, train.chunk_000 and train.chunk_002: a product has {looks} in",
+    }
+    assert line.startswith(f"  ! {place[chunks]}")
+    assert looks in line
 
 
 def test_a_query_id_stands_for_one_text(kedro: Kedro) -> None:
@@ -173,8 +210,9 @@ def test_labels_beyond_the_file_and_ignored_ones_that_are_none(kedro: Kedro) -> 
     assert lines[2].startswith("  ! sample_negatives.ignored_labels names ['others'], no label of ['Schuhe', ")
     assert lines[2].endswith("set it to [] in conf/<env>/parameters.yml")
     assert sum("unknown label, wanted 0 to 5, found 6 to 6" in line for line in lines) > 20
-    faults = next(place for place, line in enumerate(lines) if " more; most frequent of all" in line)
-    assert lines[faults + 1].endswith(" x unknown label, wanted 0 to 5, found 6 to 6")
+    faults = next(place for place, line in enumerate(lines) if " more; by kind:" in line)
+    kind = r"  ! \d+ x such as row \d+, byte [\d,]+: unknown label, wanted 0 to 5, found \d to 6"
+    assert re.fullmatch(kind, lines[faults + 1])
 
 
 def test_answers_and_candidates_must_fit(kedro: Kedro) -> None:
@@ -206,6 +244,19 @@ def test_files_that_cannot_be_read(kedro: Kedro, name: str, text: str | None, me
         (RAW / name).write_text(text)
     lines = check(kedro, 1)
     assert any(line.startswith("  ! ") and message in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "valid_answer.json", "multimodal_labels.txt"])
+@pytest.mark.parametrize(("make_it", "found"), [(Path.mkdir, "a folder"), (os.mkfifo, "no file, but a pipe")])
+def test_a_folder_or_pipe_in_the_place_of_a_file(
+    kedro: Kedro, name: str, make_it: Callable[[Path], None], found: str
+) -> None:
+    (RAW / name).unlink()
+    make_it(RAW / name)
+    assert any(f"{name} is {found}" in line and line.startswith("  ! ") for line in check(kedro, 1))
+    finished = kedro("run", "--env=mine")
+    assert finished.exit_code == 1
+    assert f"{name} is {found}" in finished.output
 
 
 def test_what_a_glove_file_knows(kedro: Kedro) -> None:

@@ -12,8 +12,9 @@ import pytest
 import torch
 from kedro.io import CatalogProtocol
 
-from multimodal_recall.commands.search import SearchError, best_products, search
+from multimodal_recall.commands.search import SearchError, best_products, list_products, search
 from multimodal_recall.datasets.atomic import record_path
+from multimodal_recall.evaluation.report.page import render_found
 from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.models.language_model import load_tokenizer
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
@@ -113,6 +114,12 @@ def test_the_best_products_with_label_names_and_unknown_words(catalog: CatalogPr
     assert set(found["product_id"]) <= set(of_testa["product_id"].to_pylist())  # the last split by default
     longest = search(catalog, ["red " * 500], "train", top=1)
     assert len(longest) == 1
+
+
+def test_a_query_of_signs_is_told_to_mean_little(catalog: CatalogProtocol) -> None:
+    found = search(catalog, ["!!!"], top=2)
+    assert list_products(found).splitlines()[0] == "no word in the query: the ranking means little"
+    assert "No word in the query: the ranking means little." in render_found(found, "Found", Path("nowhere"))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pybase64
 import pytest
 
-from multimodal_recall.data.decoding import ON_ONE_CORE, Rows, decode_rows, to_float16
+from multimodal_recall.data.decoding import ON_ONE_CORE, Rows, decode_rows, feature_width, to_float16
 from multimodal_recall.data.official_format import OfficialRow, encode_row
 from tests.conftest import make_row
 
@@ -27,6 +27,21 @@ def test_a_row_comes_back_equal() -> None:
     np.testing.assert_array_equal(rows.boxes, row.boxes)
     np.testing.assert_array_equal(rows.labels, row.labels)
     np.testing.assert_array_equal(rows.features, row.features.astype(np.float16))
+
+
+def test_negative_ids_and_ids_of_19_digits_are_read() -> None:
+    ids = [-(2**63), -1, 1_234_567_890_123_456_789, 2**63 - 1]
+    rows, reasons = decode(*(encode_row(replace(make_row(), query_id=number, product_id=number)) for number in ids))
+    assert reasons == {}
+    assert rows.product_ids.tolist() == rows.query_ids.tolist() == ids
+
+
+def test_a_number_of_boxes_that_is_none_has_no_feature_width() -> None:
+    fields = fields_of(make_row())
+    assert feature_width(b"\t".join(fields)) == 8
+    for wrong in (b"9" * 5000, b"-2", b"0", b"2.0"):
+        assert feature_width(b"\t".join([*fields[:3], wrong, *fields[4:]])) is None
+    assert feature_width(b"broken") is None
 
 
 @pytest.mark.parametrize("largest_first", [False, True])
@@ -66,7 +81,15 @@ def test_the_box_order_is_top_left_bottom_right() -> None:
     sound, turned = (replace(make_row(boxes=1), boxes=boxes) for boxes in (wide, wide[:, [1, 0, 3, 2]]))
     rows, reasons = decode(encode_row(sound), encode_row(turned))
     assert rows.boxes.tolist() == wide.tolist()
-    assert reasons == {1: "a box leaves the image of 100 x 200 pixels (top, left, bottom, right)"}
+    assert reasons == {1: "a box leaves the image of 100 x 200 pixels: bottom by 99 pixels (top, left, bottom, right)"}
+
+
+def test_boxes_that_leave_the_image_by_rounding_are_clipped_and_counted() -> None:
+    boxes = np.array([[0, 0, 100.0001, 200.5], [-0.00002, 1, 9, 9], [1, 2, 3, 4]], np.float32)
+    rows, reasons = decode(encode_row(make_row(1)), encode_row(replace(make_row(2, boxes=3), boxes=boxes)))
+    assert reasons == {}
+    assert rows.clipped.tolist() == [0, 2]
+    assert rows.boxes[2:].tolist() == [[0, 0, 100, 200], [0, 1, 9, 9], [1, 2, 3, 4]]
 
 
 def test_both_casts_round_to_the_same_bits() -> None:
@@ -107,8 +130,13 @@ def _broken() -> dict[str, tuple[list[bytes], str]]:
         "empty line": ([b""], "1 fields, wanted 9"),
         "product id": (change(0, b"x1"), "product_id is no whole number"),
         "query id": (change(8, b""), "query_id is no whole number"),
-        "number beyond int64": (change(0, b"9" * 19), "product_id is no whole number of at most 18 digits"),
-        "negative number": (change(8, b"-1"), "query_id is no whole number"),
+        "number beyond int64": (change(0, b"9" * 19), "product_id is no whole number of 64 bits"),
+        "leading zero": (
+            change(8, b"007"),
+            "query_id is no whole number of 64 bits in its own digits, as 123 or -7: '007'",
+        ),
+        "another base": (change(0, b"0x1F"), "product_id is no whole number"),
+        "negative height": (change(1, b"-5"), "image_h -5"),
         "huge image": (change(1, b"100000000000"), "image_h 100000000000"),
         "no boxes": (change(3, b"0"), "num_boxes 0"),
         "more boxes than data": (change(3, b"3"), "boxes has 44 characters, num_boxes 3 wants 64"),
@@ -119,8 +147,8 @@ def _broken() -> dict[str, tuple[list[bytes], str]]:
         "NaN": (change(5, text(nan)), "a feature is NaN or beyond 65504"),
         "beyond float16": (change(5, text(huge)), "a feature is NaN or beyond"),
         "box outside": (change(4, text(box + 200)), "a box leaves the image"),
-        "box NaN": (change(4, text(box * np.float32("nan"))), "a box leaves the image"),
-        "sides swapped": (change(4, text(box[:, [2, 3, 0, 1]])), "a box leaves the image"),
+        "box NaN": (change(4, text(box * np.float32("nan"))), "a box holds a NaN"),
+        "sides swapped": (change(4, text(box[:, [2, 3, 0, 1]])), "a box has its sides out of order: ["),
         "unknown label": (change(6, text(np.array([0, 33]))), "unknown label, wanted 0 to 32"),
         "negative label": (change(6, text(np.array([-1, 3]))), "unknown label"),
         "empty query": (change(7, b"  "), "empty query"),

@@ -1,3 +1,5 @@
+import os
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 
@@ -46,6 +48,15 @@ def test_rows_come_out_as_they_are_in_the_official_layout(tmp_path: Path, flat: 
     assert list(map(encode_row, ParquetRows(tmp_path / "t.parquet"))) == list(map(encode_row, ROWS))
 
 
+IDS = [-5, 1_234_567_890_123_456_789, 123]
+
+
+@pytest.mark.parametrize("ids", [IDS, list(map(str, IDS)), list(map(Decimal, IDS)), pd.Categorical(map(str, IDS))])
+def test_ids_are_numbers_of_64_bits_or_their_digits(tmp_path: Path, ids: object) -> None:
+    table_of(product_id=ids, image_h=100.0).to_parquet(tmp_path / "t.parquet")
+    assert [row.product_id for row in ParquetRows(tmp_path / "t.parquet")] == IDS
+
+
 def test_lists_of_lists_of_fixed_length(tmp_path: Path) -> None:
     boxes = pa.array([row.boxes.tolist() for row in ROWS], pa.list_(pa.list_(pa.float32(), 4)))
     table = pa.Table.from_pandas(table_of())
@@ -78,7 +89,13 @@ def test_a_bar_counts_the_rows_of_all_and_goes(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"product_id": ["1", "3", "A-7"]}, r"t\.parquet: row 3: Failed to parse string: 'A-7'"),
+        ({"product_id": ["1", "3", "A-7"]}, r"t\.parquet: row 3: product_id is no whole number .*: 'A-7'"),
+        ({"product_id": ["00123", "123", "5"]}, r"row 1: product_id is no whole number .*: '00123'"),
+        ({"query_id": ["1", "0x1F", "5"]}, r"row 2: query_id is no whole number .*: '0x1F'"),
+        ({"query_id": [1.0, 2.5, 3.0]}, r"row 2: query_id is 2\.5 \(double\); wanted a whole number of 64 bits"),
+        ({"product_id": [1e15, 1.2345678901234568e18, 3]}, r"row 2: product_id is 1\.23\d+e\+18 \(double\)"),
+        ({"product_id": np.array([1, 2**63, 3], np.uint64)}, r"row 2: product_id is 9223372036854775808 \(uint64\)"),
+        ({"product_id": [True, False, True]}, r"row 1: product_id is True \(bool\)"),
         ({"query": ["red", None, "hat"]}, r"t\.parquet: row 2: \['query'\] is null"),
         ({"query": ["red", "hat\tblue", ""]}, r"row 2: the query is 'hat\\tblue'; wanted a text"),
         ({"query": [b"red", b"hat", b"bag"]}, r"row 1: the query is b'red'; wanted a text"),
@@ -97,7 +114,7 @@ def test_a_bar_counts_the_rows_of_all_and_goes(tmp_path: Path, monkeypatch: pyte
         ({"features": [[[1.0]], [[1.0], None, [2.0]], [[1.0]] * 2]}, r"row 2: features holds a null"),
         ({"features": [[0.0] * 8, [0.0] * 12, [0.0] * 16]}, r"row 2: features are 4 wide, those of row 1 8"),
         ({"boxes": [[[1]] * 4] * 3}, r"row 1: class_labels holds 1 numbers, boxes 4 lists of \[1\] numbers"),
-        ({"product_id": [[1], [2], [3]]}, r"row 1: Unsupported cast from list"),
+        ({"product_id": [[1], [2], [3]]}, r"row 1: product_id is \[1\] \(list"),
         ({"class_labels": [["hat"], ["hat"], ["hat"]]}, r"row 1: Failed to parse string: 'hat'"),
         ({"class_labels": [[0.5], [1], [0]]}, r"row 1: Float value 0\.5\d* was truncated"),
         ({"class_labels": [[], [1], [0]]}, r"row 1: class_labels holds no number"),
@@ -125,3 +142,9 @@ def test_a_table_that_does_not_fit_leaves_no_tsv(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"^\S*t\.parquet: row 3: \['query'\] is null\. Mend the table$"):
         OfficialTsvDataset(str(tmp_path / "train.tsv")).save(ParquetRows(tmp_path / "t.parquet"))
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.parquet")
+    with pytest.raises(RawFileError, match=r"t\.parquet is no file\. Name a parquet file"):
+        list(ParquetRows(tmp_path / "t.parquet"))

@@ -1,9 +1,12 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from multimodal_recall.config.options import WordVectorOptions
+from multimodal_recall.data.text import normal_form
 from multimodal_recall.data.word_vectors import UNKNOWN_WORD, WordVectorError, make_word_vectors
 
 TEXTS = ["red shirt", "blue shirt", "women's t-shirt"]
@@ -26,6 +29,13 @@ def test_a_fasttext_file_is_read_too(tmp_path: Path) -> None:
     options = glove(tmp_path / "cc.de.vec", "2000000 3", "schuhe 1 2 3 ", "grüne 3 4 5 ")
     words, vectors = make_word_vectors(["grüne Schuhe"], options, seed=0)
     assert words == [UNKNOWN_WORD, "schuhe", "grüne"]
+    np.testing.assert_array_equal(vectors[1:], [[1, 2, 3], [3, 4, 5]])
+
+
+def test_the_words_of_a_file_have_the_normal_form_of_the_texts(tmp_path: Path) -> None:
+    options = glove(tmp_path / "cc.th.vec", "’s 1 2 3", "น้ำ 3 4 5", "'s 6 6 6", "ＲＥＤ 7 7 7")
+    words, vectors = make_word_vectors(["women's น้ำ", "red"], options, seed=0)
+    assert words == [UNKNOWN_WORD, "'s", normal_form("น้ำ")]
     np.testing.assert_array_equal(vectors[1:], [[1, 2, 3], [3, 4, 5]])
 
 
@@ -56,3 +66,10 @@ def test_trained_vectors_are_the_same_for_the_same_seed() -> None:
     assert set(words) == {UNKNOWN_WORD, "red", "blue", "shirt", "women", "'s", "t-shirt"}
     np.testing.assert_array_equal(one, other)
     assert not np.array_equal(one, third)
+
+
+@pytest.mark.parametrize("make_it", [Path.mkdir, os.mkfifo])
+def test_vectors_that_are_no_file_are_refused(tmp_path: Path, make_it: Callable[[Path], None]) -> None:
+    make_it(tmp_path / "glove.txt")
+    with pytest.raises(WordVectorError, match=r"glove\.txt is no file\. Put a GloVe text file there"):
+        make_word_vectors(TEXTS, WordVectorOptions(glove_file=str(tmp_path / "glove.txt"), size=3), seed=0)

@@ -12,8 +12,10 @@ from kedro.io import DatasetError, Version
 from multimodal_recall.datasets import atomic_write
 from multimodal_recall.datasets.chunk_list import ChunkList
 from multimodal_recall.datasets.model_folders import LanguageModelFolder
+from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.datasets.parquet_table import ChunkParquet
-from multimodal_recall.datasets.small_files import AnswersFile, CsvFile, JsonFile, LabelsFile
+from multimodal_recall.datasets.small_files import AnswersFile, CsvFile, JsonFile, LabelsFile, SubmissionFile
+from multimodal_recall.evaluation.submission import make_submission
 
 TABLE = pa.table({"query_id": [1, 2], "features": pa.array([b"ab", b"cdef"], pa.large_binary())})
 
@@ -185,6 +187,13 @@ def test_answers_keep_all_six(tmp_path: Path) -> None:
         ('{"1": [true]}', r"the answers of query 1 are \[true\]\. Wanted {query_id"),
         ('{"1": ["3"]}', r'the answers of query 1 are \["3"\]\. Wanted {query_id'),
         ('{"1.5": [3]}', "Wanted {query_id"),
+        ('{"1": [3], "2": [4], "1": [5]}', r"answer\.json is no sound JSON: the key '1' stands 2 times\. Join"),
+        ('{"1": [3], "\\u0031": [5]}', "the key '1' stands 2 times"),
+        ('{"1": [3]', "answer.json is no sound JSON: Expecting"),
+        ('{"007": [3]}', r"the key is no whole number of 64 bits in its own digits, as 123 or -7: '007'\. Wanted"),
+        ('{" 7": [3]}', "the key is no whole number"),
+        ('{"9223372036854775808": [3]}', "the key is no whole number"),
+        ('{"1": [9223372036854775808]}', r"the answers of query 1 are \[9223372036854775808\]\. Wanted"),
         ('{"1": []}', "1 queries have no answer, first 1"),
     ],
 )
@@ -192,6 +201,15 @@ def test_bad_answers_are_refused(tmp_path: Path, content: str, message: str) -> 
     (tmp_path / "valid_answer.json").write_text(content)
     with pytest.raises(DatasetError, match=message):
         AnswersFile(str(tmp_path / "valid_answer.json")).load()
+
+
+def test_negative_ids_and_ids_of_19_digits_come_back(tmp_path: Path) -> None:
+    (tmp_path / "valid_answer.json").write_text('{"-7": [1234567890123456789, -1]}')
+    assert AnswersFile(str(tmp_path / "valid_answer.json")).load() == {-7: [1234567890123456789, -1]}
+    scores = pd.DataFrame({"query_id": -7, "product_id": [1234567890123456789, -1], "score": [1.0, 2.0]})
+    file = SubmissionFile(str(tmp_path / "submission.csv"))
+    file.save(make_submission(scores))
+    assert file.load().iloc[0].tolist()[:3] == [-7, -1, 1234567890123456789]
 
 
 def test_a_csv_keeps_text_that_looks_like_nothing(tmp_path: Path) -> None:
@@ -222,6 +240,27 @@ def test_more_labels_than_a_chunk_can_hold_are_refused(tmp_path: Path) -> None:
 def test_missing_raw_files_say_where_they_go(tmp_path: Path, make: Callable) -> None:
     with pytest.raises(DatasetError, match=r"does not exist\. Put the file there, official or your own"):
         make(str(tmp_path / "file")).load()
+
+
+@pytest.mark.parametrize(("make_it", "found"), [(Path.mkdir, "a folder"), (os.mkfifo, "no file, but a pipe or device")])
+@pytest.mark.parametrize("kind", [AnswersFile, LabelsFile, OfficialTsvDataset, ChunkParquet, CsvFile])
+def test_what_is_no_file_is_told_at_once(
+    tmp_path: Path, kind: Callable, make_it: Callable[[Path], None], found: str
+) -> None:
+    make_it(tmp_path / "raw")
+    dataset = kind(str(tmp_path / "raw"))
+    assert not dataset.exists()
+    assert dataset.state() is None
+    with pytest.raises(DatasetError, match=f"raw is {found}"):
+        dataset.load()
+
+
+def test_a_link_to_a_file_is_a_file_and_a_folder_of_weights_is_none(tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text('{"1": [2]}')
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    assert AnswersFile(str(tmp_path / "link.json")).load() == {1: [2]}
+    assert not LanguageModelFolder(str(tmp_path / "real.json")).exists()
+    assert LanguageModelFolder(str(tmp_path)).load() == tmp_path
 
 
 def test_a_file_without_versions_never_has_the_record_of_another_content(

@@ -36,6 +36,17 @@ def test_scores_are_joined_by_candidate_and_not_by_row() -> None:
         (scores(a=[0.1])[["query_id", "product_id"]], "wanted query_id, product_id and a column a model"),
         (scores(a=["high"]), "given: a holds (object|str), wanted numbers"),
         (scores(a=[0.1]).astype({"query_id": float}), "given: query_id holds float64, wanted numbers"),
+        (scores(a=[0.1]).iloc[:0], "given has no rows: give each candidate a row, or delete the file"),
+        (
+            scores(a=[0.1, 1e308]),
+            r"1 scores of 'a' in given are beyond 1e\+100, first of query 1, product 11: give small",
+        ),
+        (scores(a=[-np.inf, 1.0]), r"1 scores of 'a' in given are beyond 1e\+100, first of query 1, product 10"),
+        (scores(a=[np.inf, 1.0]).astype({"a": np.float32}), r"1 scores of 'a' in given are beyond 1e\+100"),
+        (
+            scores(a=[0.1]).assign(product_id=np.array([2**63], np.uint64)),
+            "given: product_id holds 9223372036854775808, and ids are whole numbers of 64 bits",
+        ),
         (scores(a=[0.1, 0.2, 0.3]), "given scores 3 candidates, the sources before 2, and 2 candidates are in both"),
         (scores(ours=[0.1, 0.2]), r"given has scores of \['ours'\], and so has another source"),
     ],
@@ -43,6 +54,28 @@ def test_scores_are_joined_by_candidate_and_not_by_row() -> None:
 def test_bad_scores_are_refused(given: pd.DataFrame, message: str) -> None:
     with pytest.raises(MetricError, match=message):
         join_scores({"ours": scores(ours=[0.5, 0.6]), "given": given})
+
+
+@pytest.mark.parametrize("name", ["__index_level_0__", "Unnamed: 0", "index", "level_0", "row_nr", "rowid", ""])
+def test_an_index_column_is_refused_by_name(name: str) -> None:
+    given = scores(a=[0.1, 0.2]).assign(**{name: [0, 1]})
+    with pytest.raises(MetricError, match=f"given: the column '{name}' numbers the rows, as tools write it"):
+        join_scores({"given": given})
+
+
+def test_a_column_that_counts_the_rows_is_refused_under_any_name() -> None:
+    given = scores(a=[0.5] * 12).assign(line=range(1, 13))
+    with pytest.raises(MetricError, match="given: the column 'line' numbers the rows"):
+        join_scores({"given": given})
+    votes = given.assign(line=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 11])
+    assert join_scores({"given": votes})["line"].tolist()[-2:] == [11, 11]
+
+
+def test_half_precision_and_small_integer_ids_are_taken() -> None:
+    given = scores(a=[0.5, 0.25, 0.125]).astype({"a": np.float16, "query_id": np.int8, "product_id": np.uint64})
+    joined = join_scores({"given": given, "ours": scores(ours=[1.0, 2.0, 3.0])})
+    assert [str(kind) for kind in joined.dtypes] == ["int64", "int64", "float32", "float64"]
+    assert joined["a"].tolist() == [0.5, 0.25, 0.125]
 
 
 def test_counts_of_all_splits_are_a_ruled_ranking_only_where_they_differ() -> None:

@@ -62,6 +62,11 @@ def test_the_second_to_last_layer_averaged_over_the_real_tokens(folder: Path) ->
         np.testing.assert_allclose(vector, reference(folder, query), atol=by_precision(2e-3, 2e-2))
 
 
+def test_typographic_signs_are_read_as_those_of_a_keyboard(folder: Path) -> None:
+    one, other = encoder(folder)(["red shirt for women’s day", "red shirt for women's day"])
+    np.testing.assert_array_equal(one, other)
+
+
 def test_the_last_layer_is_not_built(folder: Path) -> None:
     assert encoder(folder).model.config.num_hidden_layers == 2
 

@@ -9,7 +9,7 @@ import pytest
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
-from multimodal_recall.data.chunk_reader import IngestError
+from multimodal_recall.data.chunk_reader import IngestError, digest_boxes
 from multimodal_recall.data.official_format import TSV_COLUMNS, OfficialRow, encode_row
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.schemas import TABLES, TableValidator
@@ -75,13 +75,29 @@ def test_bad_rows_are_told_and_the_rest_goes_on(tmp_path: Path, caplog: pytest.L
     assert first["text"] == "broken\tline"
     assert tsv.path.read_bytes()[first["byte"] :].startswith(b"broken")
     assert second["text"] == "x" * 200
-    assert "train.chunk_000: 2 of 4 rows rejected: 1 x 2 fields, wanted 9; 1 x 1 fields, wanted 9" in caplog.text
+    assert "train.chunk_000: 2 of 4 rows rejected: 2 x such as row 2: 2 fields, wanted 9" in caplog.text
 
 
-def test_a_product_that_changes_its_looks_is_rejected(tmp_path: Path) -> None:
-    tsv = tsv_of(tmp_path / "t.tsv", make_row(1), replace(make_row(1), image_w=201))
-    made = ingest_chunk(tsv, LABELS, OPTIONS, WHOLE)
-    assert "product 1 stands in this chunk with another size, boxes or labels" in made["rejected"]["reason"][0].as_py()
+@pytest.mark.parametrize("width", [8, 5])  # a multiple of four numbers, and none
+@pytest.mark.parametrize("part", ["image_w", "boxes", "labels", "features"])
+def test_a_product_that_changes_its_looks_is_rejected(tmp_path: Path, part: str, width: int) -> None:
+    row = make_row(1)
+    row = replace(row, features=row.features[:, :width])
+    features = row.features.copy()
+    features[1, -1] += 0.25
+    changed = {"image_w": 201, "boxes": row.boxes + 1, "labels": (row.labels + 1) % 33, "features": features}
+    tsv = tsv_of(tmp_path / "t.tsv", row, replace(row, **{part: changed[part]}), row)
+    made = ingest_chunk(tsv, LABELS, replace(OPTIONS, feature_size=width), WHOLE)
+    (rejected,) = made["rejected"].to_pylist()
+    assert rejected["row"] == 2
+    assert rejected["reason"] == "product 1 stands in this chunk with another size, boxes, labels or features"
+
+
+def test_features_that_trade_places_have_another_digest() -> None:
+    features = np.random.default_rng(0).random((1, 2048)).astype(np.float16)
+    swapped = features[:, [4, 5, 6, 7, 0, 1, 2, 3, *range(8, 2048)]]
+    assert digest_boxes(features) != digest_boxes(swapped)
+    assert digest_boxes(features[[0, 0]]).tolist() == digest_boxes(features).tolist() * 2
 
 
 def test_too_many_bad_rows_stop_the_run(tmp_path: Path) -> None:
@@ -113,7 +129,7 @@ def test_more_chunks_than_rows_are_refused(tmp_path: Path) -> None:
 
 def test_a_chunk_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     tsv = tsv_of(tmp_path / "t.tsv", b"broken")
-    with pytest.raises(IngestError, match="all 1 rows of chunk_000 are rejected: 1 x 1 fields"):
+    with pytest.raises(IngestError, match="all 1 rows of chunk_000 are rejected: 1 x row 1: 1 fields"):
         ingest_chunk(tsv, LABELS, replace(OPTIONS, max_rejected_share=1.0), WHOLE)
 
 

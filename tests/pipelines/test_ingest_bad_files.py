@@ -1,5 +1,7 @@
 """Files that are cut short, empty, of Windows, or full of boxes."""
 
+import tracemalloc
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import pytest
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
-from multimodal_recall.data.official_format import TSV_COLUMNS, RawFileError, encode_row
+from multimodal_recall.data.chunk_reader import IngestError
+from multimodal_recall.data.official_format import TSV_COLUMNS, CutLine, RawFileError, encode_row
 from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.pipelines.featurize.nodes import collect_queries
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from tests.conftest import make_row
 from tests.pipelines.test_ingest import LABELS, OPTIONS, WHOLE, tsv_of
@@ -63,3 +67,35 @@ def test_a_line_of_a_megabyte_is_cut_to_the_boxes_wanted(tmp_path: Path) -> None
     product = made["products"].to_pylist()[1]
     assert product["labels"] == crowded.labels[:12].tolist()
     assert product["features"] == features[:12].astype("<f2").tobytes()
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("filling", [b"a", b"\t", b"0"])
+def test_a_line_that_is_too_long_is_rejected_without_being_in_memory(
+    tmp_path: Path, filling: bytes, count: int
+) -> None:
+    # Given a line of 80 MB whose start would be a sound row, its query id followed by more
+    rows = [make_row(number, 1) for number in range(1, 7)]
+    tsv = tsv_of(tmp_path / "t.tsv", *rows[:3], encode_row(rows[3]) + filling * 80_000_000, *rows[4:])
+    options, made = IngestOptions(feature_size=8, max_rejected_share=1, max_line_bytes=100_000), []
+    tracemalloc.start()
+    for number in range(count):
+        with suppress(IngestError):  # a chunk may lie within the long line
+            made.append(ingest_chunk(tsv, LABELS, options, Chunk("train", number, count)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+    assert [product for part in made for product in part["pairs"]["product_id"].to_pylist()] == [1, 2, 3, 5, 6]
+    rejected = [row for part in made for row in part["rejected"].to_pylist()]
+    assert [row["reason"] for row in rejected] == ["the line is longer than ingest.max_line_bytes"]
+    assert collect_queries(tsv, options)["rows"].to_pylist() == [5]
+    assert tsv.path.read_bytes()[rejected[0]["byte"] :].startswith(encode_row(rows[3]))
+
+
+def test_a_line_of_just_the_longest_length_is_read(tmp_path: Path) -> None:
+    row = make_row(1)
+    tsv = tsv_of(tmp_path / "t.tsv", row)
+    length = len(encode_row(row)) + 1
+    for longest, kind in ((length, bytes), (length - 1, CutLine)):
+        ((_, line),) = tsv.lines(longest=longest)
+        assert type(line) is kind

@@ -47,7 +47,9 @@ class Line:
 @st.composite
 def sound_lines(draw: st.DrawFn) -> Line:
     product = draw(st.integers(0, 40))
-    row = make_row(SOUND_IDS + product, 1 + product % 15, draw(queries), query_id=draw(st.integers(0, 10**18 - 1)))
+    row = make_row(
+        SOUND_IDS + product, 1 + product % 15, draw(queries), query_id=draw(st.integers(-(2**63), 2**63 - 1))
+    )
     return Line(encode_row(row), row)
 
 
@@ -107,13 +109,15 @@ def empty_the_line(draw: st.DrawFn, fields: list[bytes], row: OfficialRow) -> No
 def spoil_a_number(draw: st.DrawFn, fields: list[bytes], row: OfficialRow) -> None:
     wrong = [
         b"",
-        b"-1",
+        b"-0",
         b"+1",
+        b"01",
+        b"-9223372036854775809",
         b"1.0",
         b" 1",
         b"1e3",
         b"0x1",
-        b"9" * 19,
+        b"9223372036854775808",
         b"9" * 5000,
         "٣".encode(),
         b"\xb2",
@@ -153,7 +157,7 @@ def spoil_a_feature(draw: st.DrawFn, fields: list[bytes], row: OfficialRow) -> N
 
 def spoil_a_box(draw: st.DrawFn, fields: list[bytes], row: OfficialRow) -> None:
     boxes = row.boxes.copy()
-    side, wrong = draw(st.sampled_from([(0, -1), (1, -0.001), (0, 100.5), (1, 201), (2, 100.001), (3, 201), (2, -1)]))
+    side, wrong = draw(st.sampled_from([(0, -2), (1, -1.001), (0, 100.5), (1, 201), (2, 101.001), (3, 202), (2, -1)]))
     boxes[draw(st.integers(0, row.num_boxes - 1)), side] = draw(st.sampled_from([wrong, np.nan, np.inf, -np.inf]))
     fields[BOXES] = base64(boxes, "<f4")
 

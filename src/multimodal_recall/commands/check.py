@@ -16,14 +16,16 @@ from kedro.io import CatalogProtocol, DatasetError
 
 from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.config.options import IngestOptions, WordVectorOptions
-from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError
+from multimodal_recall.data.boxes import CLIPPED_PIXELS
+from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError, contents_of
 from multimodal_recall.data.decoding import Rows, feature_width
+from multimodal_recall.data.faults import FaultCounts
 from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.text import words_of
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
 
 FAULTS_SHOWN = 20
-REASONS_SHOWN = 5
+KINDS_SHOWN = 10
 PAIR = ["query_id", "product_id"]
 
 
@@ -35,20 +37,18 @@ class FileCheck:
     facts: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """The first ``FAULTS_SHOWN``, each with its place."""
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Number of faults by reason."""
+    counts: FaultCounts = field(default_factory=FaultCounts)
 
     def add(self, reason: str, place: str = "") -> None:
         """Note a fault."""
-        self.reasons[reason] += 1
+        self.counts.add(reason, place)
         if len(self.faults) < FAULTS_SHOWN:
             self.faults.append(f"{place}: {reason}" if place else reason)
 
     def unshown(self) -> list[str]:
-        """Count the faults that are not among ``faults``, and give the most frequent reasons of all faults."""
-        more = self.reasons.total() - len(self.faults)
-        common = [f"{count:,} x {reason}" for reason, count in self.reasons.most_common(REASONS_SHOWN)]
-        return [f"and {more:,} more; most frequent of all:", *common] if more else []
+        """Count the faults that are not among ``faults``, and give the most frequent kinds of all faults."""
+        more = self.counts.total() - len(self.faults)
+        return [f"and {more:,} more; by kind:", *self.counts.most_common(KINDS_SHOWN)] if more else []
 
 
 @dataclass
@@ -58,20 +58,29 @@ class SplitContents:
     labels: np.ndarray
     """Number of kept boxes with each label."""
     parts: list[pd.DataFrame] = field(default_factory=list)
-    """``query_id``, ``product_id``, ``boxes``, ``chunk`` and a hash of the query's ``text``, for each block of rows."""
+    """``query_id``, ``product_id``, ``boxes``, ``chunk``, and hashes of the query's ``text`` and of the product's
+    ``look``, for each block of rows."""
     queries: set[str] = field(default_factory=set)
+    covered: float = 0.0
+    """Sum of the kept boxes' shares of their image's area."""
+    largest_side: float = 0.0
+    """Largest side of a kept box, in pixels."""
 
     def add(self, rows: Rows, chunk: Chunk) -> None:
         """Add the sound rows of a block."""
         columns = {"query_id": rows.query_ids, "product_id": rows.product_ids, "boxes": rows.num_boxes}
         text = pd.util.hash_array(np.array(rows.queries, object))
-        self.parts.append(pd.DataFrame(columns).assign(chunk=chunk.number, text=text))
+        look = np.fromiter(map(hash, contents_of(rows)), np.int64)
+        self.parts.append(pd.DataFrame(columns).assign(chunk=chunk.number, text=text, look=look))
         self.queries.update(rows.queries)
         self.labels += np.bincount(rows.labels, minlength=len(self.labels))
+        top, left, bottom, right = rows.boxes.T.astype(np.float64)
+        self.covered += ((bottom - top) * (right - left) / np.repeat(rows.image_h * rows.image_w, rows.counts)).sum()
+        self.largest_side = max(self.largest_side, rows.boxes.max(initial=0))
 
     def pairs(self) -> pd.DataFrame:
         """Give all rows as one table."""
-        columns = [*PAIR, "boxes", "chunk", "text"]
+        columns = [*PAIR, "boxes", "chunk", "text", "look"]
         return pd.concat(self.parts) if self.parts else pd.DataFrame(columns=columns, dtype=np.int64)
 
 
@@ -129,7 +138,7 @@ def _with_width_of_file(catalog: CatalogProtocol, options: IngestOptions) -> tup
     """
     tsv, check = _load(catalog, "train_tsv")
     try:
-        lines = itertools.islice(tsv.lines() if tsv is not None else (), LINES_PER_BLOCK)
+        lines = itertools.islice(tsv.lines(longest=options.max_line_bytes) if tsv is not None else (), LINES_PER_BLOCK)
         widths = Counter(width for _, line in lines if (width := feature_width(line)) is not None)
     except RawFileError:  # a wrong header: the check of the split reports it
         return options, None
@@ -151,7 +160,7 @@ def _check_split(
     tsv, check = _load(catalog, f"{split}_tsv")
     if tsv is None:
         return contents, check
-    rows_before = 0
+    rows_before = clipped = 0
     for chunk in layout.chunks_of(split):
         rows = ChunkRows(tsv, len(labels), options, chunk)
         try:
@@ -162,8 +171,13 @@ def _check_split(
             check.add(str(error))
             return SplitContents(np.zeros(len(labels), np.int64)), check  # half a split is not compared across files
         rows_before += rows.lines
-    check.facts.append(f"{rows_before:,} rows, {rows_before - check.reasons.total():,} of them sound")
+        clipped += rows.clipped
+    check.facts.append(f"{rows_before:,} rows, {rows_before - check.counts.total():,} of them sound")
+    check.facts += [f"{clipped:,} boxes leave their image by at most {CLIPPED_PIXELS} pixel: clipped"] * bool(clipped)
+    if contents.parts and contents.largest_side <= 1:
+        check.add("all boxes lie within 0 to 1, as fractions of the image do. Write pixels: times image_h and image_w")
     _check_texts(contents.pairs(), split, check)
+    _check_looks(contents.pairs(), layout.chunks_of(split), check)
     if split != "train":
         _check_lists(contents.pairs(), layout.chunks_of(split), check)
     return contents, check
@@ -174,6 +188,17 @@ def _check_texts(pairs: pd.DataFrame, split: str, check: FileCheck) -> None:
     texts = pairs.groupby("query_id")["text"].nunique()
     for query, count in texts[texts > 1].items():
         check.add(f"a query_id of {split} has {count} texts; give each text its own", f"query {query}")
+
+
+def _check_looks(pairs: pd.DataFrame, chunks: list[Chunk], check: FileCheck) -> None:
+    """Check across chunks that a product looks the same everywhere; ingest checks it inside each chunk."""
+    first = pairs.drop_duplicates(["product_id", "chunk"])
+    differing = first.groupby("product_id")["look"].transform("nunique") > 1
+    for product, numbers in first[differing].groupby("product_id")["chunk"]:
+        check.add(
+            "a product has another size, boxes, labels or features in another chunk; give it the same in all its rows",
+            f"product {product}, {' and '.join(chunks[number].namespace for number in numbers)}",
+        )
 
 
 def _check_lists(pairs: pd.DataFrame, chunks: list[Chunk], check: FileCheck) -> None:
@@ -205,6 +230,7 @@ def _facts(split: str, contents: SplitContents, labels: list[str], known: set[st
     facts = [
         f"{len(contents.queries):,} query texts, {pairs['query_id'].nunique():,} query ids, {len(boxes):,} products",
         f"{_range(boxes)} boxes an image, {boxes.mean():.1f} on average",
+        f"a box covers {contents.covered / contents.labels.sum():.2%} of its image on average",
         f"{used} of {len(labels)} labels used, {labels[most]!r} by {share:.0%} of the boxes",
     ]
     if split != "train":

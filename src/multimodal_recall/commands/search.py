@@ -15,7 +15,7 @@ from multimodal_recall.config.layout import SPLITS, read_layout
 from multimodal_recall.config.options import IngestOptions, QueryOptions
 from multimodal_recall.data.official_format import BadRow, decode_query
 from multimodal_recall.data.schemas import ChunkTables
-from multimodal_recall.data.text import strip_leading_token, words_of
+from multimodal_recall.data.text import strip_leading_token, vocabulary_note, words_of
 from multimodal_recall.evaluation.report.drawings import short_label
 from multimodal_recall.models.query_features import featurize_queries
 from multimodal_recall.runs.lineage import pinned
@@ -83,9 +83,8 @@ def search(
 def list_products(products: pd.DataFrame) -> str:
     """Write the products that ``search`` found for a query as lines: rank, id, score, and the boxes of each label."""
     query, unknown = products[["query", "unknown_words"]].iloc[0]
-    lines = [f"not in the vocabulary: {', '.join(unknown)}"] if unknown else []
-    if unknown and len(unknown) == len(words_of(query)):
-        lines[0] += " (no word of the query is: the ranking means little)"
+    note = vocabulary_note(query, unknown)
+    lines = [note] if note else []
     lines.append(f"{'rank':>4} {'product_id':>12} {'score':>8}  labels")
     for row in products.itertuples():
         counts = Counter(map(short_label, row.labels)).most_common()

@@ -65,6 +65,9 @@ class IngestOptions:
     """Largest share of malformed rows in a chunk; a larger share stops the run."""
     max_rows_per_chunk: Positive = 150_000
     """Most rows of a chunk: a run needs memory for a chunk, so a larger chunk is refused."""
+    max_line_bytes: Positive = 16_000_000
+    """Longest line that is read: a longer line is rejected, and only its start is kept. A row of 91 boxes, the most of
+    the official data, has 1,000,000 bytes."""
     strip_leading_tokens: bool = False
     """First place's cleaning: drop the first token of a query if the token is a leftover such as ``'s`` or ``&``."""
     drop_possessive_queries: bool = False

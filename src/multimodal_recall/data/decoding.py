@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pybase64
 
-from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query
+from multimodal_recall.data.boxes import SIDES, box_fault, clip_boxes
+from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, decode_query, whole_number
 from multimodal_recall.data.schemas import TABLES
 
 TABS_BEFORE_FEATURES = TSV_COLUMNS.index("features")
 LARGEST_FLOAT16 = np.float16(65_504)
-LONGEST_NUMBER = 18  # digits that always fit into int64
 LARGEST_SIDE = 1_000_000  # pixels
 ON_ONE_CORE = 32_768  # numbers that torch casts on one core; chunks are what is spread over cores
 
@@ -31,6 +31,7 @@ class Rows:
     query_ids: np.ndarray
     queries: list[str]
     counts: np.ndarray  # (n,) kept boxes
+    clipped: np.ndarray  # (n,) boxes in the file that were clipped to the image
     boxes: np.ndarray  # (b, 4) float32: top, left, bottom, right in pixels, row after row
     labels: np.ndarray  # (b,) int64
     features: np.ndarray  # (b, F) float16
@@ -57,7 +58,7 @@ class Rows:
             "labels": pa.ListArray.from_arrays(offsets, pa.array(self.labels.astype(np.int16))),
             "features": pa.Array.from_buffers(pa.large_binary(), len(self.counts), buffers),
         }
-        for name, side in zip(("top", "left", "bottom", "right"), self.boxes.T, strict=True):
+        for name, side in zip(SIDES, self.boxes.T, strict=True):
             columns[name] = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(side)))
         schema = TABLES["products"]
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
@@ -101,7 +102,8 @@ def decode_rows(
     boxes = np.frombuffer(b"".join(line.boxes for line in split), "<f4").reshape(-1, 4)
     labels = np.frombuffer(b"".join(line.labels for line in split), "<i8")
     line_of_box = np.repeat(np.arange(len(split)), counts)
-    reasons |= _label_faults(split, labels, line_of_box, label_count) | _box_faults(split, boxes, line_of_box)
+    boxes, clipped, box_faults = _fit_boxes(split, boxes, line_of_box)
+    reasons |= _label_faults(split, labels, line_of_box, label_count) | box_faults
     order = np.arange(len(boxes))
     rank = order - np.repeat(np.cumsum(counts) - counts, counts)
     if largest_first:
@@ -115,7 +117,7 @@ def decode_rows(
         feature_faults.setdefault(split[row].place, f"a feature is NaN or beyond {LARGEST_FLOAT16:.0f}")
     reasons = feature_faults | reasons
     columns, queries = map(np.ascontiguousarray, numbers.T), [line.query for line in split]
-    rows = Rows(*columns, queries, kept_counts, boxes[kept], labels[kept], features)
+    rows = Rows(*columns, queries, kept_counts, clipped, boxes[kept], labels[kept], features)
     return rows.take(np.array([line.place not in reasons for line in split], bool)), reasons
 
 
@@ -132,45 +134,52 @@ def _split_lines(lines: Sequence[bytes], feature_size: int) -> tuple[list[SplitL
 
 def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
     """Split a line without reading or copying its features, whose length follows from ``num_boxes``."""
+    if isinstance(line, CutLine):
+        raise BadRow("the line is longer than ingest.max_line_bytes")
     start = 0
     for _ in range(TABS_BEFORE_FEATURES):
         start = line.find(b"\t", start) + 1
         if not start:
             raise _layout_fault(line)
     *fields, boxes, _ = line[:start].split(b"\t")
-    numbers = _whole_numbers(TSV_COLUMNS[:4], fields)
+    numbers = list(map(whole_number, TSV_COLUMNS, fields))
     _, height, width, count = numbers
     if count < 1 or not 1 <= min(height, width) <= max(height, width) <= LARGEST_SIDE:
         raise BadRow(f"num_boxes {count}, image_h {height}, image_w {width}: wanted a box, sides of 1 to 1,000,000")
     box_bytes = _decode("boxes", boxes, count, 16)
     end = start + _text_length(count * feature_size * 4)
-    rest = line[end:].rstrip(b"\r\n").split(b"\t")
+    rest = line[end:].rstrip(b"\r\n").split(b"\t", 4)
     if len(rest) != 4 or rest[0]:
         raise _layout_fault(line, count, feature_size)
     _, labels, query, query_id = rest
     label_bytes = _decode("class_labels", labels, count, 8)
-    query_number = _whole_numbers(["query_id"], [query_id])
+    query_number = whole_number("query_id", query_id)
     features = memoryview(line)[start:end]
-    return SplitLine(place, *numbers, *query_number, decode_query(query), box_bytes, label_bytes, features)
+    return SplitLine(place, *numbers, query_number, decode_query(query), box_bytes, label_bytes, features)
 
 
 def _layout_fault(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> BadRow:
     """Say why a line cannot be split at the places where its tabs should be."""
-    fields = line.split(b"\t")
-    if len(fields) != len(TSV_COLUMNS):
-        return BadRow(f"{len(fields)} fields, wanted {len(TSV_COLUMNS)}")
+    if (found := line.count(b"\t") + 1) != len(TSV_COLUMNS):  # a split of megabytes of tabs would take gigabytes
+        return BadRow(f"{found} fields, wanted {len(TSV_COLUMNS)}")
     if width := feature_width(line):
         return BadRow(f"features hold {width} numbers a box, ingest.feature_size is {feature_size}")
-    return _length_fault("features", len(fields[TABS_BEFORE_FEATURES]), num_boxes, num_boxes * feature_size * 4)
+    return _length_fault(
+        "features", len(line.split(b"\t")[TABS_BEFORE_FEATURES]), num_boxes, num_boxes * feature_size * 4
+    )
 
 
 def feature_width(line: bytes) -> int | None:
     """Work out how many numbers a box feature of the line holds; ``None`` where no number fits ``num_boxes``."""
-    fields = line.split(b"\t")
-    if len(fields) != len(TSV_COLUMNS) or not fields[TABS_BEFORE_FEATURES - 2].isdigit():
+    fields = line.split(b"\t", len(TSV_COLUMNS))
+    try:
+        num_boxes = whole_number("num_boxes", fields[TABS_BEFORE_FEATURES - 2])
+    except (BadRow, IndexError):
         return None
-    num_boxes, length = int(fields[TABS_BEFORE_FEATURES - 2]), len(fields[TABS_BEFORE_FEATURES])
-    width = length // 4 * 3 // (4 * num_boxes) if num_boxes else 0
+    if len(fields) != len(TSV_COLUMNS) or num_boxes < 1:
+        return None
+    length = len(fields[TABS_BEFORE_FEATURES])
+    width = length // 4 * 3 // (4 * num_boxes)
     return width if width and _text_length(num_boxes * width * 4) == length else None
 
 
@@ -178,23 +187,16 @@ def _length_fault(name: str, found: int, num_boxes: int, data_bytes: int) -> Bad
     return BadRow(f"{name} has {found} characters, num_boxes {num_boxes} wants {_text_length(data_bytes)}")
 
 
-def _whole_numbers(names: Sequence[str], fields: Sequence[bytes]) -> list[int]:
-    for name, field in zip(names, fields, strict=True):
-        if not field.isdigit() or len(field) > LONGEST_NUMBER:
-            raise BadRow(f"{name} is no whole number of at most {LONGEST_NUMBER} digits")
-    return [int(field) for field in fields]
-
-
-def _box_faults(split: list[SplitLine], boxes: np.ndarray, line_of_box: np.ndarray) -> dict[int, str]:
-    """Find the lines with a box that leaves the image, has its sides out of order, or is NaN."""
-    sizes = np.array([(line.image_h, line.image_w) for line in split]).reshape(-1, 2)[line_of_box]
-    low, high = boxes[:, :2], boxes[:, 2:]
-    inside = ((low >= 0) & (low <= high) & (high <= sizes)).all(axis=1)
-    faulty = [split[number] for number in np.unique(line_of_box[~inside])]
-    return {
-        line.place: f"a box leaves the image of {line.image_h} x {line.image_w} pixels (top, left, bottom, right)"
-        for line in faulty
-    }
+def _fit_boxes(
+    split: list[SplitLine], boxes: np.ndarray, line_of_box: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Clip the boxes; count the clipped boxes of each line (n,), and say why a line with a faulty box is refused."""
+    sizes = np.array([(line.image_h, line.image_w) for line in split]).reshape(-1, 2)
+    boxes, clipped, faulty = clip_boxes(boxes, sizes[line_of_box])
+    lines, first = np.unique(line_of_box[faulty], return_index=True)
+    faults = zip(lines.tolist(), boxes[faulty][first], strict=True)
+    reasons = {split[line].place: box_fault(box, *sizes[line].tolist()) for line, box in faults}
+    return boxes, np.bincount(line_of_box[clipped], minlength=len(split)), reasons
 
 
 def _label_faults(

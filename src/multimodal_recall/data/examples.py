@@ -11,7 +11,7 @@ from multimodal_recall.data.batch import ChunkArrays, Reading
 from multimodal_recall.data.boxes import relative_positions
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import ChunkTables
-from multimodal_recall.data.text import last_word_groups
+from multimodal_recall.data.text import last_word_groups, normal_form
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -53,7 +53,7 @@ def read_chunk(tables: ChunkTables, reading: Reading = PLAIN, tokens: Tokens | N
 
 def tokenise(texts: list[str], tokenizer: "Tokenizer") -> Tokens:
     """Give the token ids of all texts, text after text, and the number of tokens of each text."""
-    found = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+    found = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(map(normal_form, texts)))]
     counts = np.array([len(ids) for ids in found], np.int64)
     return np.fromiter(chain.from_iterable(found), np.int64, counts.sum()), counts
 

@@ -22,6 +22,8 @@ TSV_COLUMNS = (
     "query",
     "query_id",
 )
+SMALLEST_ID, LARGEST_ID = -(2**63), 2**63 - 1
+LONGEST_ID = 20  # characters
 SUBMISSION_COLUMNS = ["query-id", "product1", "product2", "product3", "product4", "product5"]
 
 
@@ -31,6 +33,10 @@ class RawFileError(Exception):
 
 class BadRow(ValueError):
     """A TSV line does not have the official layout; the message is the reason."""
+
+
+class CutLine(bytes):
+    """The start of a line that is longer than a reader allows; the rest was skipped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,27 @@ def encode_row(row: OfficialRow) -> bytes:
     parts = [str(number).encode() for number in numbers]
     parts += [pybase64.b64encode(np.ascontiguousarray(array, dtype=kind)) for array, kind in arrays]
     return b"\t".join([*parts, row.query.encode(), str(row.query_id).encode()])
+
+
+def whole_number(name: str, text: bytes) -> int:
+    """Read a number, which stands in all files in its own digits: ``00123`` or ``0x1F`` may be an id that is a text.
+
+    Raises:
+        BadRow: If the text is not what Python writes for a number of 64 bits; with ``name``.
+    """
+    try:
+        number = int(text) if len(text) <= LONGEST_ID else LARGEST_ID + 1
+    except ValueError:
+        number = LARGEST_ID + 1
+    if SMALLEST_ID <= number <= LARGEST_ID and b"%d" % number == text:
+        return number
+    shown = text[: 2 * LONGEST_ID].decode("utf-8", "replace")
+    raise BadRow(f"{name} is no whole number of 64 bits in its own digits, as 123 or -7: {shown!r}")
+
+
+def is_id(value: object) -> bool:
+    """Tell whether a value is an integer that the tables can hold, in 64 bits."""
+    return type(value) is int and SMALLEST_ID <= value <= LARGEST_ID
 
 
 def decode_query(field: bytes) -> str:

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from multimodal_recall.data.official_format import TSV_COLUMNS, RawFileError
+from multimodal_recall.config.options import IngestOptions
+from multimodal_recall.data.official_format import TSV_COLUMNS, CutLine, RawFileError
 
 READ_BYTES = 1 << 20
+KEPT_BYTES = 1 << 10  # of a line that is too long
 
 
 @dataclass(frozen=True)
@@ -15,14 +18,17 @@ class OfficialTsv:
 
     path: Path
 
-    def lines(self, number: int = 0, count: int = 1) -> Iterator[tuple[int, bytes]]:
+    def lines(
+        self, number: int = 0, count: int = 1, longest: int = IngestOptions.max_line_bytes
+    ) -> Iterator[tuple[int, bytes]]:
         """Read the lines of byte range ``number`` of ``count``, without the header.
 
         A line belongs to the range of its first byte: the ranges share out all lines, whatever their length. Memory
         holds one line and a read buffer.
 
         Yields:
-            The line's byte offset in the file, and the line with its line end, which is cheaper than a copy without.
+            The line's byte offset in the file, and the line with its line end, which is cheaper than a copy without;
+            of a line of more than ``longest`` bytes, a ``CutLine``.
 
         Raises:
             RawFileError: If the file is empty or its header is not the official header.
@@ -30,15 +36,29 @@ class OfficialTsv:
         size = self.path.stat().st_size
         start, end = number * size // count, (number + 1) * size // count
         with self.path.open("rb", buffering=READ_BYTES) as file:
-            header = file.readline()
+            header = file.readline(READ_BYTES)
             if tuple(header.decode("utf-8", "replace").rstrip("\r\n").split("\t")) != TSV_COLUMNS:
                 raise RawFileError(
                     f"{self.path}: the first line is {header[:120]!r}. Wanted the header {'<TAB>'.join(TSV_COLUMNS)}"
                 )
             if start > file.tell():
                 file.seek(start - 1)
-                file.readline()
+                _skip_line(file)
             offset = file.tell()
-            while offset < end and (line := file.readline()):
+            while offset < end and (line := file.readline(longest)):
+                length = len(line)
+                if length == longest and line[-1:] != b"\n":
+                    length += _skip_line(file)
+                    line = CutLine(line[:KEPT_BYTES])
                 yield offset, line
-                offset += len(line)
+                offset += length
+
+
+def _skip_line(file: BinaryIO) -> int:
+    """Read on to the end of a line without keeping it, and count its bytes."""
+    skipped = 0
+    while part := file.readline(READ_BYTES):
+        skipped += len(part)
+        if part[-1:] == b"\n":
+            break
+    return skipped

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from multimodal_recall.data.official_format import OfficialRow, RawFileError
+from multimodal_recall.data.official_format import LARGEST_ID, OfficialRow, RawFileError, is_id, whole_number
 from multimodal_recall.runtime.progress import bar
 
 ROWS_PER_BATCH = 256  # 25 MB of 12 boxes each, 2048 wide
 NUMBERS, TEXTS = ([field.name for field in fields(OfficialRow) if field.type is kind] for kind in (int, str))
 ARRAYS = {"boxes": pa.float32(), "features": pa.float32(), "class_labels": pa.int64()}
+LARGEST_EXACT = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
+"""Below it, a float holds each whole number as it is."""
 PARQUET_COLUMNS = (*NUMBERS, *ARRAYS, *TEXTS)
 
 
@@ -26,13 +29,15 @@ class ParquetRows:
 
     Raises:
         RawFileError: If the file is no parquet table, or a column is missing; for a row, if a value is null, an id or
-            size is no whole number, the arrays do not fit each other, the features have another width than in the first
-            row, or the query is no text or holds a tab or a line end.
+            size is neither a whole number of 64 bits nor the text of its digits, the arrays do not fit each other, the
+            features have another width than in the first row, or the query is no text or holds a tab or a line end.
     """
 
     path: Path
 
     def __iter__(self) -> Iterator[OfficialRow]:
+        if not self.path.is_file():  # a pipe would be waited for without end
+            raise RawFileError(f"{self.path} is no file. Name a parquet file")
         try:
             file = pq.ParquetFile(self.path)
         except pa.ArrowInvalid as error:
@@ -58,7 +63,7 @@ class ParquetRows:
 def _row_of(row: pa.StructScalar) -> OfficialRow:
     if null := [name for name in PARQUET_COLUMNS if not row[name].is_valid]:
         raise ValueError(f"{null} is null")
-    numbers = {name: row[name].cast(pa.int64()).as_py() for name in NUMBERS}
+    numbers = {name: _whole_number(name, row[name]) for name in NUMBERS}
     labels = _numbers(row["class_labels"], "class_labels")
     if not len(labels):
         raise ValueError("class_labels holds no number; wanted a number for each box")
@@ -73,6 +78,18 @@ def _row_of(row: pa.StructScalar) -> OfficialRow:
         labels=labels,
         **texts,
     )
+
+
+def _whole_number(name: str, value: pa.Scalar) -> int:
+    number = value.as_py()
+    if isinstance(number, str):
+        return whole_number(name, number.encode())
+    if isinstance(number, float | Decimal) and number % 1 == 0:
+        exact = abs(number) <= LARGEST_EXACT.get(value.type, LARGEST_ID)
+        number = int(number) if exact else number
+    if not is_id(number):
+        raise ValueError(f"{name} is {number!r} ({value.type}); wanted a whole number of 64 bits that is held exactly")
+    return number
 
 
 def _numbers(value: pa.Scalar, name: str, boxes: int | None = None, width: int | None = None) -> np.ndarray:

@@ -9,7 +9,7 @@ from gensim.models import Word2Vec
 from gensim.models.callbacks import CallbackAny2Vec
 
 from multimodal_recall.config.options import WordVectorOptions
-from multimodal_recall.data.text import words_of
+from multimodal_recall.data.text import normal_form, words_of
 from multimodal_recall.runtime.progress import Bar, bar
 
 logger = logging.getLogger(__name__)
@@ -70,9 +70,10 @@ def read_glove(path: Path, vocabulary: set[str], size: int) -> tuple[list[str], 
     Raises:
         WordVectorError: If the file is missing, its vectors are narrower than ``size``, or it knows no word.
     """
-    if not path.exists():
+    if not path.is_file():
+        fault = "is no file" if path.exists() else "does not exist"
         raise WordVectorError(
-            f"word_vectors.glove_file {path.absolute()} does not exist. Put a GloVe text file there, or set it to null "
+            f"word_vectors.glove_file {path.absolute()} {fault}. Put a GloVe text file there, or set it to null "
             "to train vectors on the training queries"
         )
     wanted, vectors = {word.encode(): word for word in vocabulary}, {}
@@ -81,6 +82,8 @@ def read_glove(path: Path, vocabulary: set[str], size: int) -> tuple[list[str], 
             shown.advance(len(line) / 1e6)
             word, _, numbers = line.rstrip().partition(b" ")  # fastText ends its lines with a space
             width = numbers.count(b" ") + 1
+            if not word.isascii():
+                word = normal_form(word.decode("utf-8", "replace")).encode()
             # A wider line's word holds spaces (glove.840B: "at name@domain.com"). The first line of a word counts.
             if word not in wanted or width > size or wanted[word] in vectors:
                 continue

@@ -66,6 +66,8 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
 
     advice = ""
     """What a user can do about a missing file that no stage makes: a sentence with a leading space."""
+    holds_folder = False
+    """Whether the data are a folder of files and not a single file."""
 
     def __init__(self, filepath: str, version: Version | None = None, metadata: dict[str, Any] | None = None) -> None:
         """Set path and version.
@@ -103,7 +105,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
             DamagedError: If a version is not what was saved. An unversioned file may be replaced by hand.
         """
         path = self.load_path()
-        if not path.exists():
+        if not self._fits(path):
             raise DatasetError(self.absence())
         if self._version is not None:
             self._verify(path)
@@ -211,14 +213,21 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         return left
 
     def absence(self) -> str:
-        """Say that there is nothing to load, and what to do about it."""
+        """Say that there is nothing to load, or something else, and what to do about it."""
+        if self._version is None and self.path.exists():
+            found = "a folder" if self.path.is_dir() else "no file, but a pipe or device"
+            return f"{self.path} is {found}.{self.advice}"
         if self._version is None:
             return f"{self._filepath} does not exist.{self.advice}"
         wanted = f"version {self._version.load}" if self._version.load else "version yet"
         return f"{self._filepath} has no {wanted}. Run the stage that makes it first, or the whole pipeline: kedro run"
 
     def _exists(self) -> bool:
-        return self.load_path().exists()
+        return self._fits(self.load_path())
+
+    def _fits(self, path: Path) -> bool:
+        """Tell whether a path is of the kind that ``load`` reads: a pipe would be waited for without end."""
+        return path.is_dir() if self.holds_folder else path.is_file()
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "version": self._version}

@@ -30,6 +30,8 @@ def checkpoint_files(checkpoints: str) -> list[Path]:
 class LanguageModelFolder(AtomicDataset[tuple[Any, Any], Path]):
     """A plain transformers folder: ``save`` takes (model, tokenizer), ``load`` gives the path."""
 
+    holds_folder = True
+
     def _write(self, path: Path, data: tuple[Any, Any]) -> None:
         for part in data:
             part.save_pretrained(path)
@@ -44,6 +46,8 @@ class LanguageModelFolder(AtomicDataset[tuple[Any, Any], Path]):
 
 class RankerFolder(AtomicDataset[TrainedRanker, TrainedRanker]):
     """A trained ranker: ``model.safetensors``, ``card.json`` (options, sizes, history), and its tokenizer if any."""
+
+    holds_folder = True
 
     def _write(self, path: Path, data: TrainedRanker) -> None:
         from safetensors.torch import save_file

@@ -1,13 +1,14 @@
 """The small official files (answers, labels) and the small files that this project writes (JSON, CSV)."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from kedro.io import DatasetError
 
-from multimodal_recall.data.official_format import SUBMISSION_COLUMNS
+from multimodal_recall.data.official_format import SUBMISSION_COLUMNS, BadRow, is_id, whole_number
 from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.runtime.kedro_private import JSONPreview, TablePreview
 
@@ -17,24 +18,40 @@ MOST_LABELS = 1 << 15
 
 
 class JsonFile(AtomicDataset[Any, Any]):
-    """Any JSON value."""
+    """Any JSON value.
+
+    Raises:
+        DatasetError: If the file is no JSON, or an object has a key twice, of which Python would keep the last.
+    """
 
     def _write(self, path: Path, data: Any) -> None:
         path.write_text(json.dumps(data, indent=2), encoding="utf-8")
 
     def _read(self, path: Path) -> Any:
-        return json.loads(path.read_text(encoding="utf-8"))
+        try:
+            return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_distinct)
+        except ValueError as error:
+            raise DatasetError(f"{path} is no sound JSON: {error}") from error
 
     def preview(self) -> JSONPreview:
         """Show the whole value in kedro-viz."""
         return JSONPreview(json.dumps(self.load()))
 
 
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make the dictionary of an object whose keys are distinct."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        key, count = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {key!r} stands {count} times. Join its values, or give each its own key")
+    return made
+
+
 class AnswersFile(JsonFile):
-    """``{split}_answer.json``: ``{query_id: [product_id, ...]}``, ids as whole numbers.
+    """``{split}_answer.json``: ``{query_id: [product_id, ...]}``, ids as whole numbers of 64 bits in their own digits.
 
     Raises:
-        DatasetError: If a key or an answer is no whole number, or a query has no answer.
+        DatasetError: If a key or an answer is no whole number, a query stands twice, or a query has no answer.
     """
 
     advice = RAW_ADVICE
@@ -43,11 +60,13 @@ class AnswersFile(JsonFile):
         answers = {}
         try:
             for query, right in super()._read(path).items():
-                if not isinstance(right, list) or any(type(product) is not int for product in right):
+                if not isinstance(right, list) or not all(map(is_id, right)):
                     raise TypeError(f"the answers of query {query} are {json.dumps(right)[:120]}")
-                answers[int(query)] = right
+                answers[whole_number("the key", query.encode())] = right
         except (AttributeError, TypeError, ValueError) as error:
-            raise DatasetError(f"{path}: {error}. Wanted {{query_id: [product_id, ...]}} with whole numbers") from error
+            raise DatasetError(
+                f"{path}: {error}. Wanted {{query_id: [product_id, ...]}} with whole numbers of 64 bits"
+            ) from error
         empty = [query for query, right in answers.items() if not right]
         if empty:
             raise DatasetError(f"{path}: {len(empty)} queries have no answer, first {empty[0]}. Leave them out.")
@@ -119,9 +138,17 @@ class SubmissionFile(CsvFile):
             for number, line in enumerate(file, start=2):
                 fields = line.rstrip("\r\n").split(",")
                 filled = line.rstrip("\r\n,").split(",")
-                if len(fields) != len(SUBMISSION_COLUMNS) or len(filled) < 2 or not all(map(str.isdigit, filled)):
+                if len(fields) != len(SUBMISSION_COLUMNS) or len(filled) < 2 or not all(map(_is_number, filled)):
                     raise DatasetError(
                         f"{path}: line {number} is {line[:120]!r}. Wanted a query id and {len(SUBMISSION_COLUMNS) - 1} "
                         "product ids, whole numbers with commas between"
                     )
         return pd.read_csv(path, dtype="Int64")  # pandas' default reads whole numbers beside empty cells as floats
+
+
+def _is_number(text: str) -> bool:
+    try:
+        whole_number("", text.encode())
+    except BadRow:
+        return False
+    return True

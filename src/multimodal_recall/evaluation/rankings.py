@@ -1,11 +1,13 @@
 """All rankings that are made of the models' scores and compared, each with a name and a kind."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_integer_dtype, is_numeric_dtype
 
+from multimodal_recall.data.official_format import LARGEST_ID
 from multimodal_recall.evaluation import leak_rules
 from multimodal_recall.evaluation.blending import blend, weigh_out_of_fold
 from multimodal_recall.evaluation.folds import OutOfFold
@@ -23,6 +25,10 @@ STACKS = ("weighted sum of log-odds", "LightGBM classifier", "LambdaRank", "Lamb
 RECLASSIFIED = "re-classified vectors"
 RANDOM_ORDER = "random order"
 REFERENCES = {"random": RANDOM_ORDER, "noun_alone": "noun alone", "truth": "generator's truth"}
+LARGEST_SCORE = 1e100  # squares and sums of such scores stay finite
+INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)?|level_\d+|index|row_?(nr|number|index|id)|", re.I)
+"""Names that pandas, polars and DuckDB give to a column of row numbers; an unnamed column is one too."""
+COUNTED_ROWS = 10  # from here on, numbers that rise by 1 from row to row are no scores
 FIT_COLUMNS = ["ranking", "ndcg_at_5", "one_shuffle", "over_shuffles", "over_folds"]
 
 
@@ -33,19 +39,20 @@ def join_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         tables: By name of the source: ``query_id``, ``product_id`` and a numeric column a model.
 
     Raises:
-        MetricError: If a source lacks an id column or has no model, a score is a NaN or no number, a candidate has two
-            rows, the sources score different candidates, or two sources have a model of the same name.
+        MetricError: If a source lacks an id column or has no model or row, an id is no integer of 64 bits, a column
+            numbers the rows, a score is a NaN, no number or beyond ``LARGEST_SCORE``, a candidate has two rows, the
+            sources score different candidates, or two sources have a model of the same name.
     """
     joined: pd.DataFrame | None = None
     for source, table in tables.items():
-        _check(source, table)
+        checked = _checked(source, table)
         if joined is None:
-            joined = table
+            joined = checked
             continue
-        twice = sorted(set(models_of(joined)) & set(models_of(table)))
+        twice = sorted(set(models_of(joined)) & set(models_of(checked)))
         if twice:
             raise MetricError(f"{source} has scores of {twice}, and so has another source: rename its column")
-        merged = joined.merge(table, on=IDS)
+        merged = joined.merge(checked, on=IDS)
         if not len(merged) == len(joined) == len(table):
             raise MetricError(
                 f"{source} scores {len(table)} candidates, the sources before {len(joined)}, and {len(merged)} "
@@ -55,19 +62,47 @@ def join_scores(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return joined
 
 
-def _check(source: str, table: pd.DataFrame) -> None:
+def _checked(source: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Check a source's table, and give it with ids as int64 and without float16, which some of the measures lack."""
     if not set(IDS) < set(table.columns):
         raise MetricError(
             f"{source} has the columns {list(table.columns)}: wanted query_id, product_id and a column a model"
         )
+    if table.empty:
+        raise MetricError(f"{source} has no rows: give each candidate a row, or delete the file")
     for name in table.columns:
         is_number = is_integer_dtype if name in IDS else is_numeric_dtype
         if not is_number(table[name]):
             raise MetricError(f"{source}: {name} holds {table[name].dtype}, wanted numbers (integers for ids)")
+    for name in IDS:
+        if table[name].max() > LARGEST_ID:
+            raise MetricError(f"{source}: {name} holds {table[name].max()}, and ids are whole numbers of 64 bits")
     for model in models_of(table):
-        remedy = f"give every candidate a score, or leave {model!r} out"
-        refuse_candidates(table, table[model].isna().to_numpy(), f"scores of {model!r} in {source} are NaN", remedy)
+        _refuse_index(source, table[model])
+        _refuse_scores(source, table, model)
     refuse_duplicates(table, source)
+    half = [name for name in table.columns if table[name].dtype == np.float16]
+    return table.astype(dict.fromkeys(IDS, np.int64) | dict.fromkeys(half, np.float32))
+
+
+def _refuse_index(source: str, column: pd.Series) -> None:
+    """Refuse a column of row numbers, which tools write beside the data."""
+    values = column.to_numpy()
+    counts = is_integer_dtype(column) and len(values) >= COUNTED_ROWS and bool((np.diff(values) == 1).all())
+    if counts or INDEX_NAME.fullmatch(str(column.name)):
+        raise MetricError(
+            f"{source}: the column {column.name!r} numbers the rows, as tools write it beside the data: leave it out, "
+            "or rename it if it holds a model's scores"
+        )
+
+
+def _refuse_scores(source: str, table: pd.DataFrame, model: str) -> None:
+    remedy, values = f"or leave {model!r} out", table[model]
+    missing = f"give every candidate a score, {remedy}"
+    refuse_candidates(table, values.isna().to_numpy(), f"scores of {model!r} in {source} are NaN", missing)
+    large = ~(np.abs(values.to_numpy(np.float64)) <= LARGEST_SCORE)
+    fault = f"scores of {model!r} in {source} are beyond {LARGEST_SCORE:g}"
+    refuse_candidates(table, large, fault, f"give smaller scores, {remedy}")
 
 
 def models_of(scores: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from multimodal_recall.config.options import LanguageModelOptions
+from multimodal_recall.data.text import normal_form
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.processes import ONE_AT_A_TIME
 
@@ -120,7 +121,8 @@ class QueryVectors:
 
     def _batches(self, queries: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield rows of queries of equal length, and their token ids (batch, length)."""
-        encoded = self.tokenizer(queries, truncation=True, max_length=self.max_tokens, return_attention_mask=False)
+        texts = list(map(normal_form, queries))
+        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_tokens, return_attention_mask=False)
         token_ids = encoded["input_ids"]
         lengths = np.array([len(ids) for ids in token_ids], np.int64)
         for length in np.unique(lengths):

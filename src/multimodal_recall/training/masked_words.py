@@ -43,7 +43,7 @@ def prepare(
     """Load or build the language model, and train it on the queries.
 
     Args:
-        queries: Distinct training queries.
+        queries: Distinct training queries in their normal form.
         options: The model that the training starts from, and the training.
         seed: Seed of the weights, the masks and the order.
         fingerprint: Digest of queries, options, seed and code; see ``Trainer``.

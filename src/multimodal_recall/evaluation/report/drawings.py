@@ -131,7 +131,7 @@ def _free_corners(boxes: list[Box], unit: float) -> Iterator[tuple[float, float]
 def _embed_photo(product_id: int, photos: Path | None) -> str | None:
     """Encode a product's photo, scaled down, as a data address; ``None`` without a photo."""
     path = photos and photos / f"{product_id}.jpg"
-    if not path or not path.exists():
+    if not path or not path.is_file():
         return None
     written = io.BytesIO()
     with Image.open(path) as photo:

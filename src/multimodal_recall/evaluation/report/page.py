@@ -10,6 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from multimodal_recall.data.text import vocabulary_note
 from multimodal_recall.evaluation.calibration import calibration_error
 from multimodal_recall.evaluation.metrics import K
 from multimodal_recall.evaluation.rankings import LEAK_FREE
@@ -60,7 +61,7 @@ def render_found(found: pd.DataFrame, title: str, photos: Path | None) -> str:
     cards = [
         {
             "query": query,
-            "unknown_words": products["unknown_words"].iloc[0],
+            "note": vocabulary_note(query, products["unknown_words"].iloc[0]),
             "products": [
                 {**product, "right": False, "drawing": draw_product(product, colours, photos)}
                 for product in products.to_dict("records")

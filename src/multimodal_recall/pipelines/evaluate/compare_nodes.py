@@ -38,7 +38,8 @@ def gather_scores(options: EvaluateOptions, *scores: ds.Dataset, rankers: tuple[
         for name, table in zip(rankers, scores, strict=False)
     }
     if len(scores) > len(rankers):
-        tables["given scores"] = scores[-1].to_table().to_pandas()
+        given = scores[-1].to_table().to_pandas()
+        tables["given scores"] = given.reset_index([name for name in IDS if name in given.index.names])
     joined = rankings.join_scores(tables)
     options.check_models(rankings.models_of(joined))
     if options.models is not None:

@@ -20,10 +20,10 @@ from multimodal_recall.config.options import (
     QueryOptions,
     WordVectorOptions,
 )
-from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, decode_query
+from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, decode_query
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.schemas import TABLES
-from multimodal_recall.data.text import strip_leading_token, words_of
+from multimodal_recall.data.text import normal_form, strip_leading_token, words_of
 from multimodal_recall.datasets.model_folders import CheckpointFile
 from multimodal_recall.models.query_features import digest_files, featurize_queries
 from multimodal_recall.runs.code import digest_code
@@ -44,7 +44,7 @@ def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
     """
     counts = Counter[str]()
     with bar("collect queries", tsv.path.stat().st_size / 1e6, "MB") as shown:
-        for _, line in tsv.lines():
+        for _, line in tsv.lines(longest=options.max_line_bytes):
             if query := _query_of(line):
                 counts[strip_leading_token(query) if options.strip_leading_tokens else query] += 1
             shown.advance(len(line) / 1e6)
@@ -53,7 +53,7 @@ def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
 
 def _query_of(line: bytes) -> str | None:
     """Decode the query of a TSV line; ``None`` for a line that ingest rejects."""
-    if line.count(b"\t") != len(TSV_COLUMNS) - 1:
+    if isinstance(line, CutLine) or line.count(b"\t") != len(TSV_COLUMNS) - 1:
         return None
     try:
         return decode_query(line.split(b"\t")[TSV_COLUMNS.index("query")])
@@ -70,7 +70,7 @@ def prepare_language_model(
     """
     from multimodal_recall.training.masked_words import prepare
 
-    texts = queries.to_table(columns=["query"])["query"].to_pylist()
+    texts = list(dict.fromkeys(map(normal_form, queries.to_table(columns=["query"])["query"].to_pylist())))
     checkpoint = CheckpointFile.of(checkpoints, "language_model")
     start = Path(options.start_from or "")
     content = digest_files(start) if options.start_from and start.is_dir() else None  # the name alone may stay the same

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import Counter
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +9,9 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import IngestOptions
+from multimodal_recall.data.boxes import CLIPPED_PIXELS
 from multimodal_recall.data.chunk_reader import ChunkRows, IngestError, table_of
+from multimodal_recall.data.faults import FaultCounts
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.origins import new_origin, stamp_origin
 from multimodal_recall.data.schemas import TABLES
@@ -35,6 +36,9 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
     logger.info("ingest %s: %s rows, %s", chunk.title, f"{rows.lines:,}", rate(rows.lines, start))
     if rows.stripped:
         logger.info("%s: stripped a leading leftover from %d queries", chunk.namespace, rows.stripped)
+    if rows.clipped:
+        pixels = f"at most {CLIPPED_PIXELS} pixel"
+        logger.info("%s: clipped %s boxes that left the image by %s", chunk.namespace, f"{rows.clipped:,}", pixels)
     _report(tsv, chunk, options, rows.lines, rows.rejected)
     tables = {
         "products": rows.products.table(),
@@ -64,8 +68,10 @@ def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, 
     """Log the rejected rows, and refuse a chunk with too many."""
     if not rejected:
         return
-    reasons = Counter((kind, reason) for *_, kind, reason, _ in rejected)
-    counts = "; ".join(f"{count} x {reason}" for (_, reason), count in reasons.most_common(5))
+    faults = FaultCounts()
+    for _, row, _, _, reason, _ in rejected:
+        faults.add(reason, f"row {row}")
+    counts = "; ".join(faults.most_common(5))
     logger.warning("%s: %d of %d rows rejected: %s", chunk.namespace, len(rejected), lines, counts)
     malformed = [row for row in rejected if row[3] == "malformed"]
     if len(malformed) > options.max_rejected_share * lines:
