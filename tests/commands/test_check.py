@@ -1,5 +1,6 @@
 """A catalogue of one's own: written as TSVs, checked, clean and with faults, then trained on and evaluated."""
 
+import gzip
 import json
 import re
 import shutil
@@ -213,7 +214,24 @@ def test_what_a_glove_file_knows(kedro: Kedro) -> None:
     Path("conf/mine/parameters.yml").write_text(PARAMETERS + settings)
     assert any("vectors.txt does not exist" in line for line in check(kedro, 1))
     Path("vectors.txt").write_text("grüne 1 2 3\nmützen 1 2 3\nkatze 1 2 3\n")
-    assert check(kedro, 0)[-3:-1] == ["vectors.txt", "  vectors for 2 of the 19 words of training queries and labels"]
+    known = ["vectors.txt", "  vectors for 2 of the 19 words of training queries and labels"]
+    assert check(kedro, 0)[-3:-1] == known
+    Path("vectors.txt").write_text("grüne 1 2 3\nmützen 1 2 3\ngrüne 4 5 6\n")
+    assert check(kedro, 0)[-3:-1] == known
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("grüne 1 2 3\nmützen 1 nan 3\n".encode(), "vectors.txt, line 2: the vector of 'mützen' holds nan"),
+        (gzip.compress("grüne 1 2 3\n".encode()), "vectors.txt is gzip, a packed file"),
+        ("grüne 1 2\n".encode(), "vectors.txt holds 2 numbers a word, word_vectors.size is 3: 'grüne 1 2'"),
+    ],
+)
+def test_a_glove_file_that_training_would_refuse(kedro: Kedro, content: bytes, message: str) -> None:
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS + "word_vectors: {glove_file: vectors.txt, size: 3}")
+    Path("vectors.txt").write_bytes(content)
+    assert any(line.startswith("  ! ") and message in line for line in check(kedro, 1))
 
 
 def test_an_environment_without_rankers_has_no_rows_to_check(kedro: Kedro) -> None:

@@ -18,6 +18,7 @@ from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.config.options import IngestOptions, WordVectorOptions
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError
 from multimodal_recall.data.decoding import Rows, feature_width
+from multimodal_recall.data.glove import WordVectorError, read_glove
 from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.text import words_of
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
@@ -236,8 +237,6 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
 
 
 def _check_glove(options: WordVectorOptions, words: set[str]) -> FileCheck:
-    from multimodal_recall.data.word_vectors import WordVectorError, read_glove  # gensim takes seconds to import
-
     file = Path(str(options.glove_file))
     check = FileCheck(file.name)
     try:
