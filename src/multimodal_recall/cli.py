@@ -22,7 +22,7 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.validation import ParameterValidationError
 
-from multimodal_recall.config.loader import project_folder
+from multimodal_recall.config.loader import in_project, project_folder
 from multimodal_recall.runtime.kedro_private import params_option
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
@@ -275,7 +275,7 @@ def search(
         for query, products in ranked.groupby("query", sort=False):
             click.echo(f"\n{query}\n{list_products(products)}")
         if html is not None:
-            _draw(ranked, html, project_folder() / catalog.load("params:evaluate").photos)
+            _draw(ranked, html, in_project(catalog.load("params:evaluate").photos))
     except (SearchError, DatasetError) as error:
         raise click.ClickException(str(error)) from error
 

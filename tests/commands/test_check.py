@@ -220,6 +220,13 @@ def test_what_a_glove_file_knows(kedro: Kedro) -> None:
     assert check(kedro, 0)[-3:-1] == known
 
 
+def test_paths_of_the_options_are_relative_to_the_project(kedro: Kedro, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS + "word_vectors: {glove_file: vectors.txt, size: 3}")
+    Path("vectors.txt").write_text("grüne 1 2 3\n")
+    monkeypatch.chdir("conf/mine")
+    assert "  vectors for 1 of the 19 words of training queries and labels" in check(kedro, 0)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -227,6 +234,7 @@ def test_what_a_glove_file_knows(kedro: Kedro) -> None:
         (gzip.compress("grüne 1 2 3\n".encode()), "vectors.txt is gzip, a packed file"),
         ("grüne 1 2\n".encode(), "vectors.txt holds 2 numbers a word, word_vectors.size is 3: 'grüne 1 2'"),
     ],
+    ids=["nan", "gzip", "width"],
 )
 def test_a_glove_file_that_training_would_refuse(kedro: Kedro, content: bytes, message: str) -> None:
     Path("conf/mine/parameters.yml").write_text(PARAMETERS + "word_vectors: {glove_file: vectors.txt, size: 3}")

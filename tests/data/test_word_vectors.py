@@ -78,6 +78,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, lines: list[str], m
         (b"2 3\nred " + np.ones(3, np.float32).tobytes(), r"is binary, as word2vec's and fastText's \.bin"),
         ("red 1 2 3\n".encode("utf-16"), "is UTF-16 text"),
     ],
+    ids=["gzip", "zip", "binary", "UTF-16"],
 )
 def test_a_file_of_another_format_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "glove.txt"

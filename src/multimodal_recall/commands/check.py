@@ -7,7 +7,6 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 from kedro.io import CatalogProtocol, DatasetError
 
 from multimodal_recall.config.layout import Chunk, Layout
+from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import IngestOptions, WordVectorOptions
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError
 from multimodal_recall.data.decoding import Rows, feature_width
@@ -237,7 +237,7 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
 
 
 def _check_glove(options: WordVectorOptions, words: set[str]) -> FileCheck:
-    file = Path(str(options.glove_file))
+    file = in_project(str(options.glove_file))
     check = FileCheck(file.name)
     try:
         found, _ = read_glove(file, words, options.size)

@@ -78,7 +78,8 @@ class LanguageModelOptions:
     """The language model behind the query vectors: fetched, pre-trained further, or trained from scratch."""
 
     start_from: str | None = None
-    """Hub name or local folder of a transformers checkpoint; ``null``: a new small ALBERT of the sizes below."""
+    """Folder of a transformers checkpoint, relative to the project, or its name on the hub; ``null``: a new small
+    ALBERT of the sizes below."""
     pretrain_epochs: Count = 3
     """Epochs of masked-word training on the training queries; 0 leaves ``start_from`` unchanged."""
     batch_size: Positive = 64
@@ -126,8 +127,8 @@ class WordVectorOptions:
     """The word vectors: read from a GloVe text file, or trained on the training queries."""
 
     glove_file: str | None = None
-    """GloVe or fastText text file (``glove.840B.300d.txt``, ``cc.de.300.vec``); ``null``: word2vec is trained on the
-    training queries and the label names."""
+    """GloVe or fastText text file (``glove.840B.300d.txt``, ``cc.de.300.vec``), relative to the project; ``null``:
+    word2vec is trained on the training queries and the label names."""
     size: Positive = 300
     """Width of a word vector; the vectors of a GloVe file must have this width."""
     epochs: Positive = 30

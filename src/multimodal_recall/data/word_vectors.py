@@ -1,12 +1,12 @@
 """Word vectors: selected from a GloVe text file, or trained on the training queries."""
 
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from gensim.models import Word2Vec
 from gensim.models.callbacks import CallbackAny2Vec
 
+from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import WordVectorOptions
 from multimodal_recall.data.glove import read_glove
 from multimodal_recall.data.text import words_of
@@ -38,7 +38,7 @@ def make_word_vectors(texts: list[str], options: WordVectorOptions, seed: int) -
     """
     sentences = [words_of(text) for text in texts]
     if options.glove_file is not None:
-        words, table = read_glove(Path(options.glove_file), set(chain(*sentences)), options.size)
+        words, table = read_glove(in_project(options.glove_file), set(chain(*sentences)), options.size)
     else:
         with bar("word vectors", options.epochs, "epochs") as shown:
             trained = Word2Vec(

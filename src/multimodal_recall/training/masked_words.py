@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.models.language_model import load, new_albert, train_tokenizer
 from multimodal_recall.runtime.device import Hardware
@@ -56,8 +57,10 @@ def prepare(
         tokenizer = train_tokenizer(queries, options.vocabulary_size, options.strip_accents)
         model = new_albert(options, tokenizer)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(options.start_from)
-        model = load(AutoModelForMaskedLM, options.start_from)
+        folder = in_project(options.start_from)
+        source = str(folder) if folder.is_dir() else options.start_from
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = load(AutoModelForMaskedLM, source)
     if options.pretrain_epochs:
         chunks = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
         weights, log = Trainer(
