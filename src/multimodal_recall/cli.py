@@ -196,8 +196,8 @@ def check(metadata: ProjectMetadata, env: str | None) -> None:
     """Describe an environment's raw files, and report each faulty row with its reason.
 
     Rows are judged by the code that ingests them. Also reported: answers that are no candidates, queries without
-    answers, features of another width than ingest.feature_size, ignored labels that the label file does not have, and
-    how many words a GloVe file knows.
+    answers, features of another width than ingest.feature_size, ignored labels that the label file does not have, a
+    checkpoint that cannot be used (the network is not asked), and how many words a GloVe file knows.
 
     The exit code is 0 without faults and 1 with faults. A run leaves faulty rows out, and stops where more than
     ingest.max_rejected_share of a chunk are faulty.

@@ -14,7 +14,9 @@ from benchmarks.german_catalogue import COMMANDS, PARAMETERS, RAW, main
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 
+from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.data.official_format import TSV_COLUMNS
+from multimodal_recall.models.language_model import new_albert, train_tokenizer
 from tests.conftest import SMALL, copy_project, load, run_project
 
 BOXES, FEATURES, QUERY = (TSV_COLUMNS.index(name) for name in ("boxes", "features", "query"))
@@ -218,6 +220,22 @@ def test_what_a_glove_file_knows(kedro: Kedro) -> None:
     assert check(kedro, 0)[-3:-1] == known
     Path("vectors.txt").write_text("grüne 1 2 3\nmützen 1 2 3\ngrüne 4 5 6\n")
     assert check(kedro, 0)[-3:-1] == known
+
+
+def test_a_checkpoint_is_loaded_as_the_run_loads_it(kedro: Kedro, tmp_path: Path) -> None:
+    def named(start: str, code: int) -> str:
+        Path("conf/mine/parameters.yml").write_text(PARAMETERS + f"language_model: {{start_from: {start}}}")
+        lines = check(kedro, code)
+        return lines[lines.index(f"language_model.start_from: {start}") + 1]
+
+    tokenizer = train_tokenizer(["grüne Mützen"], 60)
+    for part in (new_albert(LanguageModelOptions(hidden_size=16, heads=2), tokenizer), tokenizer):
+        part.save_pretrained("models/albert")
+    assert named("models/albert", 0) == "  AlbertForMaskedLM: vectors of 16 numbers"
+    Path("models/albert/config.json").unlink()
+    assert named("models/albert", 1).startswith("  ! language_model.start_from is 'models/albert': the checkpoint in")
+    assert named("./models/none", 1).startswith("  ! language_model.start_from is './models/none': there is no folder")
+    assert "not in this machine's cache: the run asks the hub for it" in named("nobody/nothing-at-all", 0)
 
 
 def test_paths_of_the_options_are_relative_to_the_project(kedro: Kedro, monkeypatch: pytest.MonkeyPatch) -> None:

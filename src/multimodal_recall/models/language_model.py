@@ -14,7 +14,6 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoTokenizer,
-    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -67,21 +66,23 @@ def new_albert(options: LanguageModelOptions, tokenizer: PreTrainedTokenizerFast
 
 def load_tokenizer(source: str, max_tokens: int) -> Tokenizer:
     """Load the fast tokenizer of a folder or hub name; it never pads, and cuts to ``max_tokens``, [SEP] included."""
-    tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
+    tokenizer = load(AutoTokenizer, source).backend_tokenizer
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
     return tokenizer
 
 
-def load(kind: type, source: str | Path, **options: Any) -> PreTrainedModel:
-    """Load a model by ``kind.from_pretrained``, one thread at a time.
+def load(kind: type, source: str | Path, **options: Any) -> Any:
+    """Load a model, tokenizer or configuration by ``kind.from_pretrained``, one thread at a time.
+
+    Code that lies beside a model is never run, and nobody is asked whether to run it.
 
     While transformers loads a model, it replaces functions of its own by empty functions, for all threads. When two
     threads load at once, the empty functions may stay: the next model's weights are then not tied (seen after a
     ``ThreadRunner`` run).
     """
     with ONE_AT_A_TIME:
-        return kind.from_pretrained(source, **options)
+        return kind.from_pretrained(source, trust_remote_code=False, **options)
 
 
 class QueryVectors:
@@ -99,12 +100,12 @@ class QueryVectors:
             max_tokens: Tokens read of a query, special tokens included; the model's own limit may be lower.
             tokens_per_batch: Approximate tokens of a batch; a longer query is a batch of its own.
         """
-        config = AutoConfig.from_pretrained(folder)
+        config = load(AutoConfig, folder)
         self.device = torch.device(hardware.device)
         layers = config.num_hidden_layers - 1
         model = load(AutoModel, folder, num_hidden_layers=layers, add_pooling_layer=False, dtype=hardware.dtype)
         self.model = model.to(self.device).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer = load(AutoTokenizer, folder)
         self.max_tokens = min(max_tokens, config.max_position_embeddings)
         self.tokens_per_batch = tokens_per_batch
 

@@ -10,17 +10,15 @@ from more_itertools import chunked
 from torch import Tensor
 from torch.nn import functional
 from transformers import (
-    AutoModelForMaskedLM,
-    AutoTokenizer,
     BatchEncoding,
     DataCollatorForLanguageModeling,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
-from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import LanguageModelOptions
-from multimodal_recall.models.language_model import load, new_albert, train_tokenizer
+from multimodal_recall.models.language_model import new_albert, train_tokenizer
+from multimodal_recall.models.pretrained import load_checkpoint
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.progress import TrainingBar
 from multimodal_recall.training.checkpoint import Checkpoint
@@ -51,16 +49,16 @@ def prepare(
 
     Returns:
         The model and its tokenizer, ready for ``save_pretrained``.
+
+    Raises:
+        CheckpointError: See ``load_checkpoint``.
     """
     torch.manual_seed(seed)
     if options.start_from is None:
         tokenizer = train_tokenizer(queries, options.vocabulary_size, options.strip_accents)
         model = new_albert(options, tokenizer)
     else:
-        folder = in_project(options.start_from)
-        source = str(folder) if folder.is_dir() else options.start_from
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model = load(AutoModelForMaskedLM, source)
+        model, tokenizer = load_checkpoint(options.start_from, trained=options.pretrain_epochs > 0)
     if options.pretrain_epochs:
         chunks = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
         weights, log = Trainer(

@@ -1,0 +1,143 @@
+"""The checkpoint that ``language_model.start_from`` names: found, loaded and tried, or refused with what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from multimodal_recall.config.loader import in_project
+from multimodal_recall.models.language_model import load
+
+FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError, SafetensorError)
+"""What transformers raises for files that are missing, damaged, or of a model that it or this project cannot run."""
+REMEDY = (
+    "Name a folder with config.json, model.safetensors and tokenizer.json, relative to the project, or a name of the "
+    "hub, or null for a new model. Without a network: on another machine, `hf download NAME --local-dir FOLDER`; then "
+    "copy the folder here and name it"
+)
+
+
+class CheckpointError(Exception):
+    """``language_model.start_from`` names no checkpoint that a run can use."""
+
+
+def asks_hub(start_from: str) -> bool:
+    """Say whether a run would fetch the checkpoint: it is no folder, and not in the cache of this machine."""
+    if in_project(start_from).is_dir() or HF_HUB_OFFLINE or not _is_hub_name(start_from):
+        return False
+    return try_to_load_from_cache(start_from, "config.json") is None
+
+
+def _is_hub_name(start_from: str) -> bool:
+    try:
+        validate_repo_id(start_from)
+    except HFValidationError:
+        return False
+    return True
+
+
+def load_checkpoint(
+    start_from: str, trained: bool, local_files_only: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Load a checkpoint in float32, and let it read a query.
+
+    Args:
+        start_from: Folder, relative to the project, or name on the hub.
+        trained: Whether the model is trained on, for which it must predict masked words.
+
+    Returns:
+        The model, with a head for masked words where transformers has one, and its tokenizer.
+
+    Raises:
+        CheckpointError: With the option and what to put there.
+    """
+    folder = in_project(start_from)
+    source = str(folder) if folder.is_dir() else start_from
+    with _refusing(start_from, folder, "config.json"):
+        config = load(AutoConfig, source, local_files_only=local_files_only)
+        _refuse_config(config, trained)
+    with _refusing(start_from, folder, "tokenizer"):
+        tokenizer = load(AutoTokenizer, source, local_files_only=local_files_only)
+        _refuse_tokenizer(tokenizer, trained)
+    with _refusing(start_from, folder, "weights"):
+        kind = AutoModelForMaskedLM if type(config) in MODEL_FOR_MASKED_LM_MAPPING else AutoModel
+        model = _load_all_weights(kind, source, local_files_only=local_files_only)
+    with _refusing(start_from, folder, "a trial query"):
+        _try(model, tokenizer)
+    return model, tokenizer
+
+
+@contextmanager
+def _refusing(start_from: str, folder: Path, part: str) -> Iterator[None]:
+    """Turn an error of transformers into one sentence; the error itself stays the cause."""
+    try:
+        yield
+    except FAULTS as error:
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if folder.is_dir():
+            fault = f"the checkpoint in {folder} cannot be used ({part}: {said})"
+        elif _is_hub_name(start_from):
+            fault = f"there is no folder {folder}, and the hub gives no such checkpoint ({part}: {said})"
+        else:
+            fault = f"there is no folder {folder}"
+        raise CheckpointError(f"language_model.start_from is {start_from!r}: {fault}. {REMEDY}") from error
+
+
+def _refuse_config(config: PreTrainedConfig, trained: bool) -> None:
+    if getattr(config, "auto_map", None):
+        raise ValueError("the model comes with code of its own, which this project does not run")
+    if config.is_encoder_decoder or not hasattr(config, "num_hidden_layers"):
+        raise ValueError(f"a model of type {config.model_type} is no text encoder")
+    if trained and type(config) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise ValueError(
+            f"a model of type {config.model_type} predicts no masked words: set language_model.pretrain_epochs to 0"
+        )
+
+
+def _refuse_tokenizer(tokenizer: Any, trained: bool) -> None:
+    if tokenizer.init_kwargs.get("auto_map"):
+        raise ValueError("it comes with code of its own, which this project does not run")
+    if not tokenizer.is_fast:
+        raise ValueError("tokenizer.json is missing")
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes where the files are missing
+        raise ValueError("it knows no words; tokenizer.json is missing")
+    if trained and None in (tokenizer.mask_token, tokenizer.pad_token):
+        raise ValueError("it has no mask or no padding: set language_model.pretrain_epochs to 0")
+
+
+def _load_all_weights(kind: type, source: str, **options: Any) -> PreTrainedModel:
+    """Load a model; transformers would draw weights that the files lack at random, without a word."""
+    model, found = load(kind, source, output_loading_info=True, dtype=torch.float32, **options)
+    encoder = "" if kind is AutoModel else f"{model.base_model_prefix}."
+    missing = sorted(name for name in found["missing_keys"] if name.startswith(encoder) and "pooler" not in name)
+    if missing:
+        raise ValueError(f"{len(missing)} are missing, such as {missing[0]}")
+    return model
+
+
+@torch.inference_mode()
+def _try(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    tokens = tokenizer("red shirt", return_tensors="pt")["input_ids"]
+    known, size = model.get_input_embeddings().num_embeddings, model.config.hidden_size
+    if len(tokenizer) > known:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model {known}")
+    states = model.base_model(tokens, output_hidden_states=True).hidden_states
+    if states[-2].shape != (*tokens.shape, size):
+        raise ValueError(f"the second-to-last layer gives {tuple(states[-2].shape)}, wanted {(*tokens.shape, size)}")
