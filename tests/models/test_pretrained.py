@@ -7,14 +7,34 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, BertForMaskedLM, GPT2Config, T5Config
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertForMaskedLM,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    GPT2Config,
+    ModernBertConfig,
+    MPNetConfig,
+    PreTrainedConfig,
+    RobertaConfig,
+    RobertaPreLayerNormConfig,
+    T5Config,
+    XLMRobertaConfig,
+)
 
+from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.models import pretrained
-from multimodal_recall.models.language_model import train_tokenizer
+from multimodal_recall.models.language_model import QueryVectors, train_tokenizer
 from multimodal_recall.models.pretrained import CheckpointError, asks_hub, load_checkpoint
-from tests.conftest import PROJECT
+from multimodal_recall.runtime.device import Hardware
+from multimodal_recall.training.masked_words import prepare
+from tests.conftest import PROJECT, forced_hardware
+from tests.training.test_loop import MemoryCheckpoint, NoProgress
 
 TOKENIZER = train_tokenizer(["red shirt", "blue hat for women"], 60)
 SIZES = {"vocab_size": len(TOKENIZER), "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2}
@@ -154,3 +174,47 @@ def test_a_model_of_the_wrong_kind_is_refused(config: T5Config, trained: bool, m
         part.save_pretrained(tmp_path)
     assert message in refusal(tmp_path, trained)
     shutil.rmtree(tmp_path)
+
+
+def small_models() -> dict[str, PreTrainedConfig]:
+    """Encoders of other families, three layers each, by name."""
+    bert = {**SIZES, "intermediate_size": 32, "max_position_embeddings": 40, "pad_token_id": TOKENIZER.pad_token_id}
+    padded_by_1 = bert | {"pad_token_id": 1}  # as published: of 514 positions 512 are used
+    distil = {"vocab_size": len(TOKENIZER), "dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32}
+    special = {f"{name}_token_id": 0 for name in ("pad", "bos", "eos", "cls", "sep")}
+    return {
+        "distilbert": DistilBertConfig(**distil, max_position_embeddings=40),
+        "electra": ElectraConfig(**bert, embedding_size=8),
+        "deberta-v2": DebertaV2Config(**bert, relative_attention=True, pos_att_type=["c2p", "p2c"]),
+        "modernbert": ModernBertConfig(**bert | special, global_attn_every_n_layers=2, local_attention=8),
+        "roberta": RobertaConfig(**padded_by_1),
+        "xlm-roberta": XLMRobertaConfig(**padded_by_1),
+        "roberta-prelayernorm": RobertaPreLayerNormConfig(**padded_by_1),
+        "mpnet": MPNetConfig(**padded_by_1),
+        "gpt2": GPT2Config(vocab_size=len(TOKENIZER), n_embd=16, n_layer=3, n_head=2, n_positions=40),
+    }
+
+
+@pytest.mark.parametrize("name", small_models())
+def test_any_encoder_gives_the_second_to_last_layer_and_reads_what_it_can(name: str, tmp_path: Path) -> None:
+    # Given a checkpoint as it is, and one that was trained further, where transformers has a head for masked words
+    torch.manual_seed(0)
+    for part in (AutoModel.from_config(small_models()[name]), TOKENIZER):
+        part.save_pretrained(tmp_path / "start")
+    queries = ["red shirt", "blue hat for women", "red hat " * 100]
+    for epochs in (0, 1)[: 1 if name == "gpt2" else 2]:
+        options = LanguageModelOptions(start_from=str(tmp_path / "start"), pretrain_epochs=epochs, batch_size=2)
+        made = prepare(queries, options, 0, forced_hardware(), MemoryCheckpoint(), NoProgress(), "same")
+        for part in made:
+            part.save_pretrained(tmp_path / "made")
+        # When queries are encoded
+        encode = QueryVectors(tmp_path / "made", 1000, 4096, Hardware("cpu", "float32"))
+        vectors = encode(queries)
+        # Then each is transformers' own second-to-last state, and the longest is cut to the model's positions
+        whole = AutoModel.from_pretrained(tmp_path / "made", trust_remote_code=False).eval()
+        for query, vector in zip(queries, vectors, strict=True):
+            tokens = TOKENIZER(query, truncation=True, max_length=encode.max_tokens, return_tensors="pt")["input_ids"]
+            with torch.no_grad():
+                wanted = whole(tokens, output_hidden_states=True).hidden_states[-2][0].mean(dim=0).numpy()
+            np.testing.assert_allclose(vector, wanted, atol=2e-3)
+        assert encode.max_tokens == (38 if "roberta" in name or name == "mpnet" else 40)

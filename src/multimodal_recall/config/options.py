@@ -117,7 +117,8 @@ class QueryOptions:
     max_query_words: Positive = 14
     """Words of a query that get a word vector (``MAX_QUERY_CHAR`` of the seed system); later words are cut."""
     max_query_tokens: Positive = 64
-    """Sub-word tokens of a query that the language model reads, special tokens included."""
+    """Sub-word tokens of a query that the language model reads, special tokens included; where the model itself reads
+    fewer, so many."""
     tokens_per_batch: Positive = 4096
     """Tokens in a batch of the language model; all queries of a batch have the same length."""
 

@@ -23,8 +23,9 @@ from transformers import (
 )
 
 from multimodal_recall.config.loader import in_project
-from multimodal_recall.models.language_model import load
+from multimodal_recall.models.language_model import load, most_tokens
 
+LONGEST = 512  # tokens of the trial query
 FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError, SafetensorError)
 """What transformers raises for files that are missing, damaged, or of a model that it or this project cannot run."""
 REMEDY = (
@@ -81,6 +82,7 @@ def load_checkpoint(
         model = _load_all_weights(kind, source, local_files_only=local_files_only)
     with _refusing(start_from, folder, "a trial query"):
         _try(model, tokenizer)
+        tokenizer.backend_tokenizer.no_truncation()  # it would be saved with the tokenizer
     return model, tokenizer
 
 
@@ -134,7 +136,8 @@ def _load_all_weights(kind: type, source: str, **options: Any) -> PreTrainedMode
 
 @torch.inference_mode()
 def _try(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    tokens = tokenizer("red shirt", return_tensors="pt")["input_ids"]
+    longest = most_tokens(model, tokenizer, LONGEST)
+    tokens = tokenizer("red shirt " * LONGEST, truncation=True, max_length=longest, return_tensors="pt")["input_ids"]
     known, size = model.get_input_embeddings().num_embeddings, model.config.hidden_size
     if len(tokenizer) > known:
         raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model {known}")

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from multimodal_recall.config.options import LanguageModelOptions
-from multimodal_recall.models.language_model import new_albert, train_tokenizer
+from multimodal_recall.models.language_model import most_tokens, new_albert, train_tokenizer
 from multimodal_recall.models.pretrained import load_checkpoint
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.progress import TrainingBar
@@ -28,6 +28,7 @@ from multimodal_recall.training.objective import Objective
 logger = logging.getLogger(__name__)
 
 QUERIES_PER_CHUNK = 100_000  # queries between two checkpoints
+LONGEST = 64  # tokens of a query in training
 
 
 def prepare(
@@ -61,20 +62,21 @@ def prepare(
         model, tokenizer = load_checkpoint(options.start_from, trained=options.pretrain_epochs > 0)
     if options.pretrain_epochs:
         chunks = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
+        longest = most_tokens(model, tokenizer, LONGEST)
         weights, log = Trainer(
             objective=MaskedWords(model),
             recipe=Recipe(options.pretrain_epochs, options.learning_rate, seed),
             hardware=hardware,
             chunks=list(chunks),
-            load_chunk=lambda name, _: MaskedQueries.of(chunks[name], tokenizer, options.batch_size),
+            load_chunk=lambda name, _: MaskedQueries.of(chunks[name], tokenizer, options.batch_size, longest),
             checkpoint=checkpoint,
             fingerprint=fingerprint,
             progress=progress,
         ).fit()
         model.load_state_dict(weights)
         logger.info("language model: masked-word loss of each epoch %s", ", ".join(f"{row.loss:.2f}" for row in log))
-    # The training cuts queries to 64 tokens, which would be saved with the tokenizer, but not if the training resumes
-    # from its last checkpoint.
+    # The training cuts queries, which would be saved with the tokenizer, but not if the training resumes from its last
+    # checkpoint.
     tokenizer.backend_tokenizer.no_truncation()
     return model.cpu(), tokenizer
 
@@ -103,9 +105,11 @@ class MaskedQueries:
     batch_size: int
 
     @classmethod
-    def of(cls, queries: Sequence[str], tokenizer: PreTrainedTokenizerFast, batch_size: int) -> "MaskedQueries":
-        """Tokenise the queries."""
-        encoded = tokenizer(list(queries), truncation=True, max_length=64, return_attention_mask=False)
+    def of(
+        cls, queries: Sequence[str], tokenizer: PreTrainedTokenizerFast, batch_size: int, longest: int
+    ) -> "MaskedQueries":
+        """Tokenise the queries, and cut them to ``longest`` tokens."""
+        encoded = tokenizer(list(queries), truncation=True, max_length=longest, return_attention_mask=False)
         return cls(encoded["input_ids"], DataCollatorForLanguageModeling(tokenizer), batch_size)
 
     @property
