@@ -55,7 +55,7 @@ def change_json(path: Path, **values: object) -> None:
 
 def refusal(start_from: str | Path, trained: bool = True) -> str:
     with pytest.raises(CheckpointError) as error:
-        load_checkpoint(str(start_from), trained, local_files_only=True)
+        load_checkpoint("language_model.start_from", str(start_from), trained, local_files_only=True)
     message = str(error.value)
     assert message.startswith(f"language_model.start_from is {str(start_from)!r}: ")
     assert message.endswith(pretrained.REMEDY)
@@ -66,7 +66,7 @@ def refusal(start_from: str | Path, trained: bool = True) -> str:
 def test_a_sound_checkpoint_is_loaded_in_float32(folder: Path) -> None:
     start = BertForMaskedLM.from_pretrained(folder).half()
     start.save_pretrained(folder)
-    model, tokenizer = load_checkpoint(str(folder), trained=True)
+    model, tokenizer = load_checkpoint("language_model.start_from", str(folder), trained=True)
     assert isinstance(model, BertForMaskedLM)
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert tokenizer("red shirt")["input_ids"] == TOKENIZER("red shirt")["input_ids"]

@@ -15,7 +15,7 @@ from kedro.io import CatalogProtocol, DatasetError
 
 from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.config.loader import in_project
-from multimodal_recall.config.options import IngestOptions, LanguageModelOptions, WordVectorOptions
+from multimodal_recall.config.options import IngestOptions, WordVectorOptions
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError
 from multimodal_recall.data.decoding import Rows, feature_width
 from multimodal_recall.data.glove import WordVectorError, read_glove
@@ -80,7 +80,7 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
     """Check the raw files of an environment's splits, one after the other; the layout has at least one ranker.
 
     Yields:
-        The label file, each split's TSV and answers, and the checkpoint and the GloVe file that the options name.
+        The label file, each split's TSV and answers, and the checkpoints and the GloVe file that the options name.
     """
     labels, check = _load(catalog, "labels")
     if labels is not None:
@@ -107,9 +107,8 @@ def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -
         yield check
         if split in layout.answered and contents.parts:
             yield _check_answers(split, catalog, contents.pairs())
-    language_model, glove = (catalog.get(f"params:{name}").load() for name in ("language_model", "word_vectors"))
-    if language_model.start_from is not None:
-        yield _check_checkpoint(language_model)
+    yield from _check_checkpoints(catalog, layout)
+    glove = catalog.get("params:word_vectors").load()
     if glove.glove_file is not None:
         yield _check_glove(glove, known.union(*map(words_of, labels)))
 
@@ -238,17 +237,27 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
     return check
 
 
-def _check_checkpoint(options: LanguageModelOptions) -> FileCheck:
-    """Load the checkpoint as the run does, but never from the network."""
+def _check_checkpoints(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCheck]:
+    """Load each checkpoint that the options name, as the run does, but never from the network."""
+    language = catalog.get("params:language_model").load()
+    named = {"language_model.start_from": (language.start_from, language.pretrain_epochs > 0)}
+    for ranker in layout.trained:
+        model = catalog.get(f"params:{ranker}").load().model
+        named[f"{ranker}.model.text_model"] = getattr(model, "text_model", None), False
+    for option, (name, trained) in named.items():
+        if name is not None:
+            yield _check_checkpoint(option, name, trained)
+
+
+def _check_checkpoint(option: str, name: str, trained: bool) -> FileCheck:
     from multimodal_recall.models import pretrained  # torch and transformers take seconds to import
 
-    start = str(options.start_from)
-    check = FileCheck(f"language_model.start_from: {start}")
-    if pretrained.asks_hub(start):
-        check.facts.append(f"no folder {in_project(start)}, not in this machine's cache: the run asks the hub for it")
+    check = FileCheck(f"{option}: {name}")
+    if pretrained.asks_hub(name):
+        check.facts.append(f"no folder {in_project(name)}, not in this machine's cache: the run asks the hub for it")
         return check
     try:
-        model, _ = pretrained.load_checkpoint(start, options.pretrain_epochs > 0, local_files_only=True)
+        model, _ = pretrained.load_checkpoint(option, name, trained, local_files_only=True)
         check.facts.append(f"{type(model).__name__}: vectors of {model.config.hidden_size} numbers")
     except pretrained.CheckpointError as error:
         check.add(str(error))

@@ -56,3 +56,9 @@ def in_project(path: str) -> Path:
     path would make the outputs of a moved project stale.
     """
     return project_folder() / Path(path).expanduser()
+
+
+def folder_or_name(checkpoint: str) -> str:
+    """Give the absolute folder of a checkpoint where it is a folder, else the hub name as it is."""
+    folder = in_project(checkpoint)
+    return str(folder) if folder.is_dir() else checkpoint

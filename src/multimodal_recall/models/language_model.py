@@ -70,10 +70,15 @@ def new_albert(options: LanguageModelOptions, tokenizer: PreTrainedTokenizerFast
 
 def load_tokenizer(source: str, max_tokens: int) -> Tokenizer:
     """Load the fast tokenizer of a folder or hub name; it never pads, and cuts to ``max_tokens``, [SEP] included."""
-    tokenizer = load(AutoTokenizer, source).backend_tokenizer
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    return tokenizer
+    return cut_to(load(AutoTokenizer, source), max_tokens)
+
+
+def cut_to(tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> Tokenizer:
+    """Give the tokenizer behind a transformers tokenizer; see ``load_tokenizer``."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.enable_truncation(max_tokens)
+    return backend
 
 
 def load(kind: type, source: str | Path, **options: Any) -> Any:

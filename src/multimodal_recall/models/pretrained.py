@@ -1,8 +1,7 @@
-"""The checkpoint that ``language_model.start_from`` names: found, loaded and tried, or refused with what to do."""
+"""A checkpoint that an option names (``start_from``, ``text_model``): found, loaded and tried, or refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from multimodal_recall.config.loader import in_project
+from multimodal_recall.config.loader import folder_or_name, in_project
 from multimodal_recall.models.language_model import load, most_tokens
 
 LONGEST = 512  # tokens of the trial query
@@ -36,70 +35,70 @@ REMEDY = (
 
 
 class CheckpointError(Exception):
-    """``language_model.start_from`` names no checkpoint that a run can use."""
+    """An option names no checkpoint that a run can use."""
 
 
-def asks_hub(start_from: str) -> bool:
+def asks_hub(name: str) -> bool:
     """Say whether a run would fetch the checkpoint: it is no folder, and not in the cache of this machine."""
-    if in_project(start_from).is_dir() or HF_HUB_OFFLINE or not _is_hub_name(start_from):
+    if in_project(name).is_dir() or HF_HUB_OFFLINE or not _is_hub_name(name):
         return False
-    return try_to_load_from_cache(start_from, "config.json") is None
+    return try_to_load_from_cache(name, "config.json") is None
 
 
-def _is_hub_name(start_from: str) -> bool:
+def _is_hub_name(name: str) -> bool:
     try:
-        validate_repo_id(start_from)
+        validate_repo_id(name)
     except HFValidationError:
         return False
     return True
 
 
 def load_checkpoint(
-    start_from: str, trained: bool, local_files_only: bool = False
+    option: str, name: str, trained: bool = False, local_files_only: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Load a checkpoint in float32, and let it read a query.
 
     Args:
-        start_from: Folder, relative to the project, or name on the hub.
-        trained: Whether the model is trained on, for which it must predict masked words.
+        option: The option that names it, for messages.
+        name: Folder, relative to the project, or name on the hub.
+        trained: Whether the model is to be trained on, for which it gets a head that predicts masked words.
 
     Returns:
-        The model, with a head for masked words where transformers has one, and its tokenizer.
+        The model and its tokenizer.
 
     Raises:
         CheckpointError: With the option and what to put there.
     """
-    folder = in_project(start_from)
-    source = str(folder) if folder.is_dir() else start_from
-    with _refusing(start_from, folder, "config.json"):
+    source = folder_or_name(name)
+    with _refusing(option, name, "config.json"):
         config = load(AutoConfig, source, local_files_only=local_files_only)
         _refuse_config(config, trained)
-    with _refusing(start_from, folder, "tokenizer"):
+    with _refusing(option, name, "tokenizer"):
         tokenizer = load(AutoTokenizer, source, local_files_only=local_files_only)
         _refuse_tokenizer(tokenizer, trained)
-    with _refusing(start_from, folder, "weights"):
-        kind = AutoModelForMaskedLM if type(config) in MODEL_FOR_MASKED_LM_MAPPING else AutoModel
+    with _refusing(option, name, "weights"):
+        kind = AutoModelForMaskedLM if trained else AutoModel
         model = _load_all_weights(kind, source, local_files_only=local_files_only)
-    with _refusing(start_from, folder, "a trial query"):
+    with _refusing(option, name, "a trial query"):
         _try(model, tokenizer)
         tokenizer.backend_tokenizer.no_truncation()  # it would be saved with the tokenizer
     return model, tokenizer
 
 
 @contextmanager
-def _refusing(start_from: str, folder: Path, part: str) -> Iterator[None]:
+def _refusing(option: str, name: str, part: str) -> Iterator[None]:
     """Turn an error of transformers into one sentence; the error itself stays the cause."""
     try:
         yield
     except FAULTS as error:
-        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        folder, said = in_project(name), next(iter(str(error).strip().splitlines()), type(error).__name__)
         if folder.is_dir():
             fault = f"the checkpoint in {folder} cannot be used ({part}: {said})"
-        elif _is_hub_name(start_from):
+        elif _is_hub_name(name):
             fault = f"there is no folder {folder}, and the hub gives no such checkpoint ({part}: {said})"
         else:
             fault = f"there is no folder {folder}"
-        raise CheckpointError(f"language_model.start_from is {start_from!r}: {fault}. {REMEDY}") from error
+        raise CheckpointError(f"{option} is {name!r}: {fault}. {REMEDY}") from error
 
 
 def _refuse_config(config: PreTrainedConfig, trained: bool) -> None:

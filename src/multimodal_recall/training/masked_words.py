@@ -59,7 +59,8 @@ def prepare(
         tokenizer = train_tokenizer(queries, options.vocabulary_size, options.strip_accents)
         model = new_albert(options, tokenizer)
     else:
-        model, tokenizer = load_checkpoint(options.start_from, trained=options.pretrain_epochs > 0)
+        trained = options.pretrain_epochs > 0
+        model, tokenizer = load_checkpoint("language_model.start_from", options.start_from, trained)
     if options.pretrain_epochs:
         chunks = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
         longest = most_tokens(model, tokenizer, LONGEST)
