@@ -240,7 +240,7 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
 def _check_checkpoints(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCheck]:
     """Load each checkpoint that the options name, as the run does, but never from the network."""
     language = catalog.get("params:language_model").load()
-    named = {"language_model.start_from": (language.start_from, language.pretrain_epochs > 0)}
+    named = {"language_model.start_from": (language.start_from, language.epochs > 0)}
     for ranker in layout.trained:
         model = catalog.get(f"params:{ranker}").load().model
         named[f"{ranker}.model.text_model"] = getattr(model, "text_model", None), False

@@ -80,12 +80,14 @@ class LanguageModelOptions:
     start_from: str | None = None
     """Folder of a transformers checkpoint, relative to the project, or its name on the hub; ``null``: a new small
     ALBERT of the sizes below."""
-    pretrain_epochs: Count = 3
-    """Epochs of masked-word training on the training queries; 0 leaves ``start_from`` unchanged."""
+    pretrain_epochs: Count | None = None
+    """Epochs of masked-word training on the training queries. ``null``: 3 for a new model, and 0 for that of
+    ``start_from``, which 0 leaves as it is."""
     batch_size: Positive = 64
     """Queries in a training step."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate of a linear schedule with 10 % warm-up."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of a linear schedule with 10 % warm-up. ``null``: 0.001 for a new model, and 0.00005 for that
+    of ``start_from``, since at 0.001 a checkpoint forgets most of what it knows."""
     vocabulary_size: Positive = 2000
     """Sub-words of a new tokenizer."""
     strip_accents: bool = False
@@ -108,6 +110,18 @@ class LanguageModelOptions:
             raise ValueError(
                 f"language_model.hidden_size ({self.hidden_size}) must be a multiple of heads ({self.heads})"
             )
+
+    @property
+    def epochs(self) -> int:
+        """Give the epochs in force."""
+        chosen = 3 if self.start_from is None else 0
+        return chosen if self.pretrain_epochs is None else self.pretrain_epochs
+
+    @property
+    def peak_rate(self) -> float:
+        """Give the peak learning rate in force."""
+        chosen = 1e-3 if self.start_from is None else 5e-5
+        return chosen if self.learning_rate is None else self.learning_rate
 
 
 @dataclass(frozen=True, config=STRICT)

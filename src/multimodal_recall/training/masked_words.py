@@ -59,14 +59,14 @@ def prepare(
         tokenizer = train_tokenizer(queries, options.vocabulary_size, options.strip_accents)
         model = new_albert(options, tokenizer)
     else:
-        trained = options.pretrain_epochs > 0
-        model, tokenizer = load_checkpoint("language_model.start_from", options.start_from, trained)
-    if options.pretrain_epochs:
+        model, tokenizer = load_checkpoint("language_model.start_from", options.start_from, options.epochs > 0)
+    logger.info("language model: %s", _plan(options))
+    if options.epochs:
         chunks = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
         longest = most_tokens(model, tokenizer, LONGEST)
         weights, log = Trainer(
             objective=MaskedWords(model),
-            recipe=Recipe(options.pretrain_epochs, options.learning_rate, seed),
+            recipe=Recipe(options.epochs, options.peak_rate, seed),
             hardware=hardware,
             chunks=list(chunks),
             load_chunk=lambda name, _: MaskedQueries.of(chunks[name], tokenizer, options.batch_size, longest),
@@ -80,6 +80,14 @@ def prepare(
     # checkpoint.
     tokenizer.backend_tokenizer.no_truncation()
     return model.cpu(), tokenizer
+
+
+def _plan(options: LanguageModelOptions) -> str:
+    """Say what is done to which model."""
+    model = "a new ALBERT" if options.start_from is None else options.start_from
+    if not options.epochs:
+        return f"{model} is taken as it is"
+    return f"{model} is trained on the queries, {options.epochs} epochs at a peak rate of {options.peak_rate:g}"
 
 
 class MaskedWords(Objective):
