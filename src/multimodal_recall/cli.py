@@ -268,6 +268,7 @@ def search(
     """
     from multimodal_recall.commands.search import SearchError, list_products
     from multimodal_recall.commands.search import search as rank_products
+    from multimodal_recall.models.saved import SavedRankerError
 
     catalog = _load(metadata, env, [], {})[1]
     try:
@@ -276,7 +277,7 @@ def search(
             click.echo(f"\n{query}\n{list_products(products)}")
         if html is not None:
             _draw(ranked, html, in_project(catalog.load("params:evaluate").photos))
-    except (SearchError, DatasetError) as error:
+    except (SearchError, SavedRankerError, DatasetError) as error:
         raise click.ClickException(str(error)) from error
 
 
