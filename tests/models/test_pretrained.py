@@ -28,12 +28,17 @@ from transformers import (
 )
 
 from multimodal_recall.config.options import LanguageModelOptions
+from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.systems import SiameseOptions
 from multimodal_recall.models import pretrained
 from multimodal_recall.models.language_model import QueryVectors, train_tokenizer
 from multimodal_recall.models.pretrained import CheckpointError, asks_hub, load_checkpoint
+from multimodal_recall.models.ranker import Ranker
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.training.masked_words import prepare
+from multimodal_recall.training.ranker import RankerTraining
 from tests.conftest import PROJECT, forced_hardware
+from tests.tiny_rankers import make_arrays
 from tests.training.test_loop import MemoryCheckpoint, NoProgress
 
 TOKENIZER = train_tokenizer(["red shirt", "blue hat for women"], 60)
@@ -218,3 +223,20 @@ def test_any_encoder_gives_the_second_to_last_layer_and_reads_what_it_can(name: 
                 wanted = whole(tokens, output_hidden_states=True).hidden_states[-2][0].mean(dim=0).numpy()
             np.testing.assert_allclose(vector, wanted, atol=2e-3)
         assert encode.max_tokens == (38 if "roberta" in name or name == "mpnet" else 40)
+
+
+def test_a_rankers_text_model_is_refused_by_the_same_rules(folder: Path, tmp_path: Path) -> None:
+    def build(text_model: Path) -> Ranker:
+        model = SiameseOptions(text_model=str(text_model), state=16, layers=2, heads=2, max_tokens=12)
+        options = RankerOptions(model=model, loss="in_batch_cross_entropy", negatives_per_positive=0, seed=0)
+        vectors = np.zeros((20, 5), np.float32), np.zeros((33, 5), np.float32)
+        checkpoint = MemoryCheckpoint()
+        training = RankerTraining(options, {}, {}, {}, *vectors, str(text_model), forced_hardware(), checkpoint, "")
+        return training._untrained(make_arrays())[0]
+
+    BertForMaskedLM(BertConfig(**SIZES, intermediate_size=64)).save_pretrained(folder)
+    ranker = build(folder)
+    start = AutoModel.from_pretrained(folder, trust_remote_code=False).embeddings.word_embeddings.weight
+    assert torch.equal(ranker.text.embeddings.word_embeddings.weight, start)
+    with pytest.raises(CheckpointError, match=r"model\.text_model is .*: there is no folder .*/none\. Name a folder"):
+        build(tmp_path / "none")
