@@ -37,7 +37,8 @@ def ingest(tsv: Path, folder: Path, max_boxes: int = 12, rows_per_file: int = 20
 @torch.inference_mode()
 def query_vectors(queries: list[str], folder: Path, batch_size: int = 64) -> np.ndarray:
     """Pad each batch, run every layer, take the second-to-last, average over the real tokens (queries, hidden)."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    tokenizer, model = (kind.from_pretrained(folder, trust_remote_code=False) for kind in (AutoTokenizer, AutoModel))
+    model.eval()
     vectors = []
     for start in range(0, len(queries), batch_size):
         encoded = tokenizer(queries[start : start + batch_size], padding=True, return_tensors="pt")

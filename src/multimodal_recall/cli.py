@@ -17,7 +17,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from multimodal_recall.commands.errors import as_click_error
-from multimodal_recall.config.loader import project_folder
+from multimodal_recall.config.loader import in_project
 from multimodal_recall.runtime.kedro_private import params_option
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
@@ -136,8 +136,8 @@ def check(metadata: ProjectMetadata, env: str | None, data: bool) -> None:
     """Describe an environment's raw files, and report each faulty row with its reason.
 
     Rows are judged by the code that ingests them. Also reported: answers that are no candidates, queries without
-    answers, features of another width than ingest.feature_size, ignored labels that the label file does not have, and
-    how many words a GloVe file knows.
+    answers, features of another width than ingest.feature_size, ignored labels that the label file does not have, a
+    checkpoint that cannot be used (the network is not asked), and how many words a GloVe file knows.
 
     The exit code is 0 without faults and 1 with faults. A run leaves faulty rows out, and stops where more than
     ingest.max_rejected_share of a chunk are faulty.
@@ -229,7 +229,7 @@ def search(
     for query, products in ranked.groupby("query", sort=False):
         click.echo(f"\n{query}\n{list_products(products)}")
     if html is not None:
-        _draw(ranked, html, project_folder() / catalog.load("params:evaluate").photos)
+        _draw(ranked, html, in_project(catalog.load("params:evaluate").photos))
 
 
 def _draw(ranked: "pd.DataFrame", html: Path, photos: Path) -> None:

@@ -1,5 +1,6 @@
 """A catalogue of one's own: written as TSVs, checked, clean and with faults, then trained on and evaluated."""
 
+import gzip
 import json
 import os
 import re
@@ -14,7 +15,9 @@ from benchmarks.german_catalogue import COMMANDS, PARAMETERS, RAW, main
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 
+from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.data.official_format import TSV_COLUMNS
+from multimodal_recall.models.language_model import new_albert, train_tokenizer
 from tests.conftest import SMALL, copy_project, load, run_project
 
 BOXES, FEATURES, QUERY = (TSV_COLUMNS.index(name) for name in ("boxes", "features", "query"))
@@ -264,7 +267,52 @@ def test_what_a_glove_file_knows(kedro: Kedro) -> None:
     Path("conf/mine/parameters.yml").write_text(PARAMETERS + settings)
     assert any("vectors.txt does not exist" in line for line in check(kedro, 1))
     Path("vectors.txt").write_text("grüne 1 2 3\nmützen 1 2 3\nkatze 1 2 3\n")
-    assert check(kedro, 0)[-3:-1] == ["vectors.txt", "  vectors for 2 of the 19 words of training queries and labels"]
+    known = ["vectors.txt", "  vectors for 2 of the 19 words of training queries and labels"]
+    assert check(kedro, 0)[-3:-1] == known
+    Path("vectors.txt").write_text("grüne 1 2 3\nmützen 1 2 3\ngrüne 4 5 6\n")
+    assert check(kedro, 0)[-3:-1] == known
+
+
+def test_a_checkpoint_is_loaded_as_the_run_loads_it(kedro: Kedro, tmp_path: Path) -> None:
+    def named(start: str, code: int) -> str:
+        Path("conf/mine/parameters.yml").write_text(PARAMETERS + f"language_model: {{start_from: {start}}}")
+        lines = check(kedro, code)
+        return lines[lines.index(f"language_model.start_from: {start}") + 1]
+
+    tokenizer = train_tokenizer(["grüne Mützen"], 60)
+    for part in (new_albert(LanguageModelOptions(hidden_size=16, heads=2), tokenizer), tokenizer):
+        part.save_pretrained("models/albert")
+    assert named("models/albert", 0) == "  AlbertModel: vectors of 16 numbers"
+    Path("models/albert/config.json").unlink()
+    assert named("models/albert", 1).startswith("  ! language_model.start_from is 'models/albert': the checkpoint in")
+    assert named("./models/none", 1).startswith("  ! language_model.start_from is './models/none': there is no folder")
+    assert "not in this machine's cache: the run asks the hub for it" in named("nobody/nothing-at-all", 0)
+    text_model = "rankers: [siamese]\nsiamese: {model: {text_model: ./models/none}}"
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS + text_model)
+    message = "  ! siamese.model.text_model is './models/none': there is no folder"
+    assert any(line.startswith(message) for line in check(kedro, 1))
+
+
+def test_paths_of_the_options_are_relative_to_the_project(kedro: Kedro, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS + "word_vectors: {glove_file: vectors.txt, size: 3}")
+    Path("vectors.txt").write_text("grüne 1 2 3\n")
+    monkeypatch.chdir("conf/mine")
+    assert "  vectors for 1 of the 19 words of training queries and labels" in check(kedro, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("grüne 1 2 3\nmützen 1 nan 3\n".encode(), "vectors.txt, line 2: the vector of 'mützen' holds nan"),
+        (gzip.compress("grüne 1 2 3\n".encode()), "vectors.txt is gzip, a packed file"),
+        ("grüne 1 2\n".encode(), "vectors.txt holds 2 numbers a word, word_vectors.size is 3: 'grüne 1 2'"),
+    ],
+    ids=["nan", "gzip", "width"],
+)
+def test_a_glove_file_that_training_would_refuse(kedro: Kedro, content: bytes, message: str) -> None:
+    Path("conf/mine/parameters.yml").write_text(PARAMETERS + "word_vectors: {glove_file: vectors.txt, size: 3}")
+    Path("vectors.txt").write_bytes(content)
+    assert any(line.startswith("  ! ") and message in line for line in check(kedro, 1))
 
 
 def test_an_environment_without_rankers_has_no_rows_to_check(kedro: Kedro) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 from kedro.validation import ParameterValidationError
 from pydantic import ValidationError
 
@@ -90,6 +91,16 @@ TENTH = {"negatives": {"same_last_word": 0.8, "same_cluster": 0.2}, "start_from"
 def test_recipes_are_the_published_ones(ranker: str, recipe: dict) -> None:
     made = RankerOptions(**parameters_of("kddcup")[ranker])
     assert {name: getattr(made, name) for name in recipe} == recipe
+
+
+def test_a_named_checkpoint_is_not_unlearnt_unless_that_is_asked() -> None:
+    shipped = yaml.safe_load((PROJECT / "conf/base/featurize/parameters.yml").read_text())["language_model"]
+    for values in (shipped, {}):
+        new, named = LanguageModelOptions(**values), LanguageModelOptions(**{**values, "start_from": "albert-base-v2"})
+        assert (new.epochs, new.peak_rate) == (3, 0.001)
+        assert (named.epochs, named.peak_rate) == (0, 0.00005)
+    asked = LanguageModelOptions(start_from="albert-base-v2", pretrain_epochs=2, learning_rate=0.0001)
+    assert (asked.epochs, asked.peak_rate) == (2, 0.0001)
 
 
 def test_every_option_has_a_sentence() -> None:

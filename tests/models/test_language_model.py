@@ -143,17 +143,21 @@ def test_masked_words_are_learnt() -> None:
     assert np.mean(losses[-5:]) < 0.6 * losses[0]
 
 
-def test_pre_training_goes_on_from_a_folder(folder: Path) -> None:
-    start = AutoModel.from_pretrained(folder).state_dict()
-    as_it_is = LanguageModelOptions(start_from=str(folder), pretrain_epochs=0)
-    model, _ = prepared(as_it_is)
-    assert torch.equal(
-        model.albert.state_dict()["embeddings.word_embeddings.weight"], start["embeddings.word_embeddings.weight"]
-    )
-    model, _ = prepared(LanguageModelOptions(start_from=str(folder), pretrain_epochs=2, batch_size=8))
-    moved = model.albert.state_dict()["embeddings.word_embeddings.weight"]
-    assert not torch.equal(moved, start["embeddings.word_embeddings.weight"])
-    torch.testing.assert_close(moved, start["embeddings.word_embeddings.weight"], rtol=0, atol=0.1)
+def test_a_named_checkpoint_is_taken_as_it_is_or_kept_in_training(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    start = AutoModel.from_pretrained(folder).state_dict()["embeddings.word_embeddings.weight"]
+    model, _ = prepared(LanguageModelOptions(start_from=str(folder)))
+    assert torch.equal(model.state_dict()["embeddings.word_embeddings.weight"], start)
+    assert f"language model: {folder} is taken as it is" in caplog.text
+    moved = {}
+    for rate in (None, 1e-3):
+        options = LanguageModelOptions(start_from=str(folder), pretrain_epochs=2, batch_size=8, learning_rate=rate)
+        weights = prepared(options)[0].albert.state_dict()["embeddings.word_embeddings.weight"]
+        moved[rate] = (weights - start).abs().max()
+    assert 0 < moved[None] < moved[1e-3] / 10
+    assert f"{folder} is trained on the queries, 2 epochs at a peak rate of 5e-05" in caplog.text
 
 
 def test_threads_that_load_at_once_leave_transformers_as_it_was(folder: Path) -> None:

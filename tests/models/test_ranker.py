@@ -1,5 +1,7 @@
+import json
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,13 @@ from torch import nn
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs
+from multimodal_recall.datasets.model_folders import RankerFolder
 from multimodal_recall.models.layers.heads import ConcatMlp
 from multimodal_recall.models.layers.largest_box import LargestBox
 from multimodal_recall.models.layers.padding import Packing
 from multimodal_recall.models.layers.recurrent import BiLstm
 from multimodal_recall.models.ranker import Ranker, TowerRanker, build_ranker
-from multimodal_recall.models.saved import TrainedRanker
+from multimodal_recall.models.saved import SavedRankerError, TrainedRanker, read_ranker
 from tests.tiny_rankers import MODEL, OPTIONS, SIZES, SYSTEMS, make_ranker
 
 JOINT = {"mcan", "visual_bert", "word_level", "image_tags", "sentence_level"}
@@ -212,6 +215,24 @@ def test_weights_alone_rebuild_the_ranker(
     # the word and label vectors are among them, so a model needs no other file
     rebuilt = TrainedRanker(options, SIZES, ranker.state_dict(), {}).build()
     np.testing.assert_array_equal(rebuilt.score(arrays, pairs), ranker.score(arrays, pairs))
+
+
+def test_a_model_whose_weights_do_not_fit_was_made_by_another_version(tmp_path: Path) -> None:
+    # Given a model whose first weight has a row less, one without it, and one with another option
+    weights = make_ranker().state_dict()
+    name = next(name for name, weight in weights.items() if weight.ndim == 2)
+    short, few = {**weights, name: weights[name][1:].clone()}, {key: weights[key] for key in weights if key != name}
+    folder = tmp_path / "model"
+    again = r"\. Train the ranker again: kedro run --pipelines=train,evaluate with the same --env"
+    for found, fault in ((short, rf"{name} is \(.*\), wanted \("), (few, f"{name} is missing, wanted")):
+        RankerFolder(str(folder)).save(TrainedRanker(OPTIONS, SIZES, found, {}))
+        message = rf"{folder} was made by another version of the code: {fault}.* \(1 in all\){again}"
+        with pytest.raises(SavedRankerError, match=message):
+            read_ranker(folder).build()
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, "options": {**card["options"], "gone": 1}}))
+    with pytest.raises(SavedRankerError, match=rf"(?s)card\.json was made by another version.*gone.*{again}"):
+        read_ranker(folder)
 
 
 @pytest.mark.parametrize("options", TOWERS, indirect=True)

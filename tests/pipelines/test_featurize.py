@@ -6,15 +6,23 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from multimodal_recall.config.options import HardwareOptions, IngestOptions, LanguageModelOptions, QueryOptions
+from multimodal_recall.config.loader import RememberingConfigLoader
+from multimodal_recall.config.options import (
+    HardwareOptions,
+    IngestOptions,
+    LanguageModelOptions,
+    QueryOptions,
+    WordVectorOptions,
+)
 from multimodal_recall.data.schemas import TABLES, distinct_queries
 from multimodal_recall.models.query_features import featurize_queries
 from multimodal_recall.pipelines.featurize.nodes import (
     average_label_words,
     collect_queries,
+    make_word_vectors,
     prepare_language_model,
 )
-from tests.conftest import forced_hardware, forced_options, make_row
+from tests.conftest import copy_project, forced_hardware, forced_options, make_row
 from tests.pipelines.test_ingest import tsv_of
 
 pytestmark = pytest.mark.precision
@@ -82,6 +90,23 @@ def test_a_start_that_has_changed_is_trained_anew(
     model.save_pretrained(start)
     prepare_language_model(queries, options, forced(), 0, str(tmp_path))
     assert "belongs to other data, options, seed or code: training starts anew" in caplog.text
+
+
+def test_paths_are_relative_to_the_project_and_not_to_the_working_directory(
+    language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = copy_project(tmp_path)
+    shutil.copytree(language_model, project / "models/start")
+    (project / "vectors.txt").write_text("red 1 2 3\n")
+    RememberingConfigLoader(str(project / "conf"))
+    monkeypatch.chdir(tmp_path)
+    queries = ds.dataset(pa.table([["red shirt"], [1]], TABLES["queries"]))
+    options = LanguageModelOptions(start_from="models/start", pretrain_epochs=1)
+    model, _ = prepare_language_model(queries, options, forced(), 0, "checkpoints")
+    assert model.config.hidden_size == 16
+    assert list((project / "checkpoints/language_model").iterdir())
+    vectors = make_word_vectors(queries, [], WordVectorOptions(glove_file="vectors.txt", size=3), 0)
+    assert vectors["word"].to_pylist() == ["<unknown>", "red"]
 
 
 def test_each_distinct_query_gets_a_vector_and_word_ids(language_model: Path) -> None:

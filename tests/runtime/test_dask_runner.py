@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import Mock
 
 import pandas as pd
 import pyarrow as pa
@@ -19,13 +20,15 @@ import pytest
 from distributed import Client
 from kedro.io import DataCatalog, Version
 from kedro.pipeline import Node, Pipeline
+from kedro.runner.task import Task
 from kedro.validation.exceptions import DataValidationError
 from psutil import Process
 
+from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.data.chunk_reader import IngestError
 from multimodal_recall.datasets.small_files import JsonFile
 from multimodal_recall.runtime import dask_runner
-from multimodal_recall.runtime.dask_runner import ADDRESS, ClusterError, DaskRunner, cut_catalog
+from multimodal_recall.runtime.dask_runner import ADDRESS, ClusterError, DaskRunner, NodeExecutor, cut_catalog
 from tests.conftest import SMALL, copy_project, run_project
 from tests.test_whole_run import scores_of
 
@@ -138,6 +141,17 @@ def test_a_scheduler_that_does_not_answer(address: str, tmp_path: Path, monkeypa
     catalog = DataCatalog({name: JsonFile(str(tmp_path / name)) for name in ("first", "last")})
     with pytest.raises(ClusterError, match=rf"No Dask scheduler answers at '{address}' .* {ADDRESS} names"):
         DaskRunner().run(Pipeline([Node(abs, "first", "last", name="one")]), catalog)
+
+
+def test_a_worker_computes_in_the_projects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a run that was started in a subfolder; paths of the options are relative to the project
+    project = copy_project(tmp_path)
+    RememberingConfigLoader(str(project / "conf"))
+    monkeypatch.chdir(project / "conf/base")
+    catalog, node = DataCatalog({name: JsonFile(str(tmp_path / name)) for name in "ab"}), Node(abs, "a", "b", name="n")
+    executor = Mock()
+    NodeExecutor(executor, {"b"}).submit(Task(node, catalog, is_async=False, hook_manager=Mock()))
+    assert executor.submit.call_args.args[2] == str(project)
 
 
 def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

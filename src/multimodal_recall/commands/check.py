@@ -7,7 +7,6 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,13 @@ import pandas as pd
 from kedro.io import CatalogProtocol, DatasetError
 
 from multimodal_recall.config.layout import Chunk, Layout
+from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import IngestOptions, WordVectorOptions
 from multimodal_recall.data.boxes import CLIPPED_PIXELS
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError, contents_of
 from multimodal_recall.data.decoding import Rows, feature_width
 from multimodal_recall.data.faults import FaultCounts
+from multimodal_recall.data.glove import WordVectorError, read_glove
 from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.text import words_of
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
@@ -88,7 +89,7 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
     """Check the raw files of an environment's splits, one after the other; the layout has at least one ranker.
 
     Yields:
-        The label file, each split's TSV and answers, and the GloVe file where the options name one.
+        The label file, each split's TSV and answers, and the checkpoints and the GloVe file that the options name.
     """
     labels, check = _load(catalog, "labels")
     if labels is not None:
@@ -115,6 +116,7 @@ def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -
         yield check
         if split in layout.answered and contents.parts:
             yield _check_answers(split, catalog, contents.pairs())
+    yield from _check_checkpoints(catalog, layout)
     glove = catalog.get("params:word_vectors").load()
     if glove.glove_file is not None:
         yield _check_glove(glove, known.union(*map(words_of, labels)))
@@ -261,10 +263,35 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
     return check
 
 
-def _check_glove(options: WordVectorOptions, words: set[str]) -> FileCheck:
-    from multimodal_recall.data.word_vectors import WordVectorError, read_glove  # gensim takes seconds to import
+def _check_checkpoints(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCheck]:
+    """Load each checkpoint that the options name, as the run does, but never from the network."""
+    language = catalog.get("params:language_model").load()
+    named = {"language_model.start_from": (language.start_from, language.epochs > 0)}
+    for ranker in layout.trained:
+        model = catalog.get(f"params:{ranker}").load().model
+        named[f"{ranker}.model.text_model"] = getattr(model, "text_model", None), False
+    for option, (name, trained) in named.items():
+        if name is not None:
+            yield _check_checkpoint(option, name, trained)
 
-    file = Path(str(options.glove_file))
+
+def _check_checkpoint(option: str, name: str, trained: bool) -> FileCheck:
+    from multimodal_recall.models import pretrained  # torch and transformers take seconds to import
+
+    check = FileCheck(f"{option}: {name}")
+    if pretrained.asks_hub(name):
+        check.facts.append(f"no folder {in_project(name)}, not in this machine's cache: the run asks the hub for it")
+        return check
+    try:
+        model, _ = pretrained.load_checkpoint(option, name, trained, local_files_only=True)
+        check.facts.append(f"{type(model).__name__}: vectors of {model.config.hidden_size} numbers")
+    except pretrained.CheckpointError as error:
+        check.add(str(error))
+    return check
+
+
+def _check_glove(options: WordVectorOptions, words: set[str]) -> FileCheck:
+    file = in_project(str(options.glove_file))
     check = FileCheck(file.name)
     try:
         found, _ = read_glove(file, words, options.size)

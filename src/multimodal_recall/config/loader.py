@@ -66,11 +66,22 @@ def current_configuration() -> tuple[OmegaConfigLoader, Path]:
 
 
 def project_folder() -> Path:
-    """Find the folder of the project in force: the configuration's, or without one the working directory's.
-
-    ``evaluate.photos`` is joined to this folder where photos are read. The option itself stays relative: in the records
-    an absolute path would make the outputs of a moved project stale.
-    """
+    """Find the folder of the project in force: the configuration's, or without one the working directory's."""
     loader = RememberingConfigLoader.current
-    place = Path.cwd() if loader is None else Path(loader.conf_source)
-    return find_kedro_project(place) or Path.cwd()
+    places = [Path.cwd()] if loader is None else [Path(loader.conf_source), Path.cwd()]
+    return next(filter(None, map(find_kedro_project, places)), Path.cwd())
+
+
+def in_project(path: str) -> Path:
+    """Join a path of the options to the project's folder; an absolute path, or one from ``~``, stays.
+
+    Every path of the options is joined where it is read. The option itself stays relative: in the records an absolute
+    path would make the outputs of a moved project stale.
+    """
+    return project_folder() / Path(path).expanduser()
+
+
+def folder_or_name(checkpoint: str) -> str:
+    """Give the absolute folder of a checkpoint where it is a folder, else the hub name as it is."""
+    folder = in_project(checkpoint)
+    return str(folder) if folder.is_dir() else checkpoint

@@ -81,13 +81,16 @@ class LanguageModelOptions:
     """The language model behind the query vectors: fetched, pre-trained further, or trained from scratch."""
 
     start_from: str | None = None
-    """Hub name or local folder of a transformers checkpoint; ``null``: a new small ALBERT of the sizes below."""
-    pretrain_epochs: Count = 3
-    """Epochs of masked-word training on the training queries; 0 leaves ``start_from`` unchanged."""
+    """Folder of a transformers checkpoint, relative to the project, or its name on the hub; ``null``: a new small
+    ALBERT of the sizes below."""
+    pretrain_epochs: Count | None = None
+    """Epochs of masked-word training on the training queries. ``null``: 3 for a new model, and 0 for that of
+    ``start_from``, which 0 leaves as it is."""
     batch_size: Positive = 64
     """Queries in a training step."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate of a linear schedule with 10 % warm-up."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of a linear schedule with 10 % warm-up. ``null``: 0.001 for a new model, and 0.00005 for that
+    of ``start_from``, since at 0.001 a checkpoint forgets most of what it knows."""
     vocabulary_size: Positive = 2000
     """Sub-words of a new tokenizer."""
     strip_accents: bool = False
@@ -111,6 +114,18 @@ class LanguageModelOptions:
                 f"language_model.hidden_size ({self.hidden_size}) must be a multiple of heads ({self.heads})"
             )
 
+    @property
+    def epochs(self) -> int:
+        """Give the epochs in force."""
+        chosen = 3 if self.start_from is None else 0
+        return chosen if self.pretrain_epochs is None else self.pretrain_epochs
+
+    @property
+    def peak_rate(self) -> float:
+        """Give the peak learning rate in force."""
+        chosen = 1e-3 if self.start_from is None else 5e-5
+        return chosen if self.learning_rate is None else self.learning_rate
+
 
 @dataclass(frozen=True, config=STRICT)
 class QueryOptions:
@@ -119,7 +134,8 @@ class QueryOptions:
     max_query_words: Positive = 14
     """Words of a query that get a word vector (``MAX_QUERY_CHAR`` of the seed system); later words are cut."""
     max_query_tokens: Positive = 64
-    """Sub-word tokens of a query that the language model reads, special tokens included."""
+    """Sub-word tokens of a query that the language model reads, special tokens included; where the model itself reads
+    fewer, so many."""
     tokens_per_batch: Positive = 4096
     """Tokens in a batch of the language model; all queries of a batch have the same length."""
 
@@ -129,8 +145,8 @@ class WordVectorOptions:
     """The word vectors: read from a GloVe text file, or trained on the training queries."""
 
     glove_file: str | None = None
-    """GloVe or fastText text file (``glove.840B.300d.txt``, ``cc.de.300.vec``); ``null``: word2vec is trained on the
-    training queries and the label names."""
+    """GloVe or fastText text file (``glove.840B.300d.txt``, ``cc.de.300.vec``), relative to the project; ``null``:
+    word2vec is trained on the training queries and the label names."""
     size: Positive = 300
     """Width of a word vector; the vectors of a GloVe file must have this width."""
     epochs: Positive = 30

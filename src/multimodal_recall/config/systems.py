@@ -64,8 +64,8 @@ class SiameseOptions:
 
     kind: Literal["siamese"] = "siamese"
     text_model: str | None = None
-    """Hub name or folder of a BERT whose tokenizer and first layers are taken; ``null``: from scratch, as published,
-    with the tokenizer of ``language_model``."""
+    """Folder, relative to the project, or hub name of a BERT whose tokenizer and first layers are taken; ``null``: from
+    scratch, as published, with the tokenizer of ``language_model``."""
     max_tokens: Annotated[int, Field(gt=0, le=512)] = 30
     """Tokens read of a query, special tokens included."""
     state: Positive = 768
@@ -145,8 +145,8 @@ class McanOptions:
 
     kind: Literal["mcan"] = "mcan"
     text_model: str | None = None
-    """Hub name or folder of a RoBERTa whose tokenizer and token embeddings are taken (published: ``roberta-large``);
-    ``null``: the tokenizer of ``language_model``, and embeddings from scratch."""
+    """Folder, relative to the project, or hub name of a RoBERTa whose tokenizer and token embeddings are taken
+    (published: ``roberta-large``); ``null``: the tokenizer of ``language_model``, and embeddings from scratch."""
     max_tokens: Positive = 32
     """Sub-word tokens read of a query, special tokens included (not published)."""
     width: Positive = 1024
@@ -180,8 +180,8 @@ class VisualBertOptions:
 
     kind: Literal["visual_bert"] = "visual_bert"
     text_model: str | None = None
-    """Hub name or folder of a BERT whose tokenizer and weights are taken (published: ``bert-large-uncased``); ``null``:
-    the tokenizer of ``language_model``, and weights from scratch."""
+    """Folder, relative to the project, or hub name of a BERT whose tokenizer and weights are taken (published:
+    ``bert-large-uncased``); ``null``: the tokenizer of ``language_model``, and weights from scratch."""
     max_tokens: Positive = 32
     """Sub-word tokens read of a query, special tokens included (not published)."""
     width: Positive = 1024

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multimodal_recall.config.loader import project_folder
+from multimodal_recall.config.loader import in_project
 from multimodal_recall.datasets.atomic import AtomicDataset, DamagedError
 from multimodal_recall.datasets.atomic_write import write_atomically
 from multimodal_recall.models.saved import CARD, TOKENIZER, WEIGHTS, TrainedRanker, read_card, read_ranker
@@ -24,7 +24,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 def checkpoint_files(checkpoints: str) -> list[Path]:
     """Name the checkpoint in each folder of a folder of checkpoints; not all of them exist."""
-    return [folder / CHECKPOINT for folder in sorted((project_folder() / checkpoints).glob("*/"))]
+    return [folder / CHECKPOINT for folder in sorted(in_project(checkpoints).glob("*/"))]
 
 
 class LanguageModelFolder(AtomicDataset[tuple[Any, Any], Path]):
@@ -79,7 +79,7 @@ class CheckpointFile:
     @classmethod
     def of(cls, checkpoints: str, name: str) -> "CheckpointFile":
         """Name the checkpoint of a ranker or of the language model in the folder of all checkpoints."""
-        return cls(project_folder() / checkpoints / name / CHECKPOINT)
+        return cls(in_project(checkpoints) / name / CHECKPOINT)
 
     def read(self) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
         """Read the last tensors and facts; ``None`` if there is no file, or a damaged one, which is set aside."""

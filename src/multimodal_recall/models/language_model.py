@@ -26,6 +26,9 @@ from multimodal_recall.runtime.processes import ONE_AT_A_TIME
 # transformers reports unused masked-word heads and draws bars of its own between our log lines.
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
+LAST_LAYER_IS_LAST = ("albert", "bert", "camembert", "roberta", "xlm-roberta")
+"""Models that give out their last layer as it is. Others add a norm to it, so that a model with a layer less would end
+in another state than that layer's; or their classes take no ``add_pooling_layer``."""
 SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
 
 
@@ -68,28 +71,48 @@ def new_albert(options: LanguageModelOptions, tokenizer: PreTrainedTokenizerFast
 
 def load_tokenizer(source: str, max_tokens: int) -> Tokenizer:
     """Load the fast tokenizer of a folder or hub name; it never pads, and cuts to ``max_tokens``, [SEP] included."""
-    tokenizer = AutoTokenizer.from_pretrained(source).backend_tokenizer
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    return tokenizer
+    return cut_to(load(AutoTokenizer, source), max_tokens)
 
 
-def load(kind: type, source: str | Path, **options: Any) -> PreTrainedModel:
-    """Load a model by ``kind.from_pretrained``, one thread at a time.
+def cut_to(tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> Tokenizer:
+    """Give the tokenizer behind a transformers tokenizer; see ``load_tokenizer``."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    backend.enable_truncation(max_tokens)
+    return backend
+
+
+def load(kind: type, source: str | Path, **options: Any) -> Any:
+    """Load a model, tokenizer or configuration by ``kind.from_pretrained``, one thread at a time.
+
+    Code that lies beside a model is never run, and nobody is asked whether to run it.
 
     While transformers loads a model, it replaces functions of its own by empty functions, for all threads. When two
     threads load at once, the empty functions may stay: the next model's weights are then not tied (seen after a
     ``ThreadRunner`` run).
     """
     with ONE_AT_A_TIME:
-        return kind.from_pretrained(source, **options)
+        return kind.from_pretrained(source, trust_remote_code=False, **options)
+
+
+def most_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, wanted: int) -> int:
+    """Lower a wanted number of tokens, special tokens included, to what model and tokenizer are made for.
+
+    RoBERTa and its kin count positions from the padding's id on: of 514 they use 512. Models without a table of
+    positions name no number, or -1.
+    """
+    places = getattr(model.config, "max_position_embeddings", None) or -1
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            places = len(module.weight) - module.padding_idx - 1
+    return min(wanted, tokenizer.model_max_length, *[places] * (places > 0))
 
 
 class QueryVectors:
     """Encode queries by a language model's second-to-last hidden layer, averaged over the tokens.
 
-    The last layer is not built. A batch holds queries of equal length, so it needs no padding and no mask. Weights and
-    states have the hardware's precision; the mean over tokens is float32.
+    The last layer of ``LAST_LAYER_IS_LAST`` is not built. A batch holds queries of equal length, so it needs no padding
+    and no mask. Weights and states have the hardware's precision; the mean over tokens is float32.
     """
 
     def __init__(self, folder: Path, max_tokens: int, tokens_per_batch: int, hardware: Hardware) -> None:
@@ -100,13 +123,13 @@ class QueryVectors:
             max_tokens: Tokens read of a query, special tokens included; the model's own limit may be lower.
             tokens_per_batch: Approximate tokens of a batch; a longer query is a batch of its own.
         """
-        config = AutoConfig.from_pretrained(folder)
+        config = load(AutoConfig, folder)
         self.device = torch.device(hardware.device)
-        layers = config.num_hidden_layers - 1
-        model = load(AutoModel, folder, num_hidden_layers=layers, add_pooling_layer=False, dtype=hardware.dtype)
-        self.model = model.to(self.device).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.max_tokens = min(max_tokens, config.max_position_embeddings)
+        self.cut = config.model_type in LAST_LAYER_IS_LAST
+        less = {"num_hidden_layers": config.num_hidden_layers - 1, "add_pooling_layer": False} if self.cut else {}
+        self.model = load(AutoModel, folder, dtype=hardware.dtype, **less).to(self.device).eval()
+        self.tokenizer = load(AutoTokenizer, folder)
+        self.max_tokens = most_tokens(self.model, self.tokenizer, max_tokens)
         self.tokens_per_batch = tokens_per_batch
 
     @torch.inference_mode()
@@ -114,7 +137,8 @@ class QueryVectors:
         """Encode distinct queries into vectors (queries, hidden size) float16; ``tell`` gets each batch's size."""
         vectors = np.empty((len(queries), self.model.config.hidden_size), np.float16)
         for rows, tokens in self._batches(queries):
-            hidden = self.model(torch.from_numpy(tokens).to(self.device)).last_hidden_state  # (batch, length, H)
+            out = self.model(torch.from_numpy(tokens).to(self.device), output_hidden_states=not self.cut)
+            hidden = out.last_hidden_state if self.cut else out.hidden_states[-2]  # (batch, length, H)
             vectors[rows] = hidden.float().mean(dim=1).half().cpu().numpy()
             tell(len(rows))
         return vectors

@@ -29,16 +29,24 @@ class TrainedRanker:
     weights: "dict[str, Tensor]"
     card: dict[str, Any]  # record of the training: input versions, seed, package versions, git commit, metrics
     tokenizer: str | None = None  # the ranker's tokenizer in the format of the tokenizers package
+    folder: Path | None = None  # the folder that it was read from
 
     def build(self) -> "Ranker":
-        """Build the torch module and load its weights."""
+        """Build the torch module and load its weights.
+
+        Raises:
+            SavedRankerError: If the weights do not fit the module that this version of the code builds.
+        """
         from tokenizers import Tokenizer
 
         from multimodal_recall.models.ranker import build_ranker
+        from multimodal_recall.models.weights import misfits
 
         tokenizer = None if self.tokenizer is None else Tokenizer.from_str(self.tokenizer)
         with ONE_AT_A_TIME:  # building draws weights, which the loaded weights replace
             ranker = build_ranker(self.options, self.sizes, tokenizer)
+        if problems := misfits(self.weights, ranker.state_dict()):
+            raise _outdated(self.folder, f"{problems[0]} ({len(problems)} in all)")
         ranker.load_state_dict(self.weights)
         return ranker
 
@@ -67,10 +75,14 @@ def read_ranker(folder: str | Path) -> TrainedRanker:
     try:
         options, sizes = RankerOptions(**card.pop("options")), InputSizes(**card.pop("sizes"))
     except (KeyError, TypeError, ValueError) as error:
-        raise SavedRankerError(
-            f"{folder / CARD} is from another version of the code: {error}. Train the ranker again: "
-            "kedro run --pipelines=train,evaluate"
-        ) from error
+        raise _outdated(folder / CARD, str(error)) from error
     tokenizer = folder / TOKENIZER
     text = tokenizer.read_text(encoding="utf-8") if tokenizer.exists() else None
-    return TrainedRanker(options, sizes, load_file(folder / WEIGHTS), card, text)
+    return TrainedRanker(options, sizes, load_file(folder / WEIGHTS), card, text, folder)
+
+
+def _outdated(place: Path | None, fault: str) -> SavedRankerError:
+    return SavedRankerError(
+        f"{place} was made by another version of the code: {fault}. Train the ranker again: kedro run "
+        "--pipelines=train,evaluate"
+    )

@@ -19,6 +19,7 @@ from kedro.runner.task import Task
 from pluggy import PluginManager
 
 from multimodal_recall.config.layout import options_of_models
+from multimodal_recall.config.loader import project_folder
 from multimodal_recall.runtime.cores import most_nodes_at_once, usable_cores
 from multimodal_recall.runtime.kedro_private import catalog_of, create_hook_manager, pin_to_save_version
 
@@ -145,7 +146,7 @@ class NodeExecutor:
     def submit(self, task: Task) -> Future[Node]:
         """Queue a node; its key in Dask's messages and dashboard begins with the node's name."""
         cut = Task(task.node, cut_catalog(task.catalog, task.node, self.outputs), task.is_async, run_id=task.run_id)
-        return self.executor.submit(run_in_worker, cut, os.getcwd(), key=f"{task.node.name}-{uuid4().hex}")
+        return self.executor.submit(run_in_worker, cut, str(project_folder()), key=f"{task.node.name}-{uuid4().hex}")
 
 
 def cut_catalog(catalog: CatalogProtocol, node: Node, outputs: set[str]) -> DataCatalog:
@@ -165,7 +166,7 @@ def cut_catalog(catalog: CatalogProtocol, node: Node, outputs: set[str]) -> Data
 def run_in_worker(task: Task, folder: str) -> Node:
     """Run a node in this worker, between the project's hooks.
 
-    Paths in the options are relative to the folder, the working directory of ``kedro run``.
+    Paths in the options are relative to the folder, the project's.
 
     Raises:
         ClusterError: If this machine does not have the folder.
@@ -174,7 +175,7 @@ def run_in_worker(task: Task, folder: str) -> Node:
         os.chdir(folder)
     except FileNotFoundError as error:
         raise ClusterError(
-            f"This Dask worker has no folder {folder}, in which kedro run was started. Mount the project's folder "
+            f"This Dask worker has no folder {folder}, the project of this run. Mount it "
             "under the same path on this machine"
         ) from error
     task.hook_manager = project_hooks()

@@ -10,8 +10,6 @@ from more_itertools import chunked
 from torch import Tensor
 from torch.nn import functional
 from transformers import (
-    AutoModelForMaskedLM,
-    AutoTokenizer,
     BatchEncoding,
     DataCollatorForLanguageModeling,
     PreTrainedModel,
@@ -19,7 +17,8 @@ from transformers import (
 )
 
 from multimodal_recall.config.options import LanguageModelOptions
-from multimodal_recall.models.language_model import load, new_albert, train_tokenizer
+from multimodal_recall.models.language_model import most_tokens, new_albert, train_tokenizer
+from multimodal_recall.models.pretrained import load_checkpoint
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.progress import TrainingBar
 from multimodal_recall.training.checkpoint import Checkpoint
@@ -29,6 +28,7 @@ from multimodal_recall.training.objective import Objective
 logger = logging.getLogger(__name__)
 
 QUERIES_PER_CHUNK = 100_000  # queries between two checkpoints
+LONGEST = 64  # tokens of a query in training
 
 
 def prepare(
@@ -50,32 +50,44 @@ def prepare(
 
     Returns:
         The model and its tokenizer, ready for ``save_pretrained``.
+
+    Raises:
+        CheckpointError: See ``load_checkpoint``.
     """
     torch.manual_seed(seed)
     if options.start_from is None:
         tokenizer = train_tokenizer(queries, options.vocabulary_size, options.strip_accents)
         model = new_albert(options, tokenizer)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(options.start_from)
-        model = load(AutoModelForMaskedLM, options.start_from)
-    if options.pretrain_epochs:
+        model, tokenizer = load_checkpoint("language_model.start_from", options.start_from, options.epochs > 0)
+    logger.info("language model: %s", _plan(options))
+    if options.epochs:
         chunks = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
+        longest = most_tokens(model, tokenizer, LONGEST)
         weights, log = Trainer(
             objective=MaskedWords(model),
-            recipe=Recipe(options.pretrain_epochs, options.learning_rate, seed),
+            recipe=Recipe(options.epochs, options.peak_rate, seed),
             hardware=hardware,
             chunks=list(chunks),
-            load_chunk=lambda name, _: MaskedQueries.of(chunks[name], tokenizer, options.batch_size),
+            load_chunk=lambda name, _: MaskedQueries.of(chunks[name], tokenizer, options.batch_size, longest),
             checkpoint=checkpoint,
             fingerprint=fingerprint,
             progress=progress,
         ).fit()
         model.load_state_dict(weights)
         logger.info("language model: masked-word loss of each epoch %s", ", ".join(f"{row.loss:.2f}" for row in log))
-    # The training cuts queries to 64 tokens, which would be saved with the tokenizer, but not if the training resumes
-    # from its last checkpoint.
+    # The training cuts queries, which would be saved with the tokenizer, but not if the training resumes from its last
+    # checkpoint.
     tokenizer.backend_tokenizer.no_truncation()
     return model.cpu(), tokenizer
+
+
+def _plan(options: LanguageModelOptions) -> str:
+    """Say what is done to which model."""
+    model = "a new ALBERT" if options.start_from is None else options.start_from
+    if not options.epochs:
+        return f"{model} is taken as it is"
+    return f"{model} is trained on the queries, {options.epochs} epochs at a peak rate of {options.peak_rate:g}"
 
 
 class MaskedWords(Objective):
@@ -102,9 +114,11 @@ class MaskedQueries:
     batch_size: int
 
     @classmethod
-    def of(cls, queries: Sequence[str], tokenizer: PreTrainedTokenizerFast, batch_size: int) -> "MaskedQueries":
-        """Tokenise the queries."""
-        encoded = tokenizer(list(queries), truncation=True, max_length=64, return_attention_mask=False)
+    def of(
+        cls, queries: Sequence[str], tokenizer: PreTrainedTokenizerFast, batch_size: int, longest: int
+    ) -> "MaskedQueries":
+        """Tokenise the queries, and cut them to ``longest`` tokens."""
+        encoded = tokenizer(list(queries), truncation=True, max_length=longest, return_attention_mask=False)
         return cls(encoded["input_ids"], DataCollatorForLanguageModeling(tokenizer), batch_size)
 
     @property

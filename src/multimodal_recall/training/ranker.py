@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import AutoModel
+from transformers import PreTrainedModel
 
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.batch import ChunkArrays
@@ -14,7 +15,8 @@ from multimodal_recall.data.examples import Tokens, read_chunk
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.evaluation.metrics import ndcg_at_5
 from multimodal_recall.evaluation.scoring import ScoredChunk, read_chunks, score_chunks
-from multimodal_recall.models.language_model import load, load_tokenizer
+from multimodal_recall.models.language_model import cut_to, load_tokenizer
+from multimodal_recall.models.pretrained import load_checkpoint
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
 from multimodal_recall.models.saved import TrainedRanker
 from multimodal_recall.negatives.mixing import read_samples
@@ -76,19 +78,28 @@ class RankerTraining:
 
     def _untrained(self, chunk: ChunkArrays) -> tuple[Ranker, InputSizes]:
         """Build a ranker for the widths of a chunk's arrays, with the weights that the training starts from."""
-        model = self.options.model
-        tokenizer = None if self.tokenizer is None else load_tokenizer(self.tokenizer, model.max_tokens)
+        text_model, tokenizer = self._text_model()
         widths = chunk.query_vectors.shape[1], chunk.features.shape[1]
         tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
         sizes = InputSizes(*widths, *self.word_vectors.shape, len(self.label_vectors), tokens)
         torch.manual_seed(self.options.seed)  # for the new weights; the training loop seeds each chunk's stream
         ranker = build_ranker(self.options, sizes, tokenizer)
         ranker.start(self.word_vectors, self.label_vectors)
-        if self.tokenizer is not None and model.text_model is not None:
-            ranker.start_from_text_model(load(AutoModel, self.tokenizer))
+        if text_model is not None:
+            ranker.start_from_text_model(text_model)
         if self.start:
             ranker.start_from(self.start)
         return ranker, sizes
+
+    def _text_model(self) -> tuple[PreTrainedModel | None, Tokenizer | None]:
+        """Load what the ranker takes from elsewhere: a text model with its tokenizer, a tokenizer alone, or nothing."""
+        model = self.options.model
+        if self.tokenizer is None:
+            return None, None
+        if model.text_model is None:
+            return None, load_tokenizer(self.tokenizer, model.max_tokens)
+        text_model, tokenizer = load_checkpoint("model.text_model", self.tokenizer)
+        return text_model, cut_to(tokenizer, model.max_tokens)
 
     def _valid_ndcg(self, ranker: Ranker, valid: list[ScoredChunk]) -> float:
         return float(ndcg_at_5(score_chunks(ranker, valid).to_pandas(), self.valid_answers)["ndcg_at_5"].mean())

@@ -3,7 +3,7 @@
 import pandas as pd
 import pyarrow.dataset as ds
 
-from multimodal_recall.config.loader import project_folder
+from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import EvaluateOptions
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.evaluation.report.drawn import drawn_candidates, drawn_products
@@ -48,6 +48,6 @@ def make_report(
         training_logs={name: log.to_table().to_pandas() for name, log in zip(rankers, training_logs, strict=True)},
         products=None if examples is None else drawn_products(examples, labels),
         rejected_rows=None if rejected is None else rejected.count_rows(),
-        photos=project_folder() / options.photos,
+        photos=in_project(options.photos),
     )
     return render_page(content)

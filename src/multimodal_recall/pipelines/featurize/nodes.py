@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import (
     HardwareOptions,
     IngestOptions,
@@ -72,7 +73,7 @@ def prepare_language_model(
 
     texts = list(dict.fromkeys(map(normal_form, queries.to_table(columns=["query"])["query"].to_pylist())))
     checkpoint = CheckpointFile.of(checkpoints, "language_model")
-    start = Path(options.start_from or "")
+    start = in_project(options.start_from or "")
     content = digest_files(start) if options.start_from and start.is_dir() else None  # the name alone may stay the same
     decisive = fingerprint([asdict(options), digest_code(prepare), content, seed, texts])
     with training_progress("language model, ", "queries") as progress:

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from multimodal_recall.config.loader import folder_or_name
 from multimodal_recall.config.options import HardwareOptions
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.origins import QueryEncoding, digest_words
@@ -71,7 +72,7 @@ def train_ranker(
         valid_answers,
         words,
         labels,
-        tokenizer,
+        None if tokenizer is None else folder_or_name(tokenizer),
         use_hardware(hardware).divided(options.processes),
         CheckpointFile.of(checkpoints, ranker),
         fingerprint(decisive, words, labels, *(tensor.numpy() for tensor in weights.values())),
