@@ -223,7 +223,7 @@ def test_a_model_whose_weights_do_not_fit_was_made_by_another_version(tmp_path: 
     name = next(name for name, weight in weights.items() if weight.ndim == 2)
     short, few = {**weights, name: weights[name][1:].clone()}, {key: weights[key] for key in weights if key != name}
     folder = tmp_path / "model"
-    again = r"\. Train the ranker again: kedro run --pipelines=train,evaluate with the same --env"
+    again = r"\. Train the ranker again: kedro run --pipelines=train,evaluate"
     for found, fault in ((short, rf"{name} is \(.*\), wanted \("), (few, f"{name} is missing, wanted")):
         RankerFolder(str(folder)).save(TrainedRanker(OPTIONS, SIZES, found, {}))
         message = rf"{folder} was made by another version of the code: {fault}.* \(1 in all\){again}"
