@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
 from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
@@ -44,10 +45,16 @@ class Run:
     def __init__(self, command: list[str], project: Path) -> None:
         self.seconds: dict[str, float] = {}  # of each node that ended, in order
         self.node, self.since, self.lines = "", 0.0, [""]
+        log = yaml.safe_load((project / "conf" / "logging.yml").read_text(encoding="utf-8"))
+        # Of a plain handler's log no line is dropped or broken.
+        log["handlers"] = {"plain": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}}
+        log["root"]["handlers"] = ["plain"]
+        config = project / "conf" / "whole_log.yml"
+        config.write_text(yaml.safe_dump(log), encoding="utf-8")
         self.process = subprocess.Popen(
             command,
             cwd=project,
-            env={**os.environ, "COLUMNS": "1000"},  # no line of the log is broken
+            env={**os.environ, "KEDRO_LOGGING_CONFIG": str(config)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

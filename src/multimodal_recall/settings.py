@@ -6,7 +6,9 @@ from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.runs import hooks
 from multimodal_recall.runs.tracking import TrackRuns
 
-HOOKS = (
+HOOKS = (  # Kedro calls the last first
+    TrackRuns(),
+    hooks.TakeTurns(),
     hooks.CheckStaleInputs(),
     hooks.CheckInputs(),
     hooks.CheckModels(),
@@ -14,8 +16,7 @@ HOOKS = (
     hooks.WriteRecords(),
     hooks.CachePipelineInputs(),
     hooks.NameDamage(),
-    TrackRuns(),
-    hooks.TakeTurns(),
+    hooks.TellResults(),
 )
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -101,14 +101,16 @@ class CheckpointFile:
         """
         from safetensors import SafetensorError, safe_open
 
+        fault = f"The checkpoint {self.path} is damaged: it is not what was written"
         try:
             with safe_open(self.path, "pt") as file:
                 tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-            if metadata["digest"] == _digest(tensors, metadata["facts"]):
-                return tensors, json.loads(metadata["facts"])
-        except (SafetensorError, KeyError, TypeError):
-            pass
-        raise DamagedError(f"The checkpoint {self.path} is damaged: it is not what was written")
+            whole = metadata["digest"] == _digest(tensors, metadata["facts"])
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise DamagedError(fault) from error
+        if not whole:
+            raise DamagedError(fault)
+        return tensors, json.loads(metadata["facts"])
 
     def write(self, tensors: "dict[str, Tensor]", facts: dict[str, Any]) -> None:
         """Replace the file atomically."""

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any
 
@@ -22,6 +22,7 @@ from multimodal_recall.runs.staleness import find_stale, missing_inputs, name_br
 from multimodal_recall.runs.turns import claim, end_turn, take_turn, turns_folder
 from multimodal_recall.runtime.cores import HardwareError, most_nodes_at_once, share_cores, usable_cores
 from multimodal_recall.runtime.device import count_gpus, use_hardware
+from multimodal_recall.runtime.short_log import shorten_log
 
 logger = logging.getLogger(__name__)
 
@@ -151,11 +152,9 @@ class TakeTurns:
     def __init__(self) -> None:
         self._turns: dict[str, FileLock] = {}
 
-    @hook_impl(wrapper=True)
-    def before_pipeline_run(
-        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol
-    ) -> Iterator[None]:
-        """Wait for other runs before anything else is checked, as ``params:at_once`` says.
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Wait for other runs, as ``params:at_once`` says; called last: a refused run holds no turn.
 
         Raises:
             BusyError: If ``at_once`` is ``refuse`` and another run writes what this run reads or writes.
@@ -168,7 +167,6 @@ class TakeTurns:
         )
         try:
             run_params["run_id"] = renew_version(run_params["run_id"], inputs, outputs)
-            yield
         except BaseException:
             end_turn(turn)
             raise
@@ -210,6 +208,27 @@ def renew_version(version: str, inputs: Iterable[AtomicDataset], outputs: Iterab
     for dataset in outputs:
         dataset.save_as(now)
     return now
+
+
+class TellResults:
+    """Keeps the log of a run short, and ends it with what a person wants next."""
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Leave one line a node."""
+        shorten_log()
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Name report, figures and submissions of the run, and the command to go on with."""
+        names = sorted(pipeline.all_outputs())
+        named = {"report": "evaluation.report", "figures": "comparison"}
+        named |= {f"submission of {name.removesuffix('_submission')}": name for name in names if "_submission" in name}
+        for title, dataset in named.items():
+            if dataset in names:
+                logger.info("%s: %s", title, catalog.get(dataset).load_path())
+        if "evaluation.report" in names and read_layout().rankers:
+            logger.info('next: kedro search "red boots" --html=found.html, with the same --env')
 
 
 class NameDamage:
