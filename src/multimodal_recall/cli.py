@@ -225,6 +225,8 @@ def search(
 
     catalog = _load(metadata, env, [], {})[1]
     ranked = rank_products(catalog, queries, split, ranker, top)
+    if len(queries) > 1 and not any(" " in query for query in queries):
+        click.echo(f'These are {len(queries)} queries. For one query of {len(queries)} words: "{" ".join(queries)}"')
     click.echo(ranked.attrs["source"])
     for query, products in ranked.groupby("query", sort=False):
         click.echo(f"\n{query}\n{list_products(products)}")

@@ -51,6 +51,15 @@ def test_a_saved_version_comes_back(tmp_path: Path, kind: type) -> None:
     assert loaded.equals(wanted) if hasattr(wanted, "equals") else loaded == wanted
 
 
+def test_a_spreadsheet_computes_no_cell(tmp_path: Path) -> None:
+    table = pd.DataFrame({"query": ["=1+1", "@SUM(A1)", "-x", "+y", "plain", "'quoted'"], "n": range(-3, 3)})
+    dataset = CsvFile(str(tmp_path / "table.csv"))
+    dataset.save(table)
+    cells = [line.split(",")[0] for line in (tmp_path / "table.csv").read_text().splitlines()[1:]]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))] == []
+    pd.testing.assert_frame_equal(dataset.load(), table)
+
+
 def test_a_version_of_this_run_is_replaced_whole(tmp_path: Path) -> None:
     # as by a node that runs again because its worker died after saving
     kept = JsonFile(str(tmp_path / "value.json"), Version(None, "2026-01-01T00.00.00.000Z"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from multimodal_recall.evaluation.metrics import MetricError
-from multimodal_recall.runs.tracking import STORE, TrackingError
+from multimodal_recall.runs.tracking import STORE, TrackingError, part_of_name, start_run
 from multimodal_recall.runtime.dask_runner import ADDRESS, DaskRunner
 from tests.conftest import SMALL, open_catalog, run_project
 
@@ -179,3 +179,22 @@ def test_runs_may_start_at_once(tmp_path: Path) -> None:
     errors = [process.communicate()[1].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], errors
     assert len(runs_of(tmp_path)) == 3
+
+
+def test_names_that_differ_stay_different_and_mlflow_takes_them() -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    names = ["model a!", "model a?", "model_a_", "m//v2", "m/v2", "..", ".", "=1", "two_tower, k-reciprocal"]
+    spelt = [part_of_name(name) for name in names]
+    assert len(set(spelt)) == len(names)
+    assert spelt[-1] == "two_tower_2c_ k-reciprocal"
+    assert part_of_name("two_tower") == "two_tower"
+    for name in spelt:
+        _validate_metric_name(f"testA/{name}/ndcg_at_5")
+
+
+def test_a_password_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@127.0.0.1:1/none")
+    with pytest.raises(TrackingError, match=r"MLflow at postgresql://\*\*\*@127.0.0.1:1/none does not answer") as told:
+        start_run({"project_path": tmp_path, "env": None, "run_id": "x"})
+    assert "secret" not in str(told.value)

@@ -105,18 +105,37 @@ class LabelsFile(AtomicDataset[list[str], list[str]]):
         return TablePreview(table.to_dict(orient="split"))
 
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+"""First signs that make a spreadsheet compute a text (OWASP, CSV injection)."""
+
+
 class CsvFile(AtomicDataset[pd.DataFrame, pd.DataFrame]):
-    """A pandas table as CSV without index; only an empty cell is a missing value."""
+    """A pandas table as CSV without index; only an empty cell is a missing value.
+
+    In the file a quote stands before a text that a spreadsheet would compute: ``'=1+1``.
+    """
 
     def _write(self, path: Path, data: pd.DataFrame) -> None:
-        data.to_csv(path, index=False)
+        texts = data.select_dtypes(["object", "str"]).columns
+        data.assign(**{name: data[name].map(_as_text) for name in texts}).to_csv(path, index=False)
 
     def _read(self, path: Path) -> pd.DataFrame:
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])  # pandas' default reads "null" as missing
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])  # pandas' default reads "null" as missing
+        texts = table.select_dtypes(["object", "str"]).columns
+        return table.assign(**{name: table[name].map(_as_it_was) for name in texts})
 
     def preview(self, rows: int = 10) -> TablePreview:
         """Show the first rows in kedro-viz."""
         return TablePreview(self.load().head(rows).astype(str).to_dict(orient="split"))
+
+
+def _as_text(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+
+
+def _as_it_was(value: Any) -> Any:
+    marked = isinstance(value, str) and value.startswith("'") and value[1:].startswith(FORMULA_SIGNS)
+    return value[1:] if marked else value
 
 
 class SubmissionFile(CsvFile):

@@ -152,7 +152,7 @@ class TakeTurns:
     def __init__(self) -> None:
         self._turns: dict[str, FileLock] = {}
 
-    @hook_impl
+    @hook_impl(trylast=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Wait for other runs, as ``params:at_once`` says; called last: a refused run holds no turn.
 

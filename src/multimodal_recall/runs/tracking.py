@@ -51,8 +51,11 @@ RECORDED = ("training_log", "model", "comparison", "report")
 """Kinds of datasets that are recorded."""
 CURVES = ("valid_ndcg_at_5", "loss", "seconds")
 SCORES = ("ndcg_at_5", "low", "high")
-NOT_IN_NAMES = re.compile(r"[^\w\-. /]")
-"""Characters that the name of a metric must not have."""
+NOT_IN_KEYS = re.compile(r"[^\w\-. /]")
+"""What the name of an option must not have."""
+NOT_IN_NAMES = re.compile(r"[^\w\-. ]|^\.+$")
+"""What a part of a metric's name must not have; parts stand between slashes."""
+PASSWORD = re.compile(r"://[^@/\s]+@")
 
 
 class TrackingError(Exception):
@@ -72,9 +75,7 @@ class TrackedRun:
         """Record parameters."""
         from mlflow.entities import Param
 
-        self.client.log_batch(
-            self.id, params=[Param(NOT_IN_NAMES.sub("_", key), text) for key, text in options.items()]
-        )
+        self.client.log_batch(self.id, params=[Param(NOT_IN_KEYS.sub("_", key), text) for key, text in options.items()])
 
     def log_outputs(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Record the curves, scores, cards and the report that this run has made."""
@@ -91,9 +92,9 @@ class TrackedRun:
             return
         if kind == "comparison":
             rows = dataset.load().rename(columns={"nDCG@5": "ndcg_at_5"}).to_dict("records")
-            self._log_metrics(
-                (f"{row['split']}/{row['ranking']}/{name}", row[name], 0) for row in rows for name in SCORES
-            )
+            places = [f"{row['split']}/{part_of_name(row['ranking'])}" for row in rows]
+            values = zip(places, rows, strict=True)
+            self._log_metrics((f"{place}/{name}", row[name], 0) for place, row in values for name in SCORES)
         is_model = kind == "model"
         self.client.log_artifact(self.id, str(path / CARD if is_model else path), owner if is_model else None)
 
@@ -102,8 +103,13 @@ class TrackedRun:
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
-        batch = [Metric(NOT_IN_NAMES.sub("_", name), value, now, step) for name, value, step in metrics]
+        batch = [Metric(name, value, now, step) for name, value, step in metrics]
         self.client.log_batch(self.id, metrics=batch)
+
+
+def part_of_name(text: str) -> str:
+    """Spell signs that MLflow refuses by their numbers, so that names that differ stay different."""
+    return NOT_IN_NAMES.sub(lambda signs: "".join(f"_{ord(sign):x}_" for sign in signs[0]), text)
 
 
 class TrackRuns:
@@ -170,14 +176,15 @@ def start_run(run_params: dict[str, Any]) -> TrackedRun:
     place. The experiment is named after the environment, unless ``MLFLOW_EXPERIMENT_NAME`` names it.
 
     Raises:
-        TrackingError: If MLflow is not installed.
+        TrackingError: If MLflow is not installed, or the place does not answer; its password is not told.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # at INFO, eight lines on its database's tables
     try:
-        import sqlalchemy  # noqa: F401
+        import sqlalchemy
         from filelock import FileLock
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
     except ModuleNotFoundError as error:
         raise TrackingError(
             f'tracking needs {error.name}. Install it with: pip install -e ".[tracking]"; or turn tracking off: '
@@ -191,10 +198,14 @@ def start_run(run_params: dict[str, Any]) -> TrackedRun:
         store.mkdir(parents=True, exist_ok=True)
         uri, files = f"sqlite:///{store / 'mlflow.db'}", (store / "files").as_uri()
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", f"multimodal_recall.{run_params['env'] or 'base'}")
-    with FileLock(lock):
-        client = MlflowClient(uri)
-        found = client.get_experiment_by_name(name)
-        experiment = client.create_experiment(name, files) if found is None else found.experiment_id
+    try:
+        with FileLock(lock):
+            client = MlflowClient(uri)
+            found = client.get_experiment_by_name(name)
+            experiment = client.create_experiment(name, files) if found is None else found.experiment_id
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError, ImportError) as error:
+        text = PASSWORD.sub("://***@", f"MLflow at {uri} does not answer: {error}")
+        raise TrackingError(f"{text}. Correct MLFLOW_TRACKING_URI, or turn tracking off") from None
     tags = {f"kedro.{key}": json.dumps(run_params[key], default=str) for key in ASKED if run_params[key]}
     if commit := git_commit():
         tags["mlflow.source.git.commit"] = commit

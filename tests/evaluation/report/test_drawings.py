@@ -4,6 +4,7 @@ from base64 import b64decode
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from PIL import Image
 
 from multimodal_recall.evaluation.report.drawings import box_colours, draw_product, draw_strip, short_label
@@ -71,3 +72,13 @@ def test_labels() -> None:
     assert short_label("luggage, leather goods") == "luggage"
     assert COLOURS["others"] == "var(--soft)"
     assert COLOURS["<shoes>"].startswith("hsl(")
+
+
+@pytest.mark.parametrize("content", [b"", b"no photo", b"\xff\xd8\xff\xe0 cut off"])
+def test_a_broken_photo_is_named_and_the_boxes_are_drawn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    (tmp_path / "7.jpg").write_bytes(content)
+    drawing = draw_product({**PRODUCT, "product_id": 7}, COLOURS, tmp_path)
+    assert f"the photo {tmp_path / '7.jpg'} cannot be read" in caplog.text
+    assert drawing == draw_product({**PRODUCT, "product_id": 7}, COLOURS, None)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 from PIL import Image
+
+logger = logging.getLogger(__name__)
 
 LISTED = 4
 """Boxes that are named below a drawing; the rest are counted."""
@@ -134,8 +137,12 @@ def _embed_photo(product_id: int, photos: Path | None) -> str | None:
     if not path or not path.is_file():
         return None
     written = io.BytesIO()
-    with Image.open(path) as photo:
-        small = photo.convert("RGB")
-        small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-        small.save(written, "JPEG", quality=80)
+    try:
+        with Image.open(path) as photo:
+            small = photo.convert("RGB")
+            small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+            small.save(written, "JPEG", quality=80)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for a broken file
+        logger.warning("the photo %s cannot be read (%s): the product is drawn as its boxes alone", path, error)
+        return None
     return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode()
