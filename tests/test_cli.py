@@ -362,9 +362,9 @@ def test_photos_are_found_from_any_folder(
     run_copy: tuple[Path, Callable], kedro: Kedro, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     project, page = run_copy[0], tmp_path / "found.html"
-    (project / "data/01_raw/photos").mkdir()
+    (project / "data/01_raw/shop/photos").mkdir()
     for product in load(project, "testA_examples")["chunk_000"]["products"].to_table()["product_id"].to_pylist():
-        Image.new("RGB", (9, 9)).save(project / f"data/01_raw/photos/{product}.jpg")
+        Image.new("RGB", (9, 9)).save(project / f"data/01_raw/shop/photos/{product}.jpg")
     monkeypatch.chdir(project / "src")
     result = kedro(f"kedro search 'red dress' --top=3 --html={page}")
     assert result.exit_code == 0, result.output

@@ -15,7 +15,7 @@ HOOKS = (  # Kedro calls the last first
     hooks.ChooseHardware(),
     hooks.WriteRecords(),
     hooks.CachePipelineInputs(),
-    hooks.NameDamage(),
+    hooks.ExplainErrors(),
     hooks.TellResults(),
 )
 CONFIG_LOADER_CLASS = RememberingConfigLoader

@@ -11,7 +11,7 @@ from kedro.pipeline import Pipeline, node
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runs.code import code_of
-from multimodal_recall.runs.hooks import CachePipelineInputs
+from multimodal_recall.runs.hooks import CachePipelineInputs, ExplainErrors, MemoryShortageError
 from tests.conftest import SMALL
 from tests.test_whole_run import read_record
 
@@ -73,3 +73,25 @@ def test_inputs_of_other_options_are_named_unless_they_are_pinned(
     pins = dict.fromkeys(names, version)
     run(node_names=["two_tower.train"], parameters=other, load_versions=pins)
     assert said not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name", "remedy"),
+    [
+        ("two_tower", "train", "a lower batch_size of the ranker"),
+        ("train.chunk_000", "featurize", "a lower featurize.tokens_per_batch"),
+        ("train.chunk_000", "ingest", r"more chunks of the split \(chunks.<split>\)"),
+    ],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 3 TiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 3 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    ],
+)
+def test_a_shortage_of_memory_names_the_option(error: Exception, namespace: str, name: str, remedy: str) -> None:
+    failed = node(len, "a", "b", name=name, namespace=namespace)
+    with pytest.raises(MemoryShortageError, match=rf"{namespace}.{name} ran out of memory: .* less with {remedy}"):
+        ExplainErrors().on_node_error(error, failed, catalog=None)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any
@@ -231,16 +232,34 @@ class TellResults:
             logger.info('next: kedro search "red boots" --html=found.html, with the same --env')
 
 
-class NameDamage:
-    """Names the damaged file where a node fails in reading its inputs: pyarrow's error has no file's name."""
+class MemoryShortageError(Exception):
+    """A node needs more memory than there is."""
+
+
+SHORTAGE = re.compile(r"can't allocate memory|out of memory|Unable to allocate", re.IGNORECASE)
+SMALLER = {
+    "train": "a lower batch_size of the ranker",
+    "featurize": "a lower featurize.tokens_per_batch",
+    "prepare_language_model": "a lower language_model.batch_size",
+}
+"""By kind of node, what makes it need less memory; of other nodes more and so smaller chunks do."""
+
+
+class ExplainErrors:
+    """Says what torch's and pyarrow's errors do not: the damaged file, or the option that needs less memory."""
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node, catalog: CatalogProtocol) -> None:
-        """Compare the node's inputs with the digests of their records.
+        """Look at errors of memory and of reading.
 
         Raises:
+            MemoryShortageError: With the node and the option, in place of the node's error.
             DamagedError: With the damaged file, in place of the node's error.
         """
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and SHORTAGE.search(str(error))):
+            kind = node.name.rpartition(".")[2]
+            remedy = SMALLER.get(kind, "more chunks of the split (chunks.<split>)")
+            raise MemoryShortageError(f"{node.name} ran out of memory: {error}. It needs less with {remedy}") from error
         if isinstance(error, (OSError, pa.ArrowException)):
             for dataset in atomic_datasets(node.inputs, catalog).values():
                 dataset.verify_whole(dataset.load_path())
