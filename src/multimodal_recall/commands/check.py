@@ -13,43 +13,17 @@ import numpy as np
 import pandas as pd
 from kedro.io import CatalogProtocol, DatasetError
 
+from multimodal_recall.commands.check_options import FileCheck, check_checkpoints, check_glove
 from multimodal_recall.config.layout import Chunk, Layout
-from multimodal_recall.config.loader import in_project
-from multimodal_recall.config.options import IngestOptions, WordVectorOptions
+from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.boxes import CLIPPED_PIXELS
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError, contents_of
 from multimodal_recall.data.decoding import Rows, feature_width
-from multimodal_recall.data.faults import FaultCounts
-from multimodal_recall.data.glove import WordVectorError, read_glove
 from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.text import words_of
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
 
-FAULTS_SHOWN = 20
-KINDS_SHOWN = 10
 PAIR = ["query_id", "product_id"]
-
-
-@dataclass
-class FileCheck:
-    """Facts and faults of a file."""
-
-    name: str
-    facts: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    """The first ``FAULTS_SHOWN``, each with its place."""
-    counts: FaultCounts = field(default_factory=FaultCounts)
-
-    def add(self, reason: str, place: str = "") -> None:
-        """Note a fault."""
-        self.counts.add(reason, place)
-        if len(self.faults) < FAULTS_SHOWN:
-            self.faults.append(f"{place}: {reason}" if place else reason)
-
-    def unshown(self) -> list[str]:
-        """Count the faults that are not among ``faults``, and give the most frequent kinds of all faults."""
-        more = self.counts.total() - len(self.faults)
-        return [f"and {more:,} more; by kind:", *self.counts.most_common(KINDS_SHOWN)] if more else []
 
 
 @dataclass
@@ -116,10 +90,10 @@ def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -
         yield check
         if split in layout.answered and contents.parts:
             yield _check_answers(split, catalog, contents.pairs())
-    yield from _check_checkpoints(catalog, layout)
+    yield from check_checkpoints(catalog, layout)
     glove = catalog.get("params:word_vectors").load()
     if glove.glove_file is not None:
-        yield _check_glove(glove, known.union(*map(words_of, labels)))
+        yield check_glove(glove, known.union(*map(words_of, labels)))
 
 
 def _load(catalog: CatalogProtocol, name: str) -> tuple[Any, FileCheck]:
@@ -260,44 +234,6 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
     counts = right.groupby("query_id").size()
     if len(counts):
         check.facts.append(f"{len(counts):,} queries, {_range(counts)} answers each, {counts.mean():.1f} on average")
-    return check
-
-
-def _check_checkpoints(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCheck]:
-    """Load each checkpoint that the options name, as the run does, but never from the network."""
-    language = catalog.get("params:language_model").load()
-    named = {"language_model.start_from": (language.start_from, language.epochs > 0)}
-    for ranker in layout.trained:
-        model = catalog.get(f"params:{ranker}").load().model
-        named[f"{ranker}.model.text_model"] = getattr(model, "text_model", None), False
-    for option, (name, trained) in named.items():
-        if name is not None:
-            yield _check_checkpoint(option, name, trained)
-
-
-def _check_checkpoint(option: str, name: str, trained: bool) -> FileCheck:
-    from multimodal_recall.models import pretrained  # torch and transformers take seconds to import
-
-    check = FileCheck(f"{option}: {name}")
-    if pretrained.asks_hub(name):
-        check.facts.append(f"no folder {in_project(name)}, not in this machine's cache: the run asks the hub for it")
-        return check
-    try:
-        model, _ = pretrained.load_checkpoint(option, name, trained, local_files_only=True)
-        check.facts.append(f"{type(model).__name__}: vectors of {model.config.hidden_size} numbers")
-    except pretrained.CheckpointError as error:
-        check.add(str(error))
-    return check
-
-
-def _check_glove(options: WordVectorOptions, words: set[str]) -> FileCheck:
-    file = in_project(str(options.glove_file))
-    check = FileCheck(file.name)
-    try:
-        found, _ = read_glove(file, words, options.size)
-        check.facts.append(f"vectors for {len(found):,} of the {len(words):,} words of training queries and labels")
-    except WordVectorError as error:
-        check.add(str(error))
     return check
 
 
