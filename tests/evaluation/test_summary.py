@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from multimodal_recall.evaluation.bootstrap import bootstrap_means
-from multimodal_recall.evaluation.summary import break_down, paired_differences
+from multimodal_recall.evaluation.summary import break_down, paired_differences, verdict
 
 
 def test_wins_and_losses_are_counted_query_by_query() -> None:
@@ -29,3 +29,21 @@ def test_the_groups_of_a_breakdown_make_up_the_whole() -> None:
     found = break_down(ndcg, facts, draws=50, confidence=0.95, seed=0).set_index("group")
     assert found["queries"].to_dict() == {"1": 1, "2": 2}
     assert found.loc["2", "ndcg_at_5"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word", "better"),
+    [(-0.5, -0.1, "better", True), (-0.2, 0.1, "no better", False), (0.1, 0.3, "worse", False)],
+)
+def test_a_verdict_goes_by_the_interval_of_the_difference(low: float, high: float, word: str, better: bool) -> None:
+    summary = pd.DataFrame(
+        {
+            "ranking": ["random order", "mine", "noun alone"],
+            "nDCG@5": [0.25, 0.4, 0.2],
+            "difference_low": [low, np.nan, -0.3],
+            "difference_high": [high, np.nan, -0.1],
+        }
+    )
+    said = f"mine (0.400) is {word} than random order (0.250) and better than noun alone (0.200)"
+    assert verdict(summary, "mine") == (said, better)
+    assert verdict(summary[summary["ranking"] == "mine"], "mine") == ("", True)

@@ -1,4 +1,6 @@
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -143,3 +145,15 @@ def test_a_ranker_that_is_not_evaluated_has_no_line(run_copy: tuple) -> None:
     made = load(project, "evaluation.valid_rankings").to_table().to_pandas()
     assert "theirs, keep-once" in set(made["ranking"])
     assert not RESCORED & set(made["ranking"])
+
+
+def test_log_and_report_say_whether_the_ranker_beats_chance(
+    run_copy: tuple[Path, Callable[..., None]], caplog: pytest.LogCaptureFixture
+) -> None:
+    project, run = run_copy
+    caplog.set_level("INFO")
+    run(node_names=["evaluation.compare_rankings", "evaluation.make_report"])
+    said = re.search(
+        r"on testA, (two_tower \(0\.\d{3}\) is (no better|better|worse) than random order .*)", caplog.text
+    )
+    assert f"<b>{said[1]}.</b>" in load(project, "evaluation.report")

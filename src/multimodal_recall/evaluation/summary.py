@@ -6,8 +6,10 @@ import pandas as pd
 from multimodal_recall.config.options import EvaluateOptions
 from multimodal_recall.evaluation.bootstrap import bootstrap_means, interval
 from multimodal_recall.evaluation.metrics import MEASURES
-from multimodal_recall.evaluation.rankings import RANKING_KINDS
+from multimodal_recall.evaluation.rankings import RANDOM_ORDER, RANKING_KINDS, REFERENCES
 
+BASELINES = (RANDOM_ORDER, REFERENCES["noun_alone"])
+"""Rankings that a model must beat to be worth its training."""
 METRIC_TITLES = {
     "ndcg_at_5": "nDCG@5",
     "ndcg_at_10": "nDCG@10",
@@ -39,6 +41,30 @@ def summarise(query_metrics: pd.DataFrame, headline: str, options: EvaluateOptio
     table = table.iloc[np.lexsort([table["nDCG@5"], table["kind"].map(RANKING_KINDS.index)])]
     first = ["ranking", "kind", "nDCG@5", "low", "high", "leak-poor nDCG@5"]
     return table[[*first, *table.columns.drop(first)]]
+
+
+def verdict(summary: pd.DataFrame, headline: str) -> tuple[str, bool]:
+    """Say whether the interval of the paired difference puts ``headline`` above each baseline of a split.
+
+    Args:
+        summary: Rows of ``summarise``.
+        headline: The model that the differences are ``against``.
+
+    Returns:
+        A sentence, and whether the model is better than every baseline; without a baseline an empty sentence.
+    """
+    rows = summary.set_index("ranking")
+    parts, better = [], True
+    for baseline in BASELINES:
+        if baseline in rows.index:
+            row = rows.loc[baseline]
+            ahead, behind = row["difference_high"] < 0, row["difference_low"] > 0  # of the baseline to the model
+            word = "better" if ahead else "worse" if behind else "no better"
+            parts.append(f"{word} than {baseline} ({row['nDCG@5']:.3f})")
+            better &= bool(ahead)
+    if not parts:
+        return "", True
+    return f"{headline} ({rows.loc[headline, 'nDCG@5']:.3f}) is {' and '.join(parts)}", better
 
 
 def paired_differences(ndcg: pd.DataFrame, against: str, draws: np.ndarray, confidence: float) -> pd.DataFrame:

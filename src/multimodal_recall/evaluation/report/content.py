@@ -83,6 +83,8 @@ class ReportContent:
     """Rows of the split's file that could not be read; ``None`` where the split has no file."""
     photos: Path | None
     """Absolute path of the folder of ``<product_id>.jpg``; a product without photo is drawn as its boxes alone."""
+    verdict: str = ""
+    """Whether ``ranking`` beats random order and the like, in words; empty where that is not known."""
 
     def __post_init__(self) -> None:
         for name, wanted in CONTENT_COLUMNS.items():

@@ -19,7 +19,7 @@ from multimodal_recall.evaluation.leak_rules import leak_poor_queries
 from multimodal_recall.evaluation.metrics import IDS, MetricError, is_right, measure_queries
 from multimodal_recall.evaluation.query_facts import query_facts
 from multimodal_recall.evaluation.scales import normalise
-from multimodal_recall.evaluation.summary import break_down, query_groups, summarise
+from multimodal_recall.evaluation.summary import break_down, query_groups, summarise, verdict
 
 logger = logging.getLogger(__name__)
 
@@ -189,10 +189,10 @@ def compare_rankings(
 
     The tables are query metrics and models' scores of each split in turn. ``fits`` is from ``fit_rankings``.
     """
-    summaries = []
+    summaries, headlines = [], {}
     for split, metrics, scores in zip(splits, tables[::2], tables[1::2], strict=True):
-        headline = headline_of(scores.head(1).to_pandas(), options)
-        summaries.append(summarise(metrics.to_table().to_pandas(), headline, options, seed))
+        headlines[split] = headline_of(scores.head(1).to_pandas(), options)
+        summaries.append(summarise(metrics.to_table().to_pandas(), headlines[split], options, seed))
         summaries[-1].insert(0, "split", split)
     spread = fits.assign(split="valid").drop(columns="ndcg_at_5")
     table = pd.concat(summaries, ignore_index=True).merge(spread, how="left", on=["split", "ranking"])
@@ -201,6 +201,9 @@ def compare_rankings(
         # 51 columns: beside Kedro's time and level they fit a terminal of 80.
         shown = group[["ranking", "nDCG@5", "low", "high"]].round(3)
         logger.info("rankings of %s, %s:\n%s", split, rankings.LEAK_FREE, shown.to_string(index=False))
+        said, better = verdict(group, headlines[split])
+        if said:
+            logger.log(logging.INFO if better else logging.WARNING, "on %s, %s", split, said)
     return table.round(6)
 
 

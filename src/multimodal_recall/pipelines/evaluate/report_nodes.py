@@ -7,6 +7,7 @@ from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import EvaluateOptions
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.evaluation.report.drawn import drawn_candidates, drawn_products
+from multimodal_recall.evaluation.summary import verdict
 from multimodal_recall.pipelines.evaluate.compare_nodes import headline_of
 
 
@@ -35,11 +36,12 @@ def make_report(
     from multimodal_recall.evaluation.report.page import render_page
 
     headline = headline_of(model_scores.head(1).to_pandas(), options)
+    of_split = comparison[comparison["split"] == split]
     content = ReportContent(
         title=f"How {headline} ranks {split}",
         split=split,
         confidence=options.confidence,
-        headline=comparison[comparison["split"] == split].rename(columns={"nDCG@5": "ndcg_at_5"}),
+        headline=of_split.rename(columns={"nDCG@5": "ndcg_at_5"}),
         ranking=headline,
         calibration=calibration,
         candidates=drawn_candidates(model_scores.to_table().to_pandas(), headline, answers, examples),
@@ -49,5 +51,6 @@ def make_report(
         products=None if examples is None else drawn_products(examples, labels),
         rejected_rows=None if rejected is None else rejected.count_rows(),
         photos=in_project(options.photos),
+        verdict=verdict(of_split, headline)[0],
     )
     return render_page(content)
