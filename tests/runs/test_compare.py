@@ -134,3 +134,17 @@ def test_queries_of_another_file_are_others_whatever_their_ids(project: Path, tm
         f"{split} of {new} has other files or queries than {old}: no paired difference" for split in ("testA", "valid")
     ]
     assert "difference" not in found.scores[new]
+
+
+def test_given_scores_that_were_added_leave_the_rankers_paired(project: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(project, copy)
+    scores = open_catalog(copy).load("two_tower.valid_scores").to_table().to_pandas()
+    given = scores[["query_id", "product_id", "score"]].rename(columns={"score": "elsewhere"})
+    given.to_parquet(copy / "data/01_raw/shop/valid_scores.parquet", index=False)
+    run_project(copy, parameters=SMALL, pipeline_names=["evaluate"], to_nodes=LAST)
+    found = compare_runs(open_catalog(copy))
+    new = found.scores.columns[-1][0]
+    assert found.notes == []
+    assert found.scores.notna().loc[("valid", "leak-free", "two_tower"), (new, "difference")]
+    assert ("valid", "leak-free", "elsewhere") in found.scores.index

@@ -18,7 +18,7 @@ SCORE = ["nDCG@5", "low", "high"]
 DIFFERENCE = ["difference", "difference_low", "difference_high"]
 SCORE_FORM, DIFFERENCE_FORM = "{:.3f} ({:.3f} to {:.3f})", "{:+.3f} ({:+.3f} to {:+.3f})"
 RANKING = ["split", "kind", "ranking"]
-SPLIT_FILES = ("tsv", "answers", "given_scores")
+SPLIT_FILES = ("tsv", "answers")  # other given scores add rankings and change none of the others
 SHOWN_CHARACTERS = 80
 
 
