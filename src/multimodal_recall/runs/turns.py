@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -105,7 +105,8 @@ def _under_way(folder: Path) -> Iterator[Claim]:
         try:
             lock.acquire()
         except Timeout:
-            yield Claim(**json.loads(file.read_text(encoding="utf-8")))
+            with suppress(FileNotFoundError):  # the run ended just now
+                yield Claim(**json.loads(file.read_text(encoding="utf-8")))
         else:
             end_turn(lock)
 
