@@ -48,8 +48,10 @@ ELSEWHERE = {
     ),
     "kedro write-tsv train.parquet data/01_raw/mine/train.tsv": OWN_CATALOGUE,
     "kedro write-tsv valid.parquet data/01_raw/mine/valid.tsv": OWN_CATALOGUE,
+    "kedro write-tsv testA.parquet data/01_raw/mine/testA.tsv": OWN_CATALOGUE,
     "kedro check --env=mine": "tests/commands/test_check.py::test_a_sound_catalogue_is_described",
     "kedro run --env=mine": OWN_CATALOGUE,
+    "kedro compare <stamp> <stamp>": "tests/runs/test_compare.py::test_another_training",
     "kedro compare": "tests/test_cli.py::test_comparing_needs_two_runs_and_names_those_there",
     "python -m benchmarks.pictures": VIZ_PAGE,
     "python -m http.server -d build": VIZ_PAGE,
@@ -62,6 +64,9 @@ ELSEWHERE = {
     "python -m benchmarks.kill --kills 21": "tests/test_kill.py::test_a_killed_run_resumes_to_the_same_bits",
 }
 SMALLER = {
+    "python -m benchmarks.rankers --env=mine --rankers bag_of_words --seeds 0 1 2": (
+        "python -m benchmarks.rankers --env=photos --rankers bag_of_words --seeds 0"
+    ),
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2": "python -m benchmarks.rankers --env=photos --seeds 0",
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2 --rankers two_tower two_tower_transformer mcan "
     "visual_bert image_tags word_level sentence_level siamese concat_query graph_reasoning "
@@ -148,6 +153,8 @@ def fill(command: str, project: Path) -> str:
         command = command.replace(placeholder, value)
     for name in re.findall(r"([\w.]+):<version>", command):
         folder = project / f"data/05_model_input/shop/{name.replace('.', '/')}.parquet"
+        if name.partition(".")[2] in ("model", "training_log"):
+            folder = next((project / "data/06_models/shop").glob(f"{name.replace('.', '/')}*"))
         if name.endswith("_examples"):
             folder = project / f"data/05_model_input/shop/{name.removesuffix('_examples')}/examples.json"
         command = command.replace(f"{name}:<version>", f"{name}:{max(path.name for path in folder.iterdir())}")
