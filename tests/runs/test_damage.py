@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from kedro.framework.project import pipelines
 from kedro.io import DatasetError
+from kedro.io.core import generate_timestamp
 from kedro.pipeline import Pipeline
 
-from multimodal_recall.datasets.atomic import DamagedError, atomic_datasets
+from multimodal_recall.datasets.atomic import DamagedError, atomic_datasets, read_record
 from multimodal_recall.datasets.model_folders import CheckpointFile
 from multimodal_recall.runs.damage import find_damage
 from multimodal_recall.runs.hooks import FutureVersionError
+from multimodal_recall.runs.turns import take_turn
 from tests.conftest import SMALL, open_catalog, run_project
 
 Run = tuple[Path, Callable[..., None]]
@@ -131,3 +134,19 @@ def test_a_run_that_others_overtook_saves_a_later_version(run_copy: Run, monkeyp
     scores = sorted(path.name for path in project.glob("data/07_model_output/shop/two_tower/valid_scores.parquet/*/"))
     assert len(models) == 2
     assert models[-1] == scores[-1] > "2026"
+
+
+def test_a_run_that_has_waited_reads_what_was_saved_meanwhile(run_copy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, run = run_copy
+    lists = project / "data/05_model_input/shop/train/examples.json"
+    old = max(lists.iterdir())
+    meanwhile = generate_timestamp()
+
+    def wait(*arguments: object) -> FileLock:
+        shutil.copytree(old, lists / meanwhile)
+        return take_turn(*arguments)
+
+    monkeypatch.setattr("multimodal_recall.runs.hooks.take_turn", wait)
+    run(node_names=["two_tower.train"])
+    model = max((project / "data/06_models/shop/two_tower/model").iterdir()) / "model"
+    assert read_record(model)["inputs"]["train_examples"] == meanwhile

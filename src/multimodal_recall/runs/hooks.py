@@ -166,6 +166,8 @@ class TakeTurns:
         turn = take_turn(
             claim("kedro run", inputs, outputs), turns_folder(), catalog.load("params:at_once") == "refuse"
         )
+        for dataset in (*inputs, *outputs):
+            dataset.release()  # Kedro keeps the newest version that the checks before the wait have found
         try:
             run_params["run_id"] = renew_version(run_params["run_id"], inputs, outputs)
         except BaseException:
