@@ -7,8 +7,8 @@ from multimodal_recall.runs import hooks
 from multimodal_recall.runs.tracking import TrackRuns
 
 HOOKS = (  # Kedro calls the last first
+    TrackRuns(),  # after the turn, which may give the run a later version
     hooks.TakeTurns(),
-    TrackRuns(),
     hooks.CheckStaleInputs(),
     hooks.CheckInputs(),
     hooks.CheckModels(),

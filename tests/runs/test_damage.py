@@ -1,6 +1,7 @@
 """A changed byte of whatever a run saved is found and named, with the command that makes the file anew."""
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from kedro.framework.project import pipelines
 from kedro.io import DatasetError
 from kedro.io.core import generate_timestamp
 from kedro.pipeline import Pipeline
+from kedro.runner import SequentialRunner
 
 from multimodal_recall.datasets.atomic import DamagedError, atomic_datasets, read_record
 from multimodal_recall.datasets.model_folders import CheckpointFile
@@ -150,3 +152,13 @@ def test_a_run_that_has_waited_reads_what_was_saved_meanwhile(run_copy: Run, mon
     run(node_names=["two_tower.train"])
     model = max((project / "data/06_models/shop/two_tower/model").iterdir()) / "model"
     assert read_record(model)["inputs"]["train_examples"] == meanwhile
+
+
+def test_an_interrupted_run_does_not_hold_up_the_next_of_its_process(
+    run_copy: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(SequentialRunner, "run", lambda *arguments, **named: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run_copy[1](node_names=["train.chunk_000.ingest"])
+    run_copy[1](node_names=["train.chunk_000.ingest"], parameters={**SMALL, "at_once": "refuse"})

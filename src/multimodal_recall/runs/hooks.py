@@ -161,6 +161,10 @@ class TakeTurns:
             BusyError: If ``at_once`` is ``refuse`` and another run writes what this run reads or writes.
             FutureVersionError: If a version is newer than now.
         """
+        for interrupted in list(
+            self._turns
+        ):  # Kedro calls no hook on Ctrl-C: a notebook's next run would wait for itself
+            end_turn(self._turns.pop(interrupted))
         outputs = atomic_datasets(pipeline.all_outputs(), catalog).values()
         inputs = atomic_datasets(pipeline.inputs(), catalog).values()
         turn = take_turn(
