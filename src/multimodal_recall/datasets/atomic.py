@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from kedro.io import AbstractVersionedDataset, CatalogProtocol, DatasetError, Version
 
-from multimodal_recall.datasets.atomic_write import write_atomically
+from multimodal_recall.datasets.atomic_write import REPEAT, RESUME, write_atomically
 from multimodal_recall.datasets.digests import State, content_state, digest_file, digest_files
 
 Saved = TypeVar("Saved")
@@ -119,7 +119,8 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         ``kedro stale`` reports it.
         """
         path = Path(self._get_save_path())
-        with write_atomically(path) as unfinished:
+        advice = RESUME if self.new_record is not None else REPEAT  # outside a node: kedro write-tsv
+        with write_atomically(path, advice) as unfinished:
             self._write(unfinished, data)
             record = {**self.new_record, "digests": self._digest(unfinished)} if self.new_record is not None else None
             if self._version is not None:
@@ -134,7 +135,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
 
     def _write_record(self, path: Path, record: dict[str, Any] | None) -> None:
         if record is not None:
-            with write_atomically(record_path(path)) as file:
+            with write_atomically(record_path(path), RESUME) as file:
                 file.write_text(json.dumps({**record, "seal": seal(record)}, indent=2), encoding="utf-8")
 
     def _digest(self, path: Path) -> dict[str, Any]:
