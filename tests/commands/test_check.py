@@ -333,7 +333,10 @@ def test_the_advised_ranker_beats_random_order_and_one_that_learns_nothing_says_
     assert len(load(written, "bag_of_words.training_log", "mine").to_table()) == 50  # 400 steps of 128 of 900 pairs
     assert any("is better than random order" in message for message in caplog.messages)
     caplog.clear()
-    idle = {"two_tower": {**TINY["two_tower"], "epochs": 1, "learning_rate": 1e-9, "batch_size": 600}, "rankers": "two_tower"}
+    idle = {
+        "two_tower": {**TINY["two_tower"], "epochs": 1, "learning_rate": 1e-9, "batch_size": 600},
+        "rankers": "two_tower",
+    }
     run_project(written, env="mine", parameters=TINY | idle, pipeline_names=["sample_negatives", "train", "evaluate"])
     assert any("is no better than random order" in message for message in caplog.messages)
     assert any(message.startswith("3 training steps are few") for message in caplog.messages)
