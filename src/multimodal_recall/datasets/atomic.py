@@ -82,7 +82,9 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         self.new_record: dict[str, Any] | None = None
         """What ``save`` records beside the data: node, options and inputs; ``None`` outside a node."""
         self.saved_version: str | None = None
-        """The version that ``save`` has written, which ``load`` then reads, unless another is pinned."""
+        """The version that ``save`` has written, which ``load`` then reads, unless another is asked for."""
+        self.pinned_version: str | None = None
+        """The version of ``params:pins``, which ``load`` reads even if there are newer versions."""
 
     @property
     def path(self) -> Path:
@@ -172,9 +174,9 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         return self._filepath if version is None else self._get_versioned_path(version)
 
     def resolve_load_version(self) -> str | None:
-        """Name the version that ``load`` reads: the pinned, the saved or the newest version."""
-        pinned = self._version is not None and self._version.load
-        return pinned or self.saved_version or super().resolve_load_version()
+        """Name the version that ``load`` reads: the asked for, the saved, the pinned or the newest version."""
+        asked = self._version is not None and self._version.load
+        return asked or self.saved_version or self.pinned_version or super().resolve_load_version()
 
     def newest(self) -> str | None:
         """Name the newest version; ``None`` without versions."""

@@ -62,6 +62,7 @@ class CheckStaleInputs:
         """
         everything = pipelines["__default__"]
         made = (pipeline.inputs() & everything.all_outputs()) - set(run_params["load_versions"] or ())
+        made -= set(catalog.load("params:pins"))
         if not made:
             return
         staleness = find_stale(everything.to_outputs(*made) - pipeline, catalog)
