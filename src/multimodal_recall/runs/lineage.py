@@ -58,8 +58,8 @@ def format_values(values: dict[str, list[str]]) -> str:
 def trace(states: Mapping[str, State | None], catalog: CatalogProtocol) -> Lineage:
     """Follow the records from some datasets' states back to the raw files.
 
-    A raw file has no versions and may have been replaced since: all that is known of it are the size and the digest that
-    were read.
+    A raw file has no versions and may have been replaced since: all that is known of it are the size and the digest
+    that were read.
     """
     lineage, seen = Lineage(), set()
     waiting = [(name, state, "the run") for name, state in states.items()]

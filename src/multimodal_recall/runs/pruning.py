@@ -48,7 +48,8 @@ def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> li
     """Find what can be dropped, the last outputs of a run first, so that a kill leaves no list without its files.
 
     The ``keep`` newest versions of each dataset stay, and the versions of ``params:pins``. Versions that a kept chunk
-    list or a kept ranker names stay too, and the language model and word vectors that ``search`` needs for a kept ranker.
+    list or a kept ranker names stay too, and the language model and word vectors that ``search`` needs for a kept
+    ranker.
     """
     outputs = atomic_datasets((name for node in reversed(pipeline.nodes) for name in node.outputs), catalog)
     named = {folder for dataset in outputs.values() for folder in _named_by(dataset, catalog, keep)}
