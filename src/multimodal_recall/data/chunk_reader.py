@@ -19,8 +19,8 @@ from multimodal_recall.runtime.progress import bar
 
 LINES_PER_BLOCK = 64  # 3 MB of text, which the processor's cache holds
 TORCH_PAYS_BYTES = 300_000_000
-"""Size of a chunk from which torch rounds its features, where it is not imported already: six times as fast as numpy, after an import of 2.6 s that every
-later stage needs too. A chunk of 2 GB wins the import back alone."""
+"""Size of a chunk from which torch rounds its features, if torch is not imported anyhow: six times as fast as numpy,
+after an import of 2.6 s that every later stage needs too. A chunk of 2 GB wins the import back alone."""
 CROWDED_BOXES = 40
 REJECTED_CHARACTERS = 200
 Content = tuple[int, int, bytes, bytes, bytes]
