@@ -127,9 +127,9 @@ def _import_torch(_: int) -> int:
     return torch.get_num_threads()
 
 
-def albert(side: str) -> Timed:
-    """ALBERT-base (random weights: speed does not depend on them) on distinct queries of 3 to 14 tokens."""
-    queries, folder = made_up_queries(20_000, np.random.default_rng(0)), FOLDER / "albert"
+def albert_folder(queries: list[str]) -> Path:
+    """ALBERT-base with random weights, which do not change its speed, and a tokenizer of these queries."""
+    folder = FOLDER / "albert"
     if not folder.exists():
         tokenizer = train_tokenizer(queries, 8_000)
         ids = {name: getattr(tokenizer, f"{kind}_token_id") for name, kind in _SPECIAL.items()}
@@ -137,6 +137,13 @@ def albert(side: str) -> Timed:
         torch.manual_seed(0)
         for part in (tokenizer, AlbertModel(AlbertConfig(vocab_size=30_000, **sizes, **ids))):
             part.save_pretrained(folder)
+    return folder
+
+
+def albert(side: str) -> Timed:
+    """ALBERT-base on distinct queries of 3 to 14 tokens."""
+    queries = made_up_queries(20_000, np.random.default_rng(0))
+    folder = albert_folder(queries)
     queries = queries[: 256 if side == "straightforward" else 1024]
     ours = QueryVectors(folder, max_tokens=64, tokens_per_batch=4096, hardware=choose_hardware(HardwareOptions()))
     tokens = sum(len(ids) for ids in ours.tokenizer(queries)["input_ids"])

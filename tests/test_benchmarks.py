@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import experiments, made_up, ranker_speed, straightforward
+from benchmarks import experiments, gpu, made_up, ranker_speed, straightforward
 from benchmarks.__main__ import run_side
 from benchmarks.experiments import (
     READERS,
@@ -45,7 +45,7 @@ from multimodal_recall.models.ranker import build_ranker
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.training.objective import RankerObjective
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, forced_hardware
 
 
 def test_ingest_of_a_made_up_file(tmp_path: Path) -> None:
@@ -250,3 +250,19 @@ def test_rankers_pairs_and_seed_ensembles_are_measured() -> None:
     assert alone["a + b"].tolist() == ndcg_at_5(added, answers)["ndcg_at_5"].tolist()
     right = pd.DataFrame({"a": [5.0, 4, 0, 0, 0, 0] + [0.0] * 5 + [9.0], "b": 0.0}, index)
     assert per_query([seeds[0], right * 100, right], answers)["a"].tolist() == [1.0, 1.0]  # two of three seeds
+
+
+def test_the_script_for_a_gpu_runs_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(["--tiny", "--device=cpu", f"--precision={forced_hardware().precision}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if " pairs/s " in line] == list(gpu.base_rankers())
+    assert all(float(line.split()[1].replace(",", "")) > 0 for line in lines if " pairs/s " in line)
+    assert sum("queries/s" in line for line in lines) == 1
+    assert any("Self CPU" in line for line in lines)
+
+
+def test_the_script_for_a_gpu_takes_the_published_sizes() -> None:
+    published, small = gpu.published_rankers(), gpu.base_rankers()
+    assert published.keys() == small.keys()
+    assert published["two_tower"].model.image_state == 1024
+    assert published["visual_bert"] != small["visual_bert"]
