@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import experiments, gpu, made_up, ranker_speed, straightforward
+from benchmarks import experiments, gpu, made_up, ranker_speed, simulate, straightforward
 from benchmarks.__main__ import run_side
 from benchmarks.experiments import (
     READERS,
@@ -266,3 +266,16 @@ def test_the_script_for_a_gpu_takes_the_published_sizes() -> None:
     assert published.keys() == small.keys()
     assert published["two_tower"].model.image_state == 1024
     assert published["visual_bert"] != small["visual_bert"]
+
+
+def test_simulated_workers_keep_to_the_graph(capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = simulate.official_pipeline(chunks=5, rankers=2)
+    seconds = {node.name: 1.0 + len(node.name) for node in pipeline.nodes}
+    chain, total = max(simulate.ways_to_the_end(pipeline, seconds).values()), sum(seconds.values())
+    taken = {workers: simulate.simulate(pipeline, seconds, workers) for workers in (1, 2, 3, 1000)}
+    assert taken[1] == pytest.approx(total)
+    assert taken[1000] == pytest.approx(chain)
+    for workers, found in taken.items():
+        assert max(chain, total / workers) <= found + 1e-9 <= total / workers + chain + 1e-6  # Graham's bounds
+    simulate.main(["--workers", "1", "8"])
+    assert capsys.readouterr().out.count("workers") == 2
