@@ -1,4 +1,4 @@
-"""How long the official data take with more workers: a simulation, from speeds that were measured and conf/kddcup's graph.
+"""How long the official data take with more workers: a simulation from measured speeds and the graph of conf/kddcup.
 
 python -m benchmarks.simulate --workers 1 8 32 128 --rankers 1 --epochs 10
 
