@@ -286,11 +286,15 @@ def test_a_checkpoint_is_loaded_as_the_run_loads_it(kedro: Kedro, tmp_path: Path
     Path("models/albert/config.json").unlink()
     assert named("models/albert", 1).startswith("  ! language_model.start_from is 'models/albert': the checkpoint in")
     assert named("./models/none", 1).startswith("  ! language_model.start_from is './models/none': there is no folder")
+    refused = kedro("run", "--env=mine")
+    assert (refused.exit_code, "ingest" in refused.output) == (1, False)  # before the first node
+    assert "language_model.start_from is './models/none': there is no folder" in refused.output
     assert "not in this machine's cache: the run asks the hub for it" in named("nobody/nothing-at-all", 0)
     siamese = PARAMETERS.replace("[bag_of_words]", "[siamese]") + "siamese: {model: {text_model: ./models/none}}"
     Path("conf/mine/parameters.yml").write_text(siamese)
     message = "  ! siamese.model.text_model is './models/none': there is no folder"
     assert any(line.startswith(message) for line in check(kedro, 1))
+    assert message.removeprefix("  ! ") in kedro("run", "--env=mine").output
 
 
 def test_paths_of_the_options_are_relative_to_the_project(kedro: Kedro, monkeypatch: pytest.MonkeyPatch) -> None:

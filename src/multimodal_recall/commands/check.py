@@ -90,7 +90,7 @@ def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -
         yield check
         if split in layout.answered and contents.parts:
             yield _check_answers(split, catalog, contents.pairs())
-    yield from check_checkpoints(catalog, layout)
+    yield from check_checkpoints(catalog)
     glove = catalog.get("params:word_vectors").load()
     if glove.glove_file is not None:
         yield check_glove(glove, known.union(*map(words_of, labels)))
