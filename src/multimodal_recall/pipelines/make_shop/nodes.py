@@ -18,6 +18,7 @@ import pyarrow.dataset as ds
 from multimodal_recall.config.options import ShopOptions
 from multimodal_recall.data.official_format import OfficialRow
 from multimodal_recall.data.schemas import TABLES, from_pandas
+from multimodal_recall.pipelines.make_shop.pictures import draw_picture
 from multimodal_recall.pipelines.make_shop.words import (
     ATTRIBUTES,
     BOX_COUNTS,
@@ -64,6 +65,21 @@ class Product:
     product_id: int
     values: tuple[int, ...]
     """Noun, then a value of each attribute."""
+
+    @property
+    def noun(self) -> str:
+        """The noun in words."""
+        return NOUN_NAMES[self.values[0]]
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The values of the attributes in words, by the names of ``ATTRIBUTES``."""
+        return {name: words[value] for (name, words), value in zip(ATTRIBUTES.items(), self.values[1:], strict=True)}
+
+    @property
+    def title(self) -> str:
+        """All values in the order in which a query names them, the noun last."""
+        return " ".join([*self.attributes.values(), self.noun])
 
 
 class ProductMaker:
@@ -135,6 +151,14 @@ def plan_candidates(split: str, queries: int, seed: int) -> list[tuple[Query, Pr
     return [candidates[place] for place in random.permutation(len(candidates))]
 
 
+def plan_split(options: ShopOptions, split: str) -> list[tuple[Query, Product]]:
+    """Make up the matches of a split."""
+    if split == "train":
+        return plan_training(options)
+    queries = options.valid_queries if split == "valid" else options.test_queries
+    return plan_candidates(split, queries, options.seed)
+
+
 class Images:
     """Draws the boxes and features of products; a product looks the same in all its rows."""
 
@@ -145,11 +169,11 @@ class Images:
 
     def row(self, query: Query, product: Product) -> OfficialRow:
         """Draw the row of a match."""
-        random = np.random.default_rng([self.seed, product.product_id])
+        random = _random_of(self.seed, product)
         sides = _image_size(random)
         boxes = _boxes(random, *sides)
         shown = _shown(random, len(boxes))
-        labels = _labels(random, shown[:, 0], NOUNS[NOUN_NAMES[product.values[0]]])
+        labels = _labels(random, shown[:, 0], NOUNS[product.noun])
         features = self._features(random, product, shown)
         return OfficialRow(product.product_id, *sides, boxes, features, labels, query.text, query.query_id)
 
@@ -161,6 +185,11 @@ class Images:
         level /= np.sqrt(1 + (strength**2).sum(axis=1, keepdims=True))
         # 0.674 is the normal's upper quartile; power and scale give the official non-zero median .20 and long tail.
         return np.minimum(0.73 * np.maximum(level - 0.674, 0) ** 1.75, 7.0)
+
+
+def _random_of(seed: int, product: Product) -> np.random.Generator:
+    """Start the stream that a product's image is drawn from: its size first."""
+    return np.random.default_rng([seed, product.product_id])
 
 
 def _image_size(random: np.random.Generator) -> tuple[int, int]:
@@ -213,15 +242,27 @@ class ShopRows:
         return (self.images.row(query, product) for query, product in track(self.matches, "make up rows", "rows"))
 
 
+@dataclass(frozen=True)
+class ShopPhotos:
+    """A picture of each product, drawn when it is written."""
+
+    products: list[Product]
+    seed: int
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        for product in track(self.products, "draw products", "products"):
+            size = _image_size(_random_of(self.seed, product))
+            yield product.product_id, draw_picture(product.noun, product.attributes, *size)
+
+
 def make_training_file(options: ShopOptions) -> ShopRows:
     """Make up ``train.tsv``."""
-    return ShopRows(plan_training(options), Images(options))
+    return ShopRows(plan_split(options, "train"), Images(options))
 
 
 def make_candidate_files(options: ShopOptions, split: str) -> dict[str, Any]:
     """Make up a split's TSV, its answers, and the scores of random, noun-alone and true rankings."""
-    queries = options.valid_queries if split == "valid" else options.test_queries
-    matches = plan_candidates(split, queries, options.seed)
+    matches = plan_split(options, split)
     accepted = [query.accepts(product) for query, product in matches]
     answers: dict[str, list[int]] = {str(query.query_id): [] for query, _ in matches}
     for query, product in itertools.compress(matches, accepted):
@@ -241,6 +282,14 @@ def make_candidate_files(options: ShopOptions, split: str) -> dict[str, Any]:
 def make_labels() -> list[str]:
     """Give the 33 official label names."""
     return list(LABELS)
+
+
+def make_products(options: ShopOptions, splits: Sequence[str]) -> dict[str, Any]:
+    """Give each product of all splits a title and a picture."""
+    matches = itertools.chain.from_iterable(plan_split(options, split) for split in splits)
+    products = list({product.product_id: product for _, product in matches}.values())
+    titles = {"product_id": [product.product_id for product in products], "title": [p.title for p in products]}
+    return {"titles": pa.table(titles, TABLES["titles"]), "photos": ShopPhotos(products, options.seed)}
 
 
 def join_reference_scores(*scores: ds.Dataset, splits: Sequence[str]) -> pa.Table:
