@@ -10,6 +10,14 @@ TITLES_FILE = "titles.parquet"
 PRODUCTS_NAMED = 3
 
 
+def add_titles(new: pa.Table, old: ds.Dataset | None) -> pa.Table:
+    """Put new titles before those of the other products that ``old`` holds."""
+    if old is None:
+        return new
+    others = ~ds.field("product_id").isin(new["product_id"].combine_chunks())
+    return pa.concat_tables([new, old.to_table(filter=others)])
+
+
 def titles_of(titles: ds.Dataset, product_ids: pa.Array) -> pa.Array:
     """Look up the titles (n,) of products (n,), null where a product has none; no other rows are kept in memory.
 

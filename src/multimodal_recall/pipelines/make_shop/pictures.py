@@ -5,6 +5,7 @@ palette of the same pixels.
 """
 
 import io
+import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -153,7 +154,8 @@ def draw_picture(noun: str, values: Mapping[str, str], image_h: int, image_w: in
     picture.paste(_badge(values["audience"]), (width - BADGE_SIDE - 2, 2))
     picture.putpalette(_palette(values["colour"]))
     written = io.BytesIO()
-    picture.save(written, "PNG", bits=4)
+    # Pillow's own strategy for palettes takes twice as long for 1 % fewer bytes.
+    picture.save(written, "PNG", bits=4, compress_type=zlib.Z_DEFAULT_STRATEGY)
     return written.getvalue()
 
 
