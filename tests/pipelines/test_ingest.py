@@ -48,6 +48,20 @@ def test_tables_hold_what_the_rows_held(tmp_path: Path) -> None:
     assert made["rejected"].num_rows == 0
 
 
+def test_titles_stand_beside_the_products_that_have_one(tmp_path: Path) -> None:
+    tsv = tsv_of(tmp_path / "t.tsv", make_row(3), make_row(1), make_row(2), make_row(1, query="blue hat"))
+    titles = ds.dataset(pa.table({"product_id": [9, 1, 3], "title": ["no product", "red boots", "hat"]}))
+    made = ingest_chunk(tsv, LABELS, OPTIONS, titles, chunk=WHOLE)
+    TableValidator("products").validate(made["products"])
+    assert made["products"].select(["product_id", "title"]).to_pydict() == {
+        "product_id": [3, 1, 2],
+        "title": ["hat", "red boots", None],
+    }
+    without = ingest_chunk(tsv, LABELS, OPTIONS, chunk=WHOLE)["products"]
+    assert without["title"].null_count == 3
+    assert without.drop_columns("title").equals(made["products"].drop_columns("title"))
+
+
 def test_chunked_equals_whole(tmp_path: Path) -> None:
     tsv = tsv_of(tmp_path / "t.tsv", *(make_row(product, 1 + product % 5) for product in range(2500)))
     whole = ingest_chunk(tsv, LABELS, OPTIONS, chunk=WHOLE)

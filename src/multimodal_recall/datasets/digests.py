@@ -36,9 +36,10 @@ def content_state(path: Path) -> dict[str, int | str]:
     A file of more than ``WHOLE_BYTES`` is hashed in samples. A change between the samples keeps size and digest, so the
     time of change counts too: a large file that was copied without its time (``cp -r``) is another file.
     """
-    facts = [file.stat() for file in (path.iterdir() if path.is_dir() else [path])]
-    size, newest = sum(fact.st_size for fact in facts), max((fact.st_mtime_ns for fact in facts), default=0)
-    return dict(_content_state(path, size, newest))
+    own = path.stat()
+    files = [file.stat() for file in path.iterdir()] if path.is_dir() else [own]
+    newest = max([own.st_mtime_ns, *(file.st_mtime_ns for file in files)])  # a folder's changes with its names
+    return dict(_content_state(path, sum(file.st_size for file in files), newest))
 
 
 @lru_cache(maxsize=1024)
