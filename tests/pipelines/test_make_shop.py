@@ -18,10 +18,9 @@ from multimodal_recall.pipelines.make_shop.nodes import (
     make_candidate_files,
     make_products,
     make_training_file,
-    plan_candidates,
-    plan_training,
 )
 from multimodal_recall.pipelines.make_shop.pictures import SHAPES, SIDE, draw_picture
+from multimodal_recall.pipelines.make_shop.plan import plan_candidates, plan_training
 from multimodal_recall.pipelines.make_shop.words import ATTRIBUTES, FILLERS, NOUNS, OTHERS_LABEL
 from tests.conftest import SHARED
 
