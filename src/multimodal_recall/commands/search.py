@@ -51,7 +51,7 @@ def search(
 
     Returns:
         One row a query and product, best first: ``query`` after cleaning, ``unknown_words`` (words without a vector of
-        their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``title`` (``None``
+        their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``title`` (missing
         where the product has none), ``labels`` (names, one a box), and the image's size and the boxes' sides in pixels,
         which ``evaluation.report.drawings`` reads.
 
@@ -89,12 +89,12 @@ def list_products(products: pd.DataFrame) -> str:
     query, unknown = products[["query", "unknown_words"]].iloc[0]
     note = vocabulary_note(query, unknown)
     lines = [note] if note else []
-    what = "title" if products["title"].notna().any() else "labels"
-    lines.append(f"{'rank':>4} {'product_id':>12} {'score':>8}  {what}")
-    for row in products.itertuples():
+    titles = products["title"].fillna("")
+    lines.append(f"{'rank':>4} {'product_id':>12} {'score':>8}  {'title' if titles.any() else 'labels'}")
+    for row, title in zip(products.itertuples(), titles, strict=True):
         counts = Counter(map(short_label, row.labels)).most_common()
         labels = ", ".join(f"{count} x {label}" for label, count in counts)
-        lines.append(f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {row.title or labels}")
+        lines.append(f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {title or labels}")
     return "\n".join(lines)
 
 

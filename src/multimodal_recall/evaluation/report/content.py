@@ -78,7 +78,7 @@ class ReportContent:
     training_logs: Mapping[str, pd.DataFrame]
     """By trained ranker, one row an epoch; empty where no ranker was trained."""
     products: pd.DataFrame | None
-    """One row a product; title a text or ``None``, box sides (pixels) and label names lists. ``None`` where boxes are
+    """One row a product; title a text or missing, box sides (pixels) and label names lists. ``None`` where boxes are
     not known."""
     rejected_rows: int | None
     """Rows of the split's file that could not be read; ``None`` where the split has no file."""

@@ -28,7 +28,7 @@ def drawn_products(examples: dict[str, ChunkTables], labels: list[str]) -> pd.Da
     """Read the boxes of the chunks' products; row i of a single chunk's result is row i of its ``products``.
 
     Returns:
-        One row a product: ``product_id``, ``title`` (``None`` where it has none), ``image_h``, ``image_w``, the sides
+        One row a product: ``product_id``, ``title`` (missing where it has none), ``image_h``, ``image_w``, the sides
         of its boxes (pixels) and the names of their ``labels`` as lists.
     """
     columns = ["product_id", "title", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
