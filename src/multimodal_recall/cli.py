@@ -22,6 +22,7 @@ from multimodal_recall.runtime.kedro_private import params_option
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd
+    import pyarrow as pa
 
 
 @click.group(name="multimodal_recall")
@@ -187,14 +188,28 @@ def write_tsv(table: Path, tsv: Path) -> None:
     Columns of TABLE: product_id, image_h, image_w, boxes (top, left, bottom, right in pixels, box after box), features,
     class_labels, query, query_id. Boxes, features and class_labels are lists or lists of lists; all features have the
     same width.
+
+    A further column title, a text or null, goes into titles.parquet beside the TSV, and replaces the titles that the
+    file has of the same products.
     """
     import pyarrow.parquet as pq
 
-    from multimodal_recall.data.own_parquet import ParquetRows
+    from multimodal_recall.data.own_parquet import ParquetRows, read_own_titles
     from multimodal_recall.datasets.official_files import OfficialTsvDataset
 
     OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
     click.echo(f"{tsv}: {pq.read_metadata(table).num_rows:,} rows")
+    if (titles := read_own_titles(table)) is not None:
+        _save_titles(titles, tsv)
+
+
+def _save_titles(titles: "pa.Table", tsv: Path) -> None:
+    from multimodal_recall.data.titles import TITLES_FILE, add_titles
+    from multimodal_recall.datasets.parquet_table import TitlesParquet
+
+    file = TitlesParquet(str(tsv.with_name(TITLES_FILE)))
+    file.save(add_titles(titles, file.load() if file.exists() else None))
+    click.echo(f"{file.path}: titles of {titles.num_rows:,} products")
 
 
 @cli.command()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 PAIRS_AT_ONCE = 1 << 20
 """Pairs of a query and a product that are scored at a time: bounds the memory for any number of queries."""
-PRODUCT_COLUMNS = ["product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
+PRODUCT_COLUMNS = ["product_id", "title", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
 
 
 class SearchError(ValueError):
@@ -51,8 +51,9 @@ def search(
 
     Returns:
         One row a query and product, best first: ``query`` after cleaning, ``unknown_words`` (words without a vector of
-        their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``labels`` (names, one
-        a box), and the image's size and the boxes' sides in pixels, which ``evaluation.report.drawings`` reads.
+        their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``title`` (missing
+        where the product has none), ``labels`` (names, one a box), and the image's size and the boxes' sides in pixels,
+        which ``evaluation.report.drawings`` reads.
 
     Raises:
         SearchError: If a query is empty, or if split, ranker or the record of the training do not exist.
@@ -81,15 +82,19 @@ def search(
 
 
 def list_products(products: pd.DataFrame) -> str:
-    """Write the products that ``search`` found for a query as lines: rank, id, score, and the boxes of each label."""
+    """Write the products that ``search`` found for a query as lines: rank, id, score, and title.
+
+    The labels of its boxes, counted, stand in place of a title that is missing.
+    """
     query, unknown = products[["query", "unknown_words"]].iloc[0]
     note = vocabulary_note(query, unknown)
     lines = [note] if note else []
-    lines.append(f"{'rank':>4} {'product_id':>12} {'score':>8}  labels")
-    for row in products.itertuples():
+    titles = products["title"].fillna("")
+    lines.append(f"{'rank':>4} {'product_id':>12} {'score':>8}  {'title' if titles.any() else 'labels'}")
+    for row, title in zip(products.itertuples(), titles, strict=True):
         counts = Counter(map(short_label, row.labels)).most_common()
         labels = ", ".join(f"{count} x {label}" for label, count in counts)
-        lines.append(f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {labels}")
+        lines.append(f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {title or labels}")
     return "\n".join(lines)
 
 
