@@ -101,7 +101,7 @@ def grow_tokenizer(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "config.json").unlink(), r"\(config\.json: "),
+        (lambda folder: (folder / "config.json").unlink(), r"\((config\.json|weights): "),
         (lambda folder: (folder / "config.json").write_text("{"), r"\(config\.json: .*is not a valid JSON file"),
         (lambda folder: change_json(folder / "config.json", model_type="mine"), r"\(config\.json: .*type `mine`"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"\(weights: Error no file named model\.safetensors"),
