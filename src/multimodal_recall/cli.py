@@ -186,7 +186,7 @@ def write_tsv(table: Path, tsv: Path) -> None:
 
     Columns of TABLE: product_id, image_h, image_w, boxes (top, left, bottom, right in pixels, box after box), features,
     class_labels, query, query_id. Boxes, features and class_labels are lists or lists of lists; all features have the
-    same width.
+    same width. A table without query and query_id is a catalogue, to be written as catalogue.tsv.
     """
     import pyarrow.parquet as pq
 

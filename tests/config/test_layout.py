@@ -45,6 +45,28 @@ def test_only_splits_whose_files_exist_are_run(project: Path) -> None:
     assert layout.answered == ("valid",)  # testB has no public answers
 
 
+def test_the_catalogue_is_a_file_of_its_own_or_the_products_of_all_splits(project: Path) -> None:
+    load(project, "local")
+    layout = read_layout()
+    assert layout.ingested == ("train", "valid", "testA")
+    assert [chunk.namespace for chunk in layout.catalogue_chunks][-3:] == [
+        "train.chunk_003",
+        "valid.chunk_000",
+        "testA.chunk_000",
+    ]
+    (project / "data/01_raw/shop").mkdir(parents=True)
+    (project / "data/01_raw/shop/catalogue.tsv").touch()
+    load(project, "local", chunks={"catalogue": 2})
+    layout = read_layout()
+    assert layout.ingested == ("train", "valid", "testA", "catalogue")
+    assert [chunk.namespace for chunk in layout.catalogue_chunks] == ["catalogue.chunk_000", "catalogue.chunk_001"]
+    assert "catalogue" not in layout.candidate_splits
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    names = {node.name for node in pipelines["__default__"].nodes}
+    assert {"catalogue.chunk_001.ingest", "catalogue.merge_rejected"} < names
+    assert not any(name.startswith("catalogue") and name.endswith(("featurize", "list_examples")) for name in names)
+
+
 def test_the_registry_follows_the_environment(project: Path) -> None:
     pipelines.configure("multimodal_recall.pipeline_registry")
     load(project, "local")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multimodal_recall.config.loader import current_configuration
-from multimodal_recall.config.resolve import REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
+from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
 
@@ -38,7 +38,7 @@ class Chunk:
 class Layout:
     """The shape of one environment's pipelines."""
 
-    chunks: dict[str, int]  # number of chunks of each split that is run
+    chunks: dict[str, int]  # number of chunks of each split with queries that is run
     answered: tuple[str, ...]  # splits with an answer file, which are measured
     makes_shop: bool  # whether `make_shop` makes the raw files
     rankers: tuple[str, ...]  # names of the rankers to train and evaluate; empty: given scores alone are evaluated
@@ -46,10 +46,23 @@ class Layout:
     given_counts: bool = False  # whether a file gives the number of candidate lists of each product
     reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
     trained: dict[str, str | None] = field(default_factory=dict)  # as `trained_rankers` of `resolve` gives it
+    catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
-        return [Chunk(split, number, self.chunks[split]) for number in range(self.chunks[split])]
+        count = self.catalogue if split == CATALOGUE else self.chunks[split]
+        return [Chunk(split, number, count) for number in range(count)]
+
+    @property
+    def ingested(self) -> tuple[str, ...]:
+        """Splits whose TSV is read: those with queries, and the catalogue if it has a file of its own."""
+        return (*self.chunks, CATALOGUE) if self.catalogue else tuple(self.chunks)
+
+    @property
+    def catalogue_chunks(self) -> list[Chunk]:
+        """The chunks that hold all products; a product may stand in several."""
+        splits = (CATALOGUE,) if self.catalogue else self.chunks
+        return [chunk for split in splits for chunk in self.chunks_of(split)]
 
     @property
     def candidate_splits(self) -> tuple[str, ...]:
@@ -97,6 +110,7 @@ def read_layout() -> Layout:
         exists("given_list_counts"),
         parameters["evaluate"]["reclassify"],
         trained_rankers(parameters),
+        chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,
     )
 
 

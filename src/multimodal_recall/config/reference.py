@@ -40,7 +40,7 @@ class Parameters(BaseModel):
 
     seed: int = 0
     """Seed of draws, weights and intervals; each stage and chunk draws from a stream of its own."""
-    chunks: dict[Literal["train", "valid", "testA", "testB"], options.Positive] = {}
+    chunks: dict[Literal["train", "valid", "testA", "testB", "catalogue"], options.Positive] = {}
     """Number of byte ranges into which each split's TSV is cut; a split whose file is missing is left out."""
     rankers: list[str] | str = []
     """Names of the rankers to train, as a list or with spaces between; empty: only given scores are evaluated."""

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 SPLITS = ("train", "valid", "testA", "testB")
 REQUIRED_SPLITS = ("train", "valid")
+CATALOGUE = "catalogue"
+"""The split that holds all products and no queries; without a file of its own, the products of all other splits."""
 GROUPS = (
     "seed",
     "hardware",
@@ -96,7 +98,8 @@ def _chain(ranker: str, starts: Mapping[str, str]) -> list[str]:
 def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     """Describe each fault of the parameters that shape the pipelines."""
     chunks, rankers, known = parameters["chunks"], parameters["rankers"], known_rankers(parameters)
-    yield from (f"chunks names {split!r}; a split is one of {SPLITS}" for split in chunks if split not in SPLITS)
+    splits = (*SPLITS, CATALOGUE)
+    yield from (f"chunks names {split!r}; a split is one of {splits}" for split in chunks if split not in splits)
     for split, count in chunks.items():
         if not (type(count) is int and count >= 1):
             yield f"chunks.{split} is {count!r}, not a whole number of at least 1"
