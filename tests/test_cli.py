@@ -116,7 +116,7 @@ def test_the_run_command_is_kedros_with_shorter_errors() -> None:
         ("kedro run --env=mien", "Name a folder of conf/ as --env"),
         ("kedro run --pipelines=training", "Did you mean train?"),
         ("kedro run --nodes=train", "Did you mean two_tower.train?"),
-        ("kedro run --namespaces=chunk_001", "Did you mean train.chunk_001?"),
+        ("kedro run --namespaces=chunk_001", "Did you mean train.chunk_001 or two_tower.train.chunk_001?"),
         ("kedro run --from-inputs=train_tsvv", "Did you mean train_tsv or valid_tsv?"),
         ("kedro run --tags=x", "Pipeline contains no nodes after applying all provided filters"),
         ("kedro run --runner=Foo", "module 'kedro.runner' has no attribute 'Foo'"),
@@ -254,7 +254,7 @@ def test_a_pinned_older_input_is_not_stale(run_copy: tuple[Path, Callable], kedr
 def test_an_unknown_pipeline_is_refused(kedro_unchanged: Kedro) -> None:
     result = kedro_unchanged("kedro stale --pipelines=ingst")
     assert result.exit_code == 2
-    assert "there is no pipeline ['ingst'], only ['__default__', 'evaluate'," in result.output
+    assert "there is no pipeline ['ingst'], only ['__default__', 'all', 'evaluate'," in result.output
 
 
 def test_pruning_keeps_what_a_kept_list_or_model_names(run_copy: tuple[Path, Callable], kedro: Kedro) -> None:

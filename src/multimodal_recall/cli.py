@@ -37,7 +37,7 @@ cli.add_command(run)
 def _load(
     metadata: ProjectMetadata, env: str | None, names: list[str], params: dict[str, Any]
 ) -> tuple[Pipeline, CatalogProtocol]:
-    """Load an environment's catalog and the named pipelines (all by default) as one pipeline."""
+    """Load an environment's catalog and the named pipelines (those of ``kedro run`` by default) as one pipeline."""
     with KedroSession.create(metadata.project_path, env=env, runtime_params=params) as session:
         catalog = session.load_context().catalog
     unknown = [name for name in names if name not in registered]
@@ -113,7 +113,7 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
     from multimodal_recall.runs.pruning import find_prunable
     from multimodal_recall.runs.turns import claim, turn
 
-    pipeline, catalog = _load(metadata, env, [], {})
+    pipeline, catalog = _load(metadata, env, ["all"], {})
     datasets = atomic_datasets(sorted(pipeline.datasets()), catalog).values()
     with nullcontext() if dry_run else turn(claim("kedro prune", [], datasets)):
         prunable = find_prunable(pipeline, catalog, keep)
@@ -145,7 +145,7 @@ def check(metadata: ProjectMetadata, env: str | None, data: bool) -> None:
     With --data, the digests of all saved versions, records and checkpoints are compared with the files.
     """
     if data:
-        return _check_saved(*_load(metadata, env, [], {}))
+        return _check_saved(*_load(metadata, env, ["all"], {}))
     from multimodal_recall.commands.check import check_raw_files
     from multimodal_recall.config.layout import read_layout
 

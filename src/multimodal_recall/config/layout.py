@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from multimodal_recall.config.loader import current_configuration
+from multimodal_recall.config.rankers import UNINDEXED
 from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
@@ -47,6 +48,7 @@ class Layout:
     reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
     trained: dict[str, str | None] = field(default_factory=dict)  # as `trained_rankers` of `resolve` gives it
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
+    indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
@@ -111,6 +113,7 @@ def read_layout() -> Layout:
         parameters["evaluate"]["reclassify"],
         trained_rankers(parameters),
         chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,
+        tuple(ranker for ranker in rankers if parameters[ranker]["model"].get("kind") not in UNINDEXED),
     )
 
 

@@ -10,13 +10,16 @@ import pyarrow.dataset as ds
 from multimodal_recall.data.batch import ChunkArrays, Reading
 from multimodal_recall.data.boxes import relative_positions
 from multimodal_recall.data.pairs import Pairs
-from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.data.text import last_word_groups, normal_form
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PLAIN = Reading()
+NO_QUERY = pa.table([[""], [[0.0]], [[0]]], TABLES["query_features"])
+NO_PRODUCT = pa.table([[0], [1], [1], *[[[0.0]]] * 4, [[0]], [bytes(2)]], TABLES["products"])
+"""A stand-in for what an encoder of the other side does not read: a batch has a query and a product."""
 Tokens = tuple[np.ndarray, np.ndarray]  # token ids of all queries, query after query, and how many each query has
 
 
@@ -49,6 +52,16 @@ def read_chunk(tables: ChunkTables, reading: Reading = PLAIN, tokens: Tokens | N
         token_counts=token_counts,
         max_boxes=reading.max_boxes,
     )
+
+
+def read_products(products: ds.Dataset, reading: Reading = PLAIN) -> ChunkArrays:
+    """Read products alone, for an encoder of products."""
+    return read_chunk({"products": products, "query_features": ds.dataset(NO_QUERY)}, reading)
+
+
+def read_queries(query_features: ds.Dataset, reading: Reading = PLAIN) -> ChunkArrays:
+    """Read queries alone, for an encoder of queries."""
+    return read_chunk({"products": ds.dataset(NO_PRODUCT), "query_features": query_features}, reading)
 
 
 def tokenise(texts: list[str], tokenizer: "Tokenizer") -> Tokens:
