@@ -8,6 +8,7 @@ from multimodal_recall.pipelines.featurize.pipeline import create_pipeline as fe
 from multimodal_recall.pipelines.index.pipeline import create_pipeline as index
 from multimodal_recall.pipelines.ingest.pipeline import create_pipeline as ingest
 from multimodal_recall.pipelines.make_shop.pipeline import create_pipeline as make_shop
+from multimodal_recall.pipelines.recall.pipeline import create_pipeline as recall
 from multimodal_recall.pipelines.sample_negatives.pipeline import create_pipeline as sample_negatives
 from multimodal_recall.pipelines.train.pipeline import create_pipeline as train
 
@@ -25,6 +26,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "train": train(layout),
         "evaluate": evaluate(layout),
     }
-    more = {"index": index(layout)}
+    more = {"index": index(layout), "recall": recall(layout)}
     default = Pipeline(pipelines.values())
     return {**pipelines, **more, "__default__": default, "all": Pipeline([default, *more.values()])}

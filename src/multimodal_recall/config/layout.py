@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from multimodal_recall.config.loader import current_configuration
 from multimodal_recall.config.rankers import UNINDEXED
@@ -49,6 +50,7 @@ class Layout:
     trained: dict[str, str | None] = field(default_factory=dict)  # as `trained_rankers` of `resolve` gives it
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
+    two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
@@ -114,7 +116,13 @@ def read_layout() -> Layout:
         trained_rankers(parameters),
         chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,
         tuple(ranker for ranker in rankers if parameters[ranker]["model"].get("kind") not in UNINDEXED),
+        _two_stages(parameters),
     )
+
+
+def _two_stages(parameters: dict[str, Any]) -> tuple[str, str] | None:
+    stages = parameters["evaluate"].get("recall")
+    return None if stages is None or not parameters["rankers"] else (stages["first"], stages["second"])
 
 
 def options_of_models(names: Iterable[str]) -> list[str]:

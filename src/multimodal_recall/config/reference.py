@@ -87,6 +87,7 @@ def render_page(project: Path) -> str:
     shared = f"Options that are no group are shared by all stages. In {places['seed']}."
     parts = [INTRODUCTION, _section("Groups", shared, Parameters)]
     parts += [_section(f"`{name}`", f"{kind.__doc__} In {places[name]}.", kind) for name, kind in OPTION_GROUPS.items()]
+    parts.append(_section("`recall` of `evaluate`", options.RecallOptions.__doc__, options.RecallOptions))
     ranker = "The group has the ranker's name, and `model.kind` names the system. In `conf/base/rankers/<name>.yml`."
     parts.append(_section("A ranker", ranker, RankerOptions))
     for system in get_args(get_args(ModelOptions)[0]):

@@ -110,6 +110,7 @@ def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     for option, choices in CHOICES.items():
         if parameters[option] not in choices:
             yield f"{option} is {parameters[option]!r}, not {' or '.join(map(repr, choices))}"
+    yield from _stage_problems(parameters)
     starts = _starts(parameters)
     named = [("rankers", ranker) for ranker in rankers]
     named += [(f"{ranker}.start_from", start) for ranker, start in starts.items()]
@@ -123,6 +124,19 @@ def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     )
     for name in sorted(set(parameters) - set(GROUPS) - set(known)):
         yield f"{name!r} is neither a group of options, {GROUPS}, nor a ranker, which has a model"
+
+
+def _stage_problems(parameters: dict[str, Any]) -> Iterator[str]:
+    """Describe each fault of the two stages of ``evaluate.recall``."""
+    from multimodal_recall.config.rankers import UNINDEXED
+
+    stages, rankers = (parameters.get("evaluate") or {}).get("recall") or {}, parameters["rankers"]
+    for stage in ("first", "second") if stages and rankers else ():
+        ranker = stages.get(stage)
+        if ranker not in rankers:
+            yield f"evaluate.recall.{stage} is {ranker!r}, which is none of rankers, {rankers}"
+        elif stage == "first" and (parameters.get(ranker) or {}).get("model", {}).get("kind") in UNINDEXED:
+            yield f"evaluate.recall.first names {ranker!r}, which has no index: it reads query and product together"
 
 
 def _build(group: str, kind: type[T], parameters: dict[str, Any]) -> T:

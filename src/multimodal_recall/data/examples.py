@@ -1,5 +1,6 @@
 """Read the tables of a chunk into the arrays that batches are cut from."""
 
+from collections.abc import Container
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,19 @@ def read_candidates(tables: ChunkTables) -> tuple[pa.Table, Pairs]:
     table = tables["pairs"].to_table()
     rows = (table[name].to_numpy() for name in ("query_row", "product_row"))
     return table, Pairs(*rows, np.zeros(table.num_rows, np.int8))
+
+
+def read_split_queries(examples: dict[str, ChunkTables], wanted: Container[int]) -> tuple[np.ndarray, pa.Table]:
+    """Read the queries of a split whose ids are wanted: the ids (Q,), and ``query_features``, a row an id."""
+    rows: dict[int, pa.Table] = {}
+    for tables in examples.values():
+        pairs = tables["pairs"].to_table(columns=["query_id", "query_row"]).to_pandas().drop_duplicates("query_id")
+        new = pairs[[query in wanted and query not in rows for query in pairs["query_id"]]]
+        features = tables["query_features"].to_table()
+        rows |= {query: features.slice(row, 1) for query, row in new.itertuples(index=False)}
+    if not rows:
+        return np.empty(0, np.int64), NO_QUERY.slice(0, 0)
+    return np.fromiter(rows, np.int64), pa.concat_tables(rows.values()).combine_chunks()
 
 
 def read_split(examples: dict[str, ChunkTables], reading: Reading = PLAIN) -> tuple[ChunkArrays, Pairs]:

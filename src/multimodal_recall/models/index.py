@@ -18,6 +18,10 @@ BLOCK_PAIR_NUMBERS = 1 << 24  # of scores, or of the numbers that scores are mad
 QUERIES_AT_ONCE = 256
 
 
+class IndexMismatch(Exception):
+    """An index was made by another model, or of other products."""
+
+
 @dataclass(frozen=True)
 class IndexChunk:
     """The encoded products of a chunk, in order of product id; read from a folder, the arrays are memory maps."""
@@ -39,10 +43,21 @@ class ProductIndex:
     model: str
     chunks: dict[str, IndexChunk]  # by namespace, `train.chunk_000`
 
-    @property
-    def size(self) -> int:
-        """Count the distinct products."""
-        return len(np.unique(np.concatenate([chunk.product_ids for chunk in self.chunks.values()])))
+    def product_ids(self) -> np.ndarray:
+        """List the distinct products, ascending."""
+        return np.unique(np.concatenate([chunk.product_ids for chunk in self.chunks.values()]))
+
+    def check_model(self, version: str) -> None:
+        """Refuse vectors of another model than the one that encodes the queries.
+
+        Raises:
+            IndexMismatch: With both versions and the command that makes the index anew.
+        """
+        if version != self.model:
+            raise IndexMismatch(
+                f"the index of {self.ranker} was made by the model of {self.model}, not by that of {version}. "
+                "Make the index anew: kedro run --pipelines=index"
+            )
 
 
 def encode_catalogue(

@@ -19,10 +19,6 @@ from multimodal_recall.runtime.progress import bar, rate
 logger = logging.getLogger(__name__)
 
 
-class IndexMismatch(Exception):
-    """The chunks of an index were not all made by the same model."""
-
-
 def index_chunk(model: Any, products: ds.Dataset, hardware: HardwareOptions, ranker: str, chunk: Chunk) -> Any:
     """Encode the products of a chunk: an ``IndexChunk``; one chunk's features are in memory."""
     from multimodal_recall.data.examples import read_products
@@ -44,7 +40,7 @@ def list_index(*chunks: Any, names: tuple[str, ...]) -> Any:
     Raises:
         IndexMismatch: If two models have encoded them.
     """
-    from multimodal_recall.models.index import ProductIndex
+    from multimodal_recall.models.index import IndexMismatch, ProductIndex
 
     models = {chunk.model: name for name, chunk in zip(names, chunks, strict=True)}
     ranker = chunks[0].ranker
@@ -55,5 +51,5 @@ def list_index(*chunks: Any, names: tuple[str, ...]) -> Any:
             f"kedro run --pipelines=index --namespaces={ranker}"
         )
     index = ProductIndex(ranker, chunks[0].model, dict(zip(names, chunks, strict=True)))
-    logger.info("index of %s: %s products in %d chunks", ranker, f"{index.size:,}", len(chunks))
+    logger.info("index of %s: %s products in %d chunks", ranker, f"{len(index.product_ids()):,}", len(chunks))
     return index
