@@ -1,10 +1,14 @@
 """A catalogue as one's own would be: parquet tables, features 512 wide and of both signs, 7 labels, German queries.
 
-python -m benchmarks.german_catalogue    # writes it and its environment into this project, and says what to run next
+python -m benchmarks.german_catalogue                # writes it and its environment into this project
+python -m benchmarks.german_catalogue --pairs=200    # the same with fewer training pairs
+
+It says what to run next.
 """
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +29,13 @@ LABELS = ["Schuhe", "Kleider", "Jacken und Mäntel", "Mützen", "Gürtel", "Hand
 NOUNS = ("Stiefel", "Röcke", "Mäntel", "Mützen", "Gürtel", "Rucksäcke", "Stühle")
 COLOURS = ("rote", "grüne", "weiße", "schwarze", "blaue", "gelbe")
 WIDTH = 512
-ROWS, QUERIES, CANDIDATES = 900, 40, 10
+PAIRS, QUERIES, CANDIDATES = 900, 40, 10
 
 GLOBALS = "{raw: data/01_raw/mine, collection: mine}"
 PARAMETERS = """
 make_shop: null
+rankers: [bag_of_words]
+bag_of_words: {steps: 400}
 chunks: {train: 1}
 ingest: {feature_size: 512}
 sample_negatives: {ignored_labels: []}
@@ -63,11 +69,11 @@ def query_of(noun: int, colour: int) -> str:
     return f"{COLOURS[colour]} {NOUNS[noun]}"
 
 
-def write_tables(folder: Path) -> None:
+def write_tables(folder: Path, pairs: int) -> None:
     """Write ``train.parquet``, ``valid.parquet``, ``valid_answer.json`` and ``multimodal_labels.txt``."""
     random = np.random.default_rng(0)
-    kinds = np.column_stack([random.integers(len(names), size=ROWS) for names in (NOUNS, COLOURS)])
-    train = products(1, kinds, seed=0).assign(query_id=np.arange(ROWS), query=[query_of(*kind) for kind in kinds])
+    kinds = np.column_stack([random.integers(len(names), size=pairs) for names in (NOUNS, COLOURS)])
+    train = products(1, kinds, seed=0).assign(query_id=np.arange(pairs), query=[query_of(*kind) for kind in kinds])
     lists, answers = [], {}
     for query_id in range(QUERIES):
         kinds = np.column_stack([random.integers(len(names), size=CANDIDATES) for names in (NOUNS, COLOURS)])
@@ -93,12 +99,14 @@ def main(words: list[str] | None = None) -> None:
     """Write catalogue and environment, and print the commands to run next."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("project", nargs="?", type=Path, default=PROJECT, help="folder of a project; default: this")
-    project = arguments.parse_args(words).project
+    arguments.add_argument("--pairs", type=int, default=PAIRS, help="training pairs; default: %(default)s")
+    chosen = arguments.parse_args(words)
+    project = chosen.project
     if not (project / "conf/base").is_dir():
         arguments.error(f"{project} has no conf/base: name the folder of a project")
     if there := [str(project / folder) for folder in (RAW, CONF) if (project / folder).exists()]:
         arguments.error(f"already there: {', '.join(there)}. Nothing is overwritten: move or remove it first")
-    for folder, write in ((RAW, write_tables), (CONF, write_environment)):
+    for folder, write in ((RAW, partial(write_tables, pairs=chosen.pairs)), (CONF, write_environment)):
         with write_atomically(project / folder) as unfinished:
             write(unfinished)
     print(f"written: {project / RAW}, {project / CONF}. Next, in {project}:", *COMMANDS, sep="\n  ")

@@ -42,6 +42,7 @@ TAKES_EVALUATE = (
     "compare_rankings",
     "make_report",
 )
+PLACES_OF_MODEL_AND_SCORES = (("06_models", "model"), ("07_model_output", "valid_scores.parquet"))
 FOLLOWS_FROM_SCORES = ", ".join(
     [
         *(f"{node} of evaluation" for node in ("count_lists", *GATHER)),
@@ -384,6 +385,42 @@ def test_search_works_with_what_prune_leaves(kedro: Kedro) -> None:
     after = kedro("kedro search 'red dress'")
     assert (before.exit_code, after.exit_code) == (0, 0), after.output
     assert after.output == before.output
+
+
+def test_a_pinned_model_is_used_and_kept_while_others_are_tried(run_copy: tuple[Path, Callable], kedro: Kedro) -> None:
+    models, scores = (Path(f"data/{place}/shop/two_tower/{name}") for place, name in PLACES_OF_MODEL_AND_SCORES)
+    first = next(models.iterdir()).name
+    run_copy[1](node_names=["two_tower.train"])
+    assert f"ranked by two_tower of {max(path.name for path in models.iterdir())}" in kedro("kedro search dress").output
+    options = {**SMALL, "pins": {"two_tower.model": first}}
+    Path("conf/local/parameters.yml").write_text(json.dumps(options))
+    assert f"ranked by two_tower of {first}" in kedro("kedro search dress").output
+
+    def scored_with(*nodes: str) -> str:
+        run_copy[1](node_names=nodes, parameters=options)
+        newest = max(scores.iterdir()).joinpath(f".{scores.name}.record.json")
+        return json.loads(newest.read_text())["inputs"]["two_tower.model"]
+
+    assert scored_with("two_tower.score_valid") == first
+    assert scored_with("two_tower.train", "two_tower.score_valid") == max(path.name for path in models.iterdir())
+    assert kedro("kedro prune --keep=1").exit_code == 0
+    assert sorted(path.name for path in models.iterdir())[0] == first
+    assert len(list(models.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("pins", "said"),
+    [
+        ({"two_tower.model": "2020"}, "pins.two_tower.model is '2020', but its newest versions are ['20"),
+        ({"labels": "2020"}, "pins.labels is '2020', but it has no versions"),
+        ({"no_such": "2020"}, "pins.no_such is '2020', but it has no versions"),
+    ],
+)
+def test_a_pin_of_nothing_is_one_error(kedro: Kedro, pins: dict[str, str], said: str) -> None:
+    Path("conf/local/parameters.yml").write_text(json.dumps({**SMALL, "pins": pins}))
+    result = kedro("kedro search dress")
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {said}")
 
 
 def test_search_says_what_is_missing(kedro_unchanged: Kedro) -> None:

@@ -4,6 +4,7 @@ import warnings
 
 from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.runs import hooks
+from multimodal_recall.runs.pins import PinVersions
 from multimodal_recall.runs.tracking import TrackRuns
 
 HOOKS = (  # Kedro calls the last first
@@ -17,6 +18,7 @@ HOOKS = (  # Kedro calls the last first
     hooks.CachePipelineInputs(),
     hooks.ExplainErrors(),
     hooks.TellResults(),
+    PinVersions(),
 )
 CONFIG_LOADER_CLASS = RememberingConfigLoader
 CONFIG_LOADER_ARGS = {

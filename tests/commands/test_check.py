@@ -287,8 +287,8 @@ def test_a_checkpoint_is_loaded_as_the_run_loads_it(kedro: Kedro, tmp_path: Path
     assert named("models/albert", 1).startswith("  ! language_model.start_from is 'models/albert': the checkpoint in")
     assert named("./models/none", 1).startswith("  ! language_model.start_from is './models/none': there is no folder")
     assert "not in this machine's cache: the run asks the hub for it" in named("nobody/nothing-at-all", 0)
-    text_model = "rankers: [siamese]\nsiamese: {model: {text_model: ./models/none}}"
-    Path("conf/mine/parameters.yml").write_text(PARAMETERS + text_model)
+    siamese = PARAMETERS.replace("[bag_of_words]", "[siamese]") + "siamese: {model: {text_model: ./models/none}}"
+    Path("conf/mine/parameters.yml").write_text(siamese)
     message = "  ! siamese.model.text_model is './models/none': there is no folder"
     assert any(line.startswith(message) for line in check(kedro, 1))
 
@@ -324,9 +324,21 @@ def test_an_environment_without_rankers_has_no_rows_to_check(kedro: Kedro) -> No
 
 
 @pytest.mark.slow
-def test_it_trains_and_beats_random_order(written: Path) -> None:
+def test_the_advised_ranker_beats_random_order_and_one_that_learns_nothing_says_so(
+    written: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run_project(written, env="mine", parameters=TINY)
     comparison = load(written, "comparison", "mine").set_index("ranking")
-    assert comparison.loc["two_tower", "low"] > comparison.loc["random order", "high"]
+    assert comparison.loc["bag_of_words", "low"] > comparison.loc["random order", "high"]
+    assert len(load(written, "bag_of_words.training_log", "mine").to_table()) == 50  # 400 steps of 128 of 900 pairs
+    assert any("is better than random order" in message for message in caplog.messages)
+    caplog.clear()
+    idle = {
+        "two_tower": {**TINY["two_tower"], "epochs": 1, "learning_rate": 1e-9, "batch_size": 600},
+        "rankers": "two_tower",
+    }
+    run_project(written, env="mine", parameters=TINY | idle, pipeline_names=["sample_negatives", "train", "evaluate"])
+    assert any("is no better than random order" in message for message in caplog.messages)
+    assert any(message.startswith("3 training steps are few") for message in caplog.messages)
     words = load(written, "word_vectors", "mine").to_table()["word"].to_pylist()
     assert {"weiße", "grüne", "röcke", "mützen"} < set(words)

@@ -28,7 +28,7 @@ from multimodal_recall.config.systems import (
 from multimodal_recall.settings import CONFIG_LOADER_ARGS
 from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
-STRUCTURE = {"checkpoints", "seed", "chunks", "rankers", "at_once", "stale_inputs", "tracking"}
+STRUCTURE = {"checkpoints", "seed", "chunks", "rankers", "at_once", "stale_inputs", "pins", "tracking"}
 TWO_TOWER = {"kind": "two_tower"}
 MODELS = get_args(get_args(ModelOptions)[0])
 

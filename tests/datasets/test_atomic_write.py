@@ -22,6 +22,7 @@ from tests.conftest import SMALL_DISK, make_row
 
 NUMBERS = np.random.default_rng(0).random(200_000)  # 1.6 MB, whatever the compression
 ADVICE = "then go on with: kedro run --only-missing-outputs"
+AGAIN = "then give the same command again"  # outside a node, as in kedro write-tsv
 
 
 def language_model(hidden_size: int, words: int) -> tuple[AlbertModel, PreTrainedTokenizerFast]:
@@ -50,6 +51,7 @@ def test_a_full_disk_is_one_clear_error_that_keeps_the_older_version(disk: Path,
     older.parent.mkdir(parents=True)
     older.write_text("older")
     dataset = kind(str(disk / "thing"), Version(None, None))
+    dataset.new_record = {"node": "make"}
     with pytest.raises(
         DatasetError, match=rf"disk/thing/.*No space left on device.* Free space there, {ADVICE}"
     ) as error:
@@ -76,7 +78,7 @@ def test_a_read_only_folder_says_what_to_do(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     dataset = JsonFile(str(disk / "thing.json"), Version(None, None))
     with pytest.raises(
-        DatasetError, match=rf"disk/thing\.json/.* could not be written: Read-only file system\. Make the .*{ADVICE}"
+        DatasetError, match=rf"disk/thing\.json/.* could not be written: Read-only file system\. Make the .*{AGAIN}"
     ) as error:
         dataset.save({})
     assert error.value.__cause__.errno == errno.EROFS

@@ -1,13 +1,25 @@
 import math
 
+import ir_measures
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from multimodal_recall.evaluation.bootstrap import bootstrap_means, interval
 from multimodal_recall.evaluation.metrics import MetricError, measure_queries, ndcg_at_5, rank_candidates
 from tests.conftest import LEADERBOARD, read_leaderboard
+
+BY_TREC = {
+    ir_measures.nDCG @ 5: "ndcg_at_5",
+    ir_measures.nDCG @ 10: "ndcg_at_10",
+    ir_measures.RR: "reciprocal_rank",
+    ir_measures.R @ 5: "recall_at_5",
+    ir_measures.P @ 5: "precision_at_5",
+    ir_measures.AP: "average_precision",
+}
 
 
 def official_ndcg(products: list[int], answers: list[int], k: int = 5) -> float:
@@ -21,7 +33,7 @@ def official_ndcg(products: list[int], answers: list[int], k: int = 5) -> float:
 
 
 def by_definition(products: list[int], answers: list[int]) -> dict[str, float]:
-    """The measures that ir-measures takes from TREC, written out."""
+    """The other measures, written out."""
     ranks = [rank for rank, product in enumerate(products, start=1) if product in answers]
     return {
         "ndcg_at_10": official_ndcg(products, answers, k=10),
@@ -54,7 +66,31 @@ def test_equal_to_the_official_evaluation_and_to_sklearn() -> None:
     alone = ndcg_at_5(pd.concat(frames), answers)
     pd.testing.assert_frame_equal(alone, measured[["query_id", "answers", "ndcg_at_5"]])
     for name, values in pd.DataFrame(others).items():
-        np.testing.assert_allclose(measured[name], values, atol=1e-6, err_msg=name)  # TREC's code has six digits
+        np.testing.assert_allclose(measured[name], values, atol=1e-12, err_msg=name)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_equal_to_trec(seed: int) -> None:
+    """Ties, queries without scores, right products that are no candidates, queries in any order."""
+    random = np.random.default_rng(seed)
+    answers = {int(query): random.choice(40, random.integers(1, 15)).tolist() for query in random.permutation(9)}
+    lists = {query: random.choice(40, random.integers(1, 30), replace=False) for query in list(answers)[:8]}
+    frames = [
+        pd.DataFrame({"query_id": query, "product_id": products, "score": random.integers(9, size=len(products)) / 9})
+        for query, products in lists.items()
+    ]
+    scores = pd.concat(frames).sample(frac=1, random_state=seed)
+    ranked = rank_candidates(scores)
+    run = (
+        pd.DataFrame({name: ranked[f"{name[:-3]}_id"].astype(str) for name in ("query_id", "product_id")})
+        .rename(columns={"product_id": "doc_id"})
+        .assign(score=-ranked["rank"].astype(float))
+    )
+    right = {str(query): dict.fromkeys(map(str, products), 1) for query, products in answers.items()}
+    measured = measure_queries(scores, answers).set_index("query_id")
+    for metric in ir_measures.iter_calc(list(BY_TREC), right, run):
+        value = measured.loc[int(metric.query_id), BY_TREC[metric.measure]]
+        assert value == pytest.approx(metric.value, rel=0, abs=1e-12), metric
 
 
 def test_edge_cases_by_hand() -> None:

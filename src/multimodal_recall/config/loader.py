@@ -5,6 +5,7 @@ makes a configuration loader before the pipelines, so the class of the loader ke
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,8 @@ from multimodal_recall.config.resolve import LayoutError, resolve
 
 PLACES = ("raw", "collection")
 """Globals that each environment sets for itself: the folder of its raw files, the folder name of its outputs."""
+PATTERN_SIGNS = re.compile(r"[][*?{}]")
+"""Signs that Kedro reads as patterns, in its search for configuration files and in the catalog's paths."""
 
 
 class RememberingConfigLoader(OmegaConfigLoader):
@@ -23,8 +26,16 @@ class RememberingConfigLoader(OmegaConfigLoader):
 
     current: ClassVar["RememberingConfigLoader | None"] = None
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, conf_source: str, *args: Any, **kwargs: Any) -> None:
+        """Read the globals.
+
+        Raises:
+            LayoutError: If a path or the collection has a sign that Kedro reads as a pattern.
+        """
+        _refuse_patterns("the path of the configuration", str(conf_source), "Move the project to another folder")
+        super().__init__(conf_source, *args, **kwargs)
+        for name in PLACES:
+            _refuse_patterns(name, str(self["globals"].get(name, "")), "Name it otherwise in conf/<env>/globals.yml")
         RememberingConfigLoader.current = self
 
     def __getitem__(self, key: str) -> dict[str, Any]:
@@ -50,6 +61,11 @@ class RememberingConfigLoader(OmegaConfigLoader):
                 f"conf/{self.env}/globals.yml does not set {' and '.join(missing)}: the environment would share the "
                 f"made-up shop's. Write there, for example: raw: data/01_raw/{self.env} and collection: {self.env}"
             )
+
+
+def _refuse_patterns(what: str, text: str, remedy: str) -> None:
+    if found := PATTERN_SIGNS.search(text):
+        raise LayoutError(f"{what}, {text}, has the sign {found[0]}, which Kedro reads as a pattern. {remedy}")
 
 
 def current_configuration() -> tuple[OmegaConfigLoader, Path]:

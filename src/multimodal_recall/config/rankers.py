@@ -68,6 +68,9 @@ class RankerOptions:
     ``wavy_linear_warmup`` also swings by 30 % around ``linear_warmup`` (first place)."""
     epochs: Positive = 10
     """Passes over the training chunks."""
+    steps: Positive | None = None
+    """Length of the training in steps, in whole epochs, in place of ``epochs``: 10 epochs of few data are few steps.
+    ``null``: ``epochs`` decides."""
     batch_size: Positive = 1000
     """Right and wrong pairs in a training step, over all processes."""
     optimiser: Literal["adam", "nadam"] = "adam"

@@ -50,6 +50,10 @@ class Parameters(BaseModel):
     """What a run does beside another run that writes what this run reads or writes, or reads what this run writes."""
     stale_inputs: Literal["warn", "refuse"] = "warn"
     """What a run does where an input was made with other options or older code, as ``kedro stale`` would say."""
+    pins: dict[str, str] = {}
+    """Version to read in place of the newest, by dataset: ``{two_tower.model: <version>}`` keeps a model in use while
+    others are tried. Runs, search and notebooks read it; ``--load-versions`` goes before it. A run that makes the
+    dataset reads what it has made."""
     tracking: bool = False
     """Whether MLflow records each run, in ``data/09_tracking/mlflow.db`` or where ``MLFLOW_TRACKING_URI`` says."""
     hardware: options.HardwareOptions

@@ -26,6 +26,7 @@ GROUPS = (
     "checkpoints",
     "at_once",
     "stale_inputs",
+    "pins",
     "tracking",
 )
 CHOICES = {"at_once": ("wait", "refuse"), "stale_inputs": ("warn", "refuse")}

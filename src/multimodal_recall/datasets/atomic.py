@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from kedro.io import AbstractVersionedDataset, CatalogProtocol, DatasetError, Version
 
-from multimodal_recall.datasets.atomic_write import write_atomically
+from multimodal_recall.datasets.atomic_write import REPEAT, RESUME, write_atomically
 from multimodal_recall.datasets.digests import State, content_state, digest_file, digest_files
 
 Saved = TypeVar("Saved")
@@ -82,7 +82,9 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         self.new_record: dict[str, Any] | None = None
         """What ``save`` records beside the data: node, options and inputs; ``None`` outside a node."""
         self.saved_version: str | None = None
-        """The version that ``save`` has written, which ``load`` then reads, unless another is pinned."""
+        """The version that ``save`` has written, which ``load`` then reads, unless another is asked for."""
+        self.pinned_version: str | None = None
+        """The version of ``params:pins``, which ``load`` reads even if there are newer versions."""
 
     @property
     def path(self) -> Path:
@@ -119,7 +121,8 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         ``kedro stale`` reports it.
         """
         path = Path(self._get_save_path())
-        with write_atomically(path) as unfinished:
+        advice = RESUME if self.new_record is not None else REPEAT  # outside a node: kedro write-tsv
+        with write_atomically(path, advice) as unfinished:
             self._write(unfinished, data)
             record = {**self.new_record, "digests": self._digest(unfinished)} if self.new_record is not None else None
             if self._version is not None:
@@ -134,7 +137,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
 
     def _write_record(self, path: Path, record: dict[str, Any] | None) -> None:
         if record is not None:
-            with write_atomically(record_path(path)) as file:
+            with write_atomically(record_path(path), RESUME) as file:
                 file.write_text(json.dumps({**record, "seal": seal(record)}, indent=2), encoding="utf-8")
 
     def _digest(self, path: Path) -> dict[str, Any]:
@@ -171,9 +174,9 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         return self._filepath if version is None else self._get_versioned_path(version)
 
     def resolve_load_version(self) -> str | None:
-        """Name the version that ``load`` reads: the pinned, the saved or the newest version."""
-        pinned = self._version is not None and self._version.load
-        return pinned or self.saved_version or super().resolve_load_version()
+        """Name the version that ``load`` reads: the asked for, the saved, the pinned or the newest version."""
+        asked = self._version is not None and self._version.load
+        return asked or self.saved_version or self.pinned_version or super().resolve_load_version()
 
     def newest(self) -> str | None:
         """Name the newest version; ``None`` without versions."""

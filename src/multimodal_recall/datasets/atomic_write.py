@@ -16,11 +16,16 @@ from multimodal_recall.datasets.digests import flush, flush_name
 FREE, ALLOW = "Free space there", "Make the folder writable"
 DISK_REMEDIES = {errno.ENOSPC: FREE, errno.EDQUOT: FREE, errno.EROFS: ALLOW, errno.EACCES: ALLOW, errno.EPERM: ALLOW}
 RESUME = "go on with: kedro run --only-missing-outputs (in a later run than the first: the same command again)"
+REPEAT = "give the same command again"
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path, advice: str = REPEAT) -> Iterator[Path]:
     """Give a temporary name beside ``path``, which is renamed to ``path`` if the block ends and removed if it fails.
+
+    Args:
+        path: The final name.
+        advice: What to do once the cause of a refusal is mended.
 
     Raises:
         DatasetError: If the disk refuses, with the path, the disk's reason, and what to do.
@@ -39,7 +44,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
         if reason is None:
             raise
         remedy = DISK_REMEDIES.get(number, "Mend the cause")
-        raise DatasetError(f"{path} could not be written: {reason}. {remedy}, then {RESUME}") from error
+        raise DatasetError(f"{path} could not be written: {reason}. {remedy}, then {advice}") from error
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)

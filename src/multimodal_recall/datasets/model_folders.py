@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from multimodal_recall.config.loader import in_project
 from multimodal_recall.datasets.atomic import AtomicDataset, DamagedError
-from multimodal_recall.datasets.atomic_write import write_atomically
+from multimodal_recall.datasets.atomic_write import RESUME, write_atomically
 from multimodal_recall.models.saved import CARD, TOKENIZER, WEIGHTS, TrainedRanker, read_card, read_ranker
 from multimodal_recall.runtime.kedro_private import JSONPreview
 
@@ -117,7 +117,7 @@ class CheckpointFile:
         from safetensors.torch import save_file
 
         text = json.dumps(facts)
-        with write_atomically(self.path) as unfinished:
+        with write_atomically(self.path, RESUME) as unfinished:
             save_file(tensors, unfinished, metadata={"facts": text, "digest": _digest(tensors, text)})
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from multimodal_recall.evaluation.folds import OutOfFold, out_of_fold
-from multimodal_recall.evaluation.metrics import DISCOUNTS, IDS, K, answer_places, relevance_of
+from multimodal_recall.evaluation.metrics import IDS, K, answer_places, discounts, relevance_of
 from multimodal_recall.evaluation.scales import Scale, normalise
 
 STARTS = 4
@@ -68,7 +68,7 @@ class PaddedQueries:
         nth = pd.Series(query).groupby(query).cumcount().to_numpy()
         right = np.zeros((nth.max(initial=0) + 1, len(answers)), np.int64)
         right[nth, query] = place
-        ideal = np.cumsum(DISCOUNTS)[np.minimum(count, K) - 1]
+        ideal = np.cumsum(discounts(K))[np.minimum(count, K) - 1]
         share = np.zeros(right.shape)
         share[nth, query] = 1 / (ideal[query] * len(answers))
         return cls(values, floor, right, np.arange(len(floor))[:, None, None] < right, share)
@@ -79,7 +79,7 @@ class PaddedQueries:
         right = np.take_along_axis(blended, self.right, axis=0)
         candidates = blended[:, None]
         rank = ((candidates > right) | ((candidates == right) & self.earlier)).sum(axis=0, dtype=np.uint16)
-        return float((np.append(DISCOUNTS, 0)[np.minimum(rank, K)] * self.share).sum())
+        return float((np.append(discounts(K), 0)[np.minimum(rank, K)] * self.share).sum())
 
 
 def weigh_out_of_fold(

@@ -37,6 +37,12 @@ def read_samples(tables: ChunkTables, epoch: int, options: RankerOptions, random
     return Pairs.grouped(query_rows, np.column_stack([product_rows, mixed]))
 
 
+def count_right_pairs(samples: ds.Dataset) -> int:
+    """Count the right pairs of a training chunk, all of which every draw holds."""
+    first = samples.to_table(columns=["kind"], filter=ds.field("epoch") == 0)["kind"]
+    return len(first) // len(pa.compute.unique(first))
+
+
 def _wrong_rows(drawn: pa.Table, kind: str, wanted: int) -> np.ndarray:
     """Select the first ``wanted`` wrong products of each pair (n, wanted)."""
     rows = drawn.filter(pa.compute.equal(drawn["kind"], kind))["wrong_rows"].combine_chunks()

@@ -111,7 +111,7 @@ def _scores(catalog: CatalogProtocol, lineages: dict[str, Lineage]) -> tuple[pd.
     for run in others:
         rows = []
         for split in sorted(metrics[first].keys() & metrics[run].keys()):
-            same_files = _file_sizes(lineages[first], split) == _file_sizes(lineages[run], split)
+            same_files = _files(lineages[first], split) == _files(lineages[run], split)
             if same_files and metrics[first][split].index.equals(metrics[run][split].index):
                 rows.append(_paired(metrics[first][split], metrics[run][split], split))
             else:
@@ -121,7 +121,7 @@ def _scores(catalog: CatalogProtocol, lineages: dict[str, Lineage]) -> tuple[pd.
     return pd.concat(tables, axis=1, sort=False), notes
 
 
-def _file_sizes(lineage: Lineage, split: str) -> list[list[str]]:
+def _files(lineage: Lineage, split: str) -> list[list[str]]:
     return [sorted(lineage.facts.get(f"{split}_{kind}, bytes", {})) for kind in SPLIT_FILES]
 
 

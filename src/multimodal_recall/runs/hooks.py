@@ -62,6 +62,7 @@ class CheckStaleInputs:
         """
         everything = pipelines["all"]
         made = (pipeline.inputs() & everything.all_outputs()) - set(run_params["load_versions"] or ())
+        made -= set(catalog.load("params:pins"))
         if not made:
             return
         staleness = find_stale(everything.to_outputs(*made) - pipeline, catalog)
@@ -226,7 +227,7 @@ class TellResults:
         shorten_log()
 
     @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Name report, figures and submissions of the run, rankers without an index, and the command to go on with."""
         names = sorted(pipeline.all_outputs())
         layout = read_layout()
@@ -239,7 +240,8 @@ class TellResults:
             if dataset in names:
                 logger.info("%s: %s", title, catalog.get(dataset).load_path())
         if "evaluation.report" in names and layout.rankers:
-            logger.info('next: kedro search "red boots" --html=found.html, with the same --env')
+            environment = f" --env={run_params['env']}" if run_params["env"] else ""
+            logger.info('next: kedro search%s "red boots" --html=found.html', environment)
 
 
 class MemoryShortageError(Exception):

@@ -13,6 +13,8 @@ from multimodal_recall.runs.records import by_field, name_first
 
 LISTS = ("train_examples",)
 """Datasets, beside models, whose version is a fact."""
+SHOWN_DIGEST = 12
+"""Characters of a raw file's digest that tell its contents apart."""
 
 
 @dataclass
@@ -56,14 +58,15 @@ def format_values(values: dict[str, list[str]]) -> str:
 def trace(states: Mapping[str, State | None], catalog: CatalogProtocol) -> Lineage:
     """Follow the records from some datasets' states back to the raw files.
 
-    A raw file has no versions and may have been replaced since: the size that was read is all that is known of it.
+    A raw file has no versions and may have been replaced since: all that is known of it are the size and the digest
+    that were read.
     """
     lineage, seen = Lineage(), set()
     waiting = [(name, state, "the run") for name, state in states.items()]
     while waiting:
         name, state, reader = waiting.pop()
         if isinstance(state, dict):
-            lineage.add_fact(f"{name}, bytes", state["size"], reader)
+            lineage.add_fact(f"{name}, bytes", f"{state['size']}, {state['digest'][:SHOWN_DIGEST]}...", reader)
             continue
         if state is None:
             continue

@@ -48,8 +48,9 @@ class Prunable:
 def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> list[Prunable]:
     """Find what can be dropped, the last outputs of a run first, so that a kill leaves no list without its files.
 
-    The ``keep`` newest versions of each dataset stay. Versions that a kept chunk list or a kept ranker names stay too,
-    and the language model and word vectors that ``search`` needs for a kept ranker.
+    The ``keep`` newest versions of each dataset stay, and the versions of ``params:pins``. Versions that a kept chunk
+    list or a kept ranker names stay too, and the language model and word vectors that ``search`` needs for a kept
+    ranker.
     """
     outputs = atomic_datasets((name for node in reversed(pipeline.nodes) for name in node.outputs), catalog)
     named = {folder for dataset in outputs.values() for folder in _named_by(dataset, catalog, keep)}
@@ -57,8 +58,8 @@ def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> li
     old = [
         Prunable(name.rpartition(".")[2], Path(file).parent)
         for name, dataset in outputs.items()
-        for file in dataset.list_versions()[keep:]  # newest first
-        if Path(file).parent.resolve() not in named
+        for file in dataset.list_versions()  # newest first
+        if Path(file) not in _kept(dataset, keep) and Path(file).parent.resolve() not in named
     ]
     datasets = atomic_datasets(sorted(pipeline.datasets()), catalog).values()
     left = [path for dataset in datasets for path in dataset.leftovers()]
@@ -66,9 +67,15 @@ def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> li
     return old + [Prunable(LEFTOVER, path) for path in left if _is_untouched(path)]
 
 
+def _kept(dataset: AtomicDataset, keep: int) -> list[Path]:
+    """List the ``keep`` newest versions of a dataset and the version that ``params:pins`` pins, newest first."""
+    files = list(map(Path, dataset.list_versions()))
+    return [file for place, file in enumerate(files) if place < keep or file.parent.name == dataset.pinned_version]
+
+
 def _named_by(dataset: AtomicDataset, catalog: CatalogProtocol, keep: int) -> Iterator[Path]:
     """Folders of the versions that the kept chunk lists, indexes, model cards or scores name."""
-    for file in map(Path, dataset.list_versions()[:keep]):
+    for file in _kept(dataset, keep):
         if isinstance(dataset, ChunkList):
             yield from (table.parent for tables in listed_files(file).values() for table in tables.values())
         if isinstance(dataset, IndexList):

@@ -1,7 +1,8 @@
 """Cut an epoch's pairs into batches, and a batch into the shares of the processes."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ import pandas as pd
 from multimodal_recall.config.rankers import IN_BATCH_LOSSES, RankerOptions
 from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs, RightAnswers
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingChunk(Protocol):
@@ -57,6 +60,22 @@ def batch_rows(
     batches = -(-len(starts) // max(1, options.batch_size // group))
     for part in np.array_split(order, batches):
         yield part[:, None] + np.arange(group)
+
+
+def in_epochs(options: RankerOptions, right_pairs: Iterable[int]) -> RankerOptions:
+    """Turn the length in ``steps`` into whole ``epochs``, one at least.
+
+    Args:
+        options: Of the ranker; without ``steps`` they stay as they are.
+        right_pairs: Of each training chunk; see ``batch_rows`` for the steps that they take.
+    """
+    if options.steps is None:
+        return options
+    a_step = max(1, options.batch_size // (1 + options.negatives_per_positive))
+    an_epoch = sum(-(-pairs // a_step) for pairs in right_pairs)
+    epochs = -(-options.steps // max(1, an_epoch))
+    logger.info("%d steps are %d epochs of %d", options.steps, epochs, an_epoch)
+    return replace(options, epochs=epochs, steps=None)
 
 
 def _in_groups(queries: np.ndarray, words: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:

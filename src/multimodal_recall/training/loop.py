@@ -23,6 +23,9 @@ from multimodal_recall.training.schedules import SCHEDULES
 
 logger = logging.getLogger(__name__)
 
+LOGGED_EPOCHS = 20
+"""Epochs that get a line in the log; a longer training leaves epochs out, which stand in its ``training_log``."""
+
 
 class TrainingError(Exception):
     """The loss is no longer a number."""
@@ -180,13 +183,17 @@ class Trainer:
         state.log.append(EpochLog(state.epoch, sum(parts), parts, ndcg, state.pairs, state.seconds))
         if self.measure is None or state.best is state.log[-1]:
             self.best_weights = self._weights()
+        if (state.epoch + 1) % -(-self.recipe.epochs // LOGGED_EPOCHS) == 0 or state.epoch + 1 == self.recipe.epochs:
+            self._log_epoch(state, ndcg)
+        self.state = State(epoch=state.epoch + 1, log=state.log)
+
+    def _log_epoch(self, state: State, ndcg: float) -> None:
         measured = "" if self.measure is None else f", valid nDCG@5 {ndcg:.4f}"
         logger.info(
             "epoch %d of %d: loss %.4f%s, %.0f %s/s",
             *(state.epoch + 1, self.recipe.epochs, state.log[-1].loss, measured),
             *(state.pairs / state.seconds, self.objective.unit),
         )
-        self.state = State(epoch=state.epoch + 1, log=state.log)
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:

@@ -16,6 +16,7 @@ from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.origins import QueryEncoding, digest_words
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.datasets.model_folders import CheckpointFile
+from multimodal_recall.negatives.mixing import count_right_pairs
 from multimodal_recall.runs.code import digest_code
 from multimodal_recall.runs.versions import fingerprint, git_commit, package_versions
 from multimodal_recall.runtime.device import use_hardware
@@ -57,8 +58,10 @@ def train_ranker(
     Returns:
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
     """
+    from multimodal_recall.training.batching import in_epochs
     from multimodal_recall.training.ranker import RankerTraining
 
+    options = in_epochs(options, (count_right_pairs(tables["samples"]) for tables in train_examples.values()))
     encoding = _common_encoding(train_examples, valid_examples, word_vectors)
     words, labels = (np.stack(table.to_table()["vector"].to_numpy()) for table in (word_vectors, label_vectors))
     tokenizer, versions = _tokenizer_of(options, language_model), _versions(train_examples)
