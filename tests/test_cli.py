@@ -345,7 +345,9 @@ def test_search_prints_and_draws_the_best_products(kedro_unchanged: Kedro, tmp_p
     assert result.exit_code == 0, result.output
     source, red, black, drawn = result.output.strip().split("\n\n")
     assert re.fullmatch(
-        r"209 products of valid, ranked by two_tower of 20\S+: \d epochs, nDCG@5 on valid 0\.\d{3}", source
+        r"209 products of valid, ranked by two_tower of 20\S+: \d epochs, nDCG@5 on valid 0\.\d{3}; every product was "
+        r"scored: there is no index, which makes search faster: kedro run --pipelines=index",
+        source,
     )
     assert (red.split("\n")[0], drawn) == ("red dress", f"drawn in {page}")
     assert [line.split()[0] for line in red.splitlines()[-3:]] == ["1", "2", "3"]
@@ -357,6 +359,20 @@ def test_search_prints_and_draws_the_best_products(kedro_unchanged: Kedro, tmp_p
     assert "schwarzes &lt;b&gt;kleid" in text
     for line in red.splitlines()[-3:]:
         assert f"product {line.split()[1]}" in text
+
+
+def test_search_is_narrowed_to_a_label_and_to_ids(kedro_unchanged: Kedro, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("")
+    found = lines_of(kedro_unchanged("kedro search 'red dress' --label=shoes --top=3"), 0)[-3:]
+    assert all("shoes" in line for line in found)
+    ids.write_text("\n".join(line.split()[1] for line in found[1:]) + "\n\n")
+    narrowed = lines_of(kedro_unchanged(f"kedro search 'red dress' --ids={ids}"), 0)
+    assert [line.split()[1:3] for line in narrowed[-2:]] == [line.split()[1:3] for line in found[1:]]
+    ids.write_text("12\nseven\n")
+    result = kedro_unchanged(f"kedro search 'red dress' --ids={ids}")
+    assert result.exit_code == 2
+    assert "an id is no whole number of 64 bits in its own digits, as 123 or -7: 'seven'" in result.output
 
 
 def test_photos_are_found_from_any_folder(

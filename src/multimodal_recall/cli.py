@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from kedro.framework.cli.project import run as kedro_run
@@ -200,9 +200,17 @@ def write_tsv(table: Path, tsv: Path) -> None:
 @cli.command()
 @env_option
 @click.argument("queries", nargs=-1, required=True)
-@click.option("--split", help="Split whose products are ranked; by default the last that this environment runs.")
+@click.option(
+    "--split",
+    help="Split whose products are ranked, or catalogue: all. By default the catalogue if it has a file of its own or "
+    "the ranker an index, else the last split that this environment runs.",
+)
 @click.option("--ranker", help="Ranker whose newest model ranks; by default the first of `rankers`.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Products a query.")
+@click.option("--label", "labels", multiple=True, help="Rank only products with a box of this label; may be repeated.")
+@click.option(
+    "--ids", type=click.File(encoding="utf-8"), help="Rank only the products of this file, a product id a line."
+)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Page to draw the products in, too.")
 @click.pass_obj
 @as_click_error
@@ -213,9 +221,14 @@ def search(
     split: str | None,
     ranker: str | None,
     top: int,
+    labels: tuple[str, ...],
+    ids: TextIO | None,
     html: Path | None,
 ) -> None:
-    """Rank all products of a split for free-text QUERIES, with a trained ranker.
+    """Rank all products of the catalogue or of a split for free-text QUERIES, with a trained ranker.
+
+    The ranker's index is used if its newest model made it of the present products (kedro run --pipelines=index); else
+    every product is scored, which is slow.
 
     Queries are cleaned and encoded like those that the ranker was trained on. Compare scores within a query only.
     Put each query in quotes: kedro search "red dress" "black shoes"
@@ -224,7 +237,7 @@ def search(
     from multimodal_recall.commands.search import search as rank_products
 
     catalog = _load(metadata, env, [], {})[1]
-    ranked = rank_products(catalog, queries, split, ranker, top)
+    ranked = rank_products(catalog, queries, split, ranker, top, labels, None if ids is None else _read_ids(ids))
     if len(queries) > 1 and not any(" " in query for query in queries):
         click.echo(f'These are {len(queries)} queries. For one query of {len(queries)} words: "{" ".join(queries)}"')
     click.echo(ranked.attrs["source"])
@@ -232,6 +245,15 @@ def search(
         click.echo(f"\n{query}\n{list_products(products)}")
     if html is not None:
         _draw(ranked, html, in_project(catalog.load("params:evaluate").photos))
+
+
+def _read_ids(file: TextIO) -> list[int]:
+    from multimodal_recall.data.official_format import BadRow, whole_number
+
+    try:
+        return [whole_number("an id", line.strip().encode()) for line in file if line.strip()]
+    except BadRow as error:
+        raise click.BadParameter(f"{file.name}: {error}", param_hint="--ids") from error
 
 
 def _draw(ranked: "pd.DataFrame", html: Path, photos: Path) -> None:
