@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PLAIN = Reading()
-NO_QUERY = pa.table([[""], [[0.0]], [[0]]], TABLES["query_features"])
-NO_PRODUCT = pa.table([[0], [1], [1], *[[[0.0]]] * 4, [[0]], [bytes(2)]], TABLES["products"])
+NO_QUERY = pa.Table.from_pylist([{"query": "", "vector": [0.0], "word_ids": [0]}], TABLES["query_features"])
+BOX = dict.fromkeys(("top", "left", "bottom", "right"), [0.0])
+NO_PRODUCT = pa.Table.from_pylist(
+    [{"product_id": 0, "image_h": 1, "image_w": 1, **BOX, "labels": [0], "features": bytes(2)}], TABLES["products"]
+)
 """A stand-in for what an encoder of the other side does not read: a batch has a query and a product."""
 Tokens = tuple[np.ndarray, np.ndarray]  # token ids of all queries, query after query, and how many each query has
 
