@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall.data.batch import ChunkArrays, Reading
-from multimodal_recall.data.boxes import relative_positions
+from multimodal_recall.data.boxes import SIDES, relative_positions
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.data.text import last_word_groups, normal_form
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PLAIN = Reading()
 NO_QUERY = pa.Table.from_pylist([{"query": "", "vector": [0.0], "word_ids": [0]}], TABLES["query_features"])
-BOX = dict.fromkeys(("top", "left", "bottom", "right"), [0.0])
+BOX = {side: [0.0] for side in SIDES}
 NO_PRODUCT = pa.Table.from_pylist(
     [{"product_id": 0, "image_h": 1, "image_w": 1, **BOX, "labels": [0], "features": bytes(2)}], TABLES["products"]
 )
