@@ -2,6 +2,7 @@
 
 python -m benchmarks                      # all, medians of three alternated runs, 22 minutes on two cores
 python -m benchmarks --only ingest train  # some
+python -m benchmarks --peers              # beside other libraries too: pip install -e ".[benchmarks]"
 """
 
 import argparse
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -19,6 +21,7 @@ import torch
 from benchmarks import limits
 from benchmarks.growth import make_project
 from benchmarks.made_up import FOLDER, made_up_tsv
+from benchmarks.peers import PEERS
 from benchmarks.ranker_speed import CANDIDATES, base_rankers, made_up_chunk, speed
 from benchmarks.stages import CHUNKS, INGESTED_ROWS, STAGES, save_chunk
 
@@ -36,16 +39,16 @@ def run_side(stage: str, side: str) -> dict[str, float]:
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def measure(stage: str, repeats: int) -> dict[str, dict[str, float]]:
+def measure(stage: str, repeats: int, peers: Sequence[str] = ()) -> dict[str, dict[str, float]]:
     """Medians of a stage's sides, alternated so that a noisy machine hurts all alike."""
-    sides = SIDES.get(stage, ("ours", "straightforward"))
+    sides = (*SIDES.get(stage, ("ours", "straightforward")), *peers)
     runs = [{side: run_side(stage, side) for side in sides} for _ in range(repeats)]
     return {side: {name: median(run[side][name] for run in runs) for name in runs[0][side]} for side in sides}
 
 
-def print_stage(stage: str, repeats: int, limit: tuple[float, str] | None) -> None:
-    """One line of the table; two for ingest."""
-    found = measure(stage, repeats)
+def print_stage(stage: str, repeats: int, limit: tuple[float, str] | None, peers: Sequence[str] = ()) -> None:
+    """One line of the table; another for two workers of ingest and for each peer."""
+    found = measure(stage, repeats, peers)
     speed = {side: run["rows"] / run["seconds"] for side, run in found.items()}
     ours, other = found["ours"], found["straightforward"]
     share = ""
@@ -60,6 +63,9 @@ def print_stage(stage: str, repeats: int, limit: tuple[float, str] | None) -> No
     if "two_workers" in speed:
         gain = speed["two_workers"] / speed["ours"]
         print(f"{'  two workers':14} {'':9} {speed['two_workers']:>11,.0f} {gain:>18.2f}x ours in one", flush=True)
+    for peer in peers:
+        ratio, memory = speed["ours"] / speed[peer], found[peer]["peak_gb"]
+        print(f"{'  ' + peer:14} {'':21} {speed[peer]:>11,.0f} {ratio:>7.1f}x {'':6} {memory:>6.2f}", flush=True)
 
 
 def print_rankers(repeats: int) -> None:
@@ -126,6 +132,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     arguments.add_argument("--repeats", type=int, default=3)
+    arguments.add_argument("--peers", action="store_true", help="time other libraries too")
     options = arguments.parse_args()
     FOLDER.mkdir(exist_ok=True)
     product = limits.matrix_product(torch.float32)
@@ -141,7 +148,7 @@ def main() -> None:
     )
     for stage in STAGES:
         if stage in options.only:
-            print_stage(stage, options.repeats, bounds.get(stage))
+            print_stage(stage, options.repeats, bounds.get(stage), PEERS.get(stage, ()) if options.peers else ())
     if "rankers" in options.only:
         print_rankers(options.repeats)
     if "kedro" in options.only:

@@ -6,6 +6,7 @@ Each side runs in a process of its own, so that neither's memory or caches touch
 """
 
 import argparse
+import itertools
 import json
 import re
 import shutil
@@ -24,7 +25,7 @@ import pyarrow as pa
 import torch
 from transformers import AlbertConfig, AlbertModel
 
-from benchmarks import straightforward
+from benchmarks import peers, straightforward
 from benchmarks.made_up import FOLDER, made_up_queries, made_up_tsv
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import HardwareOptions, IngestOptions
@@ -100,10 +101,15 @@ def ingest(side: str) -> Timed:
         while file.read(1 << 24):
             pass
     timed = Timed(INGESTED_ROWS, tsv.stat().st_size / 1e9)
+    others = {
+        "straightforward": straightforward.ingest,
+        "datasets": peers.ingest_datasets,
+        "polars": peers.ingest_polars,
+    }
     with _scratch() as folder:
-        if side == "straightforward":
+        if side in others:
             with timed.clock():
-                straightforward.ingest(tsv, folder)
+                others[side](tsv, folder)
         elif side == "ours":
             with timed.clock():
                 for number in range(CHUNKS):
@@ -121,9 +127,9 @@ def _import_torch(_: int) -> int:
     return torch.get_num_threads()
 
 
-def albert(side: str) -> Timed:
-    """ALBERT-base (random weights: speed does not depend on them) on distinct queries of 3 to 14 tokens."""
-    queries, folder = made_up_queries(20_000, np.random.default_rng(0)), FOLDER / "albert"
+def albert_folder(queries: list[str]) -> Path:
+    """ALBERT-base with random weights, which do not change its speed, and a tokenizer of these queries."""
+    folder = FOLDER / "albert"
     if not folder.exists():
         tokenizer = train_tokenizer(queries, 8_000)
         ids = {name: getattr(tokenizer, f"{kind}_token_id") for name, kind in _SPECIAL.items()}
@@ -131,6 +137,13 @@ def albert(side: str) -> Timed:
         torch.manual_seed(0)
         for part in (tokenizer, AlbertModel(AlbertConfig(vocab_size=30_000, **sizes, **ids))):
             part.save_pretrained(folder)
+    return folder
+
+
+def albert(side: str) -> Timed:
+    """ALBERT-base on distinct queries of 3 to 14 tokens."""
+    queries = made_up_queries(20_000, np.random.default_rng(0))
+    folder = albert_folder(queries)
     queries = queries[: 256 if side == "straightforward" else 1024]
     ours = QueryVectors(folder, max_tokens=64, tokens_per_batch=4096, hardware=choose_hardware(HardwareOptions()))
     tokens = sum(len(ids) for ids in ours.tokenizer(queries)["input_ids"])
@@ -278,9 +291,15 @@ def ndcg(side: str) -> Timed:
 
 
 def measures(side: str) -> Timed:
-    """A million scores to all six measures of each query, and 1,000 bootstrap draws of their means."""
+    """A million scores to all six measures of each query, and 1,000 bootstrap draws of their means, but for peers."""
     scores, answers = _million_scores()
     timed, draws = Timed(len(scores)), 1000
+    if side in peers.MEASURES:
+        measure = getattr(peers, f"measure_{side}")
+        measure(scores[:30], {0: answers[0]})  # ranx compiles its functions here
+        with timed.clock():
+            measure(scores, answers)
+        return timed
     with timed.clock():
         if side == "ours":
             values = measure_queries(scores, answers)[list(MEASURES)].to_numpy()
@@ -305,7 +324,9 @@ def main() -> None:
     """Run one side of one stage and print what it took."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("stage", choices=STAGES)
-    arguments.add_argument("side", choices=["ours", "straightforward", "two_workers"])
+    arguments.add_argument(
+        "side", choices=["ours", "straightforward", "two_workers", *itertools.chain(*peers.PEERS.values())]
+    )
     options = arguments.parse_args()
     FOLDER.mkdir(exist_ok=True)
     use_hardware(HardwareOptions())

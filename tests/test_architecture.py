@@ -1,11 +1,14 @@
 """The rooms of the package: which folder may import which. The floors stand in one list, top floor first."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import PROJECT
 
@@ -124,3 +127,12 @@ def test_private_names_of_kedro_stand_in_two_modules() -> None:
     trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
     users = {name for name, tree in trees.items() if any(private_names(tree)) or "PARAMS_ARG_HELP" in ast.unparse(tree)}
     assert users == PRIVATE_PLACES
+
+
+def test_the_lock_file_has_a_fitting_version_of_every_requirement() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    lines = (PROJECT / "requirements.lock").read_text().splitlines()
+    locked = dict(line.split("==") for line in lines if not line.startswith("#"))
+    locked = {canonicalize_name(name): version for name, version in locked.items()}
+    wanted = map(Requirement, [*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    assert [str(need) for need in wanted if locked.get(canonicalize_name(need.name), "") not in need.specifier] == []

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import experiments, index, made_up, ranker_speed, straightforward
+from benchmarks import experiments, gpu, index, made_up, ranker_speed, simulate, straightforward
 from benchmarks.__main__ import run_side
 from benchmarks.experiments import (
     READERS,
@@ -45,7 +45,7 @@ from multimodal_recall.models.ranker import build_ranker
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.training.objective import RankerObjective
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, forced_hardware
 
 
 def test_ingest_of_a_made_up_file(tmp_path: Path) -> None:
@@ -260,3 +260,32 @@ def test_all_sides_of_the_index_find_the_same_products(tmp_path: Path, monkeypat
     ours, _ = index.open_ours(tmp_path)(queries)
     assert ours.tolist() == index.open_numpy(tmp_path)(queries).T.tolist()
     assert index.recall_of(index.open_ours(tmp_path)(index.queries_of(index.BATCH))[0], tmp_path) == 1
+
+
+def test_the_script_for_a_gpu_runs_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(["--tiny", "--device=cpu", f"--precision={forced_hardware().precision}"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if " pairs/s " in line] == list(gpu.base_rankers())
+    assert all(float(line.split()[1].replace(",", "")) > 0 for line in lines if " pairs/s " in line)
+    assert sum("queries/s" in line for line in lines) == 1
+    assert any("Self CPU" in line for line in lines)
+
+
+def test_the_script_for_a_gpu_takes_the_published_sizes() -> None:
+    published, small = gpu.published_rankers(), gpu.base_rankers()
+    assert published.keys() == small.keys()
+    assert published["two_tower"].model.image_state == 1024
+    assert published["visual_bert"] != small["visual_bert"]
+
+
+def test_simulated_workers_keep_to_the_graph(capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline = simulate.official_pipeline(chunks=5, rankers=2)
+    seconds = {node.name: 1.0 + len(node.name) for node in pipeline.nodes}
+    chain, total = max(simulate.ways_to_the_end(pipeline, seconds).values()), sum(seconds.values())
+    taken = {workers: simulate.simulate(pipeline, seconds, workers) for workers in (1, 2, 3, 1000)}
+    assert taken[1] == pytest.approx(total)
+    assert taken[1000] == pytest.approx(chain)
+    for workers, found in taken.items():
+        assert max(chain, total / workers) <= found + 1e-9 <= total / workers + chain + 1e-6  # Graham's bounds
+    simulate.main(["--workers", "1", "8"])
+    assert capsys.readouterr().out.count("workers") == 2

@@ -60,6 +60,7 @@ ELSEWHERE = {
     "python -m benchmarks --only rankers": (
         "tests/test_benchmarks.py::test_the_speed_of_both_sides_is_measured_and_printed"
     ),
+    "python -m benchmarks.gpu": "tests/test_benchmarks.py::test_the_script_for_a_gpu_runs_its_parts",
     "python -m benchmarks.growth": "tests/test_benchmarks.py::test_growth_times_a_stage_of_a_project_of_its_own",
     "python -m benchmarks.together --repeats 20 --kills 50": (
         "tests/test_together.py::test_two_runs_at_once_report_what_each_reports_alone"

@@ -1,6 +1,7 @@
 """What a disk that refuses leaves behind."""
 
 import errno
+import os
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AlbertConfig, AlbertModel, PreTrainedTokenizerFast
 
+from multimodal_recall.datasets.atomic_write import write_atomically
 from multimodal_recall.datasets.model_folders import CheckpointFile, LanguageModelFolder
 from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.datasets.parquet_table import ChunkParquet
@@ -95,3 +97,26 @@ def test_a_file_where_the_versions_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "thing.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"Cannot save versioned dataset 'thing\.json'.*same name already exists"):
         JsonFile(str(tmp_path / "thing.json"), Version(None, None)).save({})
+
+
+def test_content_is_on_the_disk_before_the_final_name_and_the_name_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str | int] = []
+    fsync, replace = os.fsync, os.replace
+
+    def record_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append(os.fstat(descriptor).st_ino)
+
+    def record_replace(source: Path, target: Path) -> None:
+        replace(source, target)
+        done.append("renamed")
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", record_replace)
+    with write_atomically(tmp_path / "model") as unfinished:
+        unfinished.mkdir()
+        (unfinished / "weights").write_text("1")
+    content, folder, name = (path.stat().st_ino for path in (tmp_path / "model/weights", tmp_path / "model", tmp_path))
+    assert done == [content, folder, "renamed", name]

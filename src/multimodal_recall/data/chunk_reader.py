@@ -1,6 +1,7 @@
 """Read one chunk of an official TSV: sound rows become columns, faulty rows are rejected with a reason."""
 
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,8 +19,8 @@ from multimodal_recall.runtime.progress import bar
 
 LINES_PER_BLOCK = 64  # 3 MB of text, which the processor's cache holds
 TORCH_PAYS_BYTES = 300_000_000
-"""Size of a chunk from which torch rounds its features: six times as fast as numpy, after an import of 2.6 s that every
-later stage needs too. A chunk of 2 GB wins the import back alone."""
+"""Size of a chunk from which torch rounds its features, if torch is not imported anyhow: six times as fast as numpy,
+after an import of 2.6 s that every later stage needs too. A chunk of 2 GB wins the import back alone."""
 CROWDED_BOXES = 40
 REJECTED_CHARACTERS = 200
 Content = tuple[int, int, bytes, bytes, bytes]
@@ -64,7 +65,7 @@ class ChunkRows:
     def __init__(self, tsv: OfficialTsv, label_count: int, options: IngestOptions, chunk: Chunk) -> None:
         self.tsv, self.label_count, self.options, self.chunk = tsv, label_count, options, chunk
         self.training, self.with_queries = chunk.split == "train", chunk.split != CATALOGUE
-        self.with_torch = tsv.path.stat().st_size // chunk.count >= TORCH_PAYS_BYTES
+        self.with_torch = "torch" in sys.modules or tsv.path.stat().st_size // chunk.count >= TORCH_PAYS_BYTES
         self.products = ProductColumns()
         self.pairs: list[tuple[int, str, int, int, int]] = []
         self.rejected: list[tuple[str, int, int, str, str, str]] = []
