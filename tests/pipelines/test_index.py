@@ -10,6 +10,9 @@ from kedro.io import DatasetError
 from kedro.pipeline import Pipeline
 from kedro.runner import AbstractRunner, ThreadRunner
 
+from multimodal_recall.commands.check import check_raw_files
+from multimodal_recall.commands.search import search
+from multimodal_recall.config.layout import read_layout
 from multimodal_recall.data.examples import read_chunk, read_queries
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.datasets.atomic import DamagedError
@@ -150,3 +153,27 @@ def test_dask_makes_the_same_index(indexed: Run, monkeypatch: pytest.MonkeyPatch
     before, runner = digests(project), dask_runner.DaskRunner()
     assert isinstance(runner, AbstractRunner)
     assert digests_after(project, runner=runner) == before
+
+
+def test_a_catalogue_of_its_own_is_checked_ingested_indexed_and_searched(run_copy: Run) -> None:
+    # Given the products of train twice, without queries, so that each stands in both chunks
+    project, run = run_copy
+    header, *lines = (project / "data/01_raw/shop/train.tsv").read_bytes().splitlines(keepends=True)
+    rows = [b"\t".join([*line.split(b"\t")[:7], b"", b"0\n"]) for line in lines]
+    (project / "data/01_raw/shop/catalogue.tsv").write_bytes(b"".join([header, *rows, *rows]))
+    options = {**SMALL, "chunks": {"train": 2, "catalogue": 2}}
+    (project / "conf/local").mkdir(exist_ok=True)
+    (project / "conf/local/parameters.yml").write_text(json.dumps(options))
+    run(pipeline_names=["ingest", "index"], namespaces=["catalogue", "two_tower"], parameters=options)
+    index = load(project, "two_tower.index")
+    assert list(index.chunks) == ["catalogue.chunk_000", "catalogue.chunk_001"]
+    ids = index.product_ids()
+    assert [len(chunk.product_ids) for chunk in index.chunks.values()] == [len(ids)] * 2
+    catalog = open_catalog(project)
+    found = search(catalog, ["red dress"], top=10_000)
+    assert f"{len(ids)} products of catalogue, " in found.attrs["source"]
+    assert "by the index of" in found.attrs["source"]
+    assert sorted(found["product_id"]) == ids.tolist()
+    checked = {file.name: file for file in check_raw_files(catalog, read_layout())}
+    assert checked["catalogue.tsv"].faults == []
+    assert f"{len(ids)} products" in checked["catalogue.tsv"].facts
