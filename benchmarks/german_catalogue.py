@@ -55,6 +55,7 @@ def products(first_id: int, kinds: np.ndarray, seed: int) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "product_id": first_id + np.arange(len(kinds)),
+            "title": [f"{query_of(*kind)}, Größe {number % 9 + 36}" for number, kind in enumerate(kinds)],
             "image_h": 300,
             "image_w": 400,
             "boxes": [list(corner.astype(float)) for corner in corners],

@@ -79,7 +79,7 @@ def peak_memory() -> float:
 
 def save_chunk(tsv: Path, target: Path, number: int, count: int) -> int:
     """Ingest one chunk and write its tables; the number of pairs."""
-    tables = ingest_chunk(OfficialTsv(tsv), LABELS, IngestOptions(), Chunk("train", number, count))
+    tables = ingest_chunk(OfficialTsv(tsv), LABELS, IngestOptions(), chunk=Chunk("train", number, count))
     for name, table in tables.items():
         ChunkParquet(str(target / f"{name}_{number}.parquet")).save(table)
     return tables["pairs"].num_rows

@@ -51,7 +51,7 @@ from tests.conftest import PROJECT, forced_hardware
 def test_ingest_of_a_made_up_file(tmp_path: Path) -> None:
     tsv = write_made_up(tmp_path / "train.tsv", rows=60)
     labels = [str(number) for number in range(33)]
-    ours = ingest_chunk(OfficialTsv(tsv), labels, IngestOptions(), Chunk("train", 0, 1))
+    ours = ingest_chunk(OfficialTsv(tsv), labels, IngestOptions(), chunk=Chunk("train", 0, 1))
     assert straightforward.ingest(tsv, tmp_path / "pieces", rows_per_file=25) == ours["pairs"].num_rows == 60
     theirs = pd.concat(
         [pq.read_table(tmp_path / "pieces" / f"{piece}.parquet").to_pandas() for piece in range(3)], ignore_index=True

@@ -22,6 +22,7 @@ from multimodal_recall.runtime.kedro_private import params_option
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
     import pandas as pd
+    import pyarrow as pa
 
 
 @click.group(name="multimodal_recall")
@@ -187,14 +188,29 @@ def write_tsv(table: Path, tsv: Path) -> None:
     Columns of TABLE: product_id, image_h, image_w, boxes (top, left, bottom, right in pixels, box after box), features,
     class_labels, query, query_id. Boxes, features and class_labels are lists or lists of lists; all features have the
     same width. A table without query and query_id is a catalogue, to be written as catalogue.tsv.
+
+
+    A further column title, a text or null, goes into titles.parquet beside the TSV, and replaces the titles that the
+    file has of the same products.
     """
     import pyarrow.parquet as pq
 
-    from multimodal_recall.data.own_parquet import ParquetRows
+    from multimodal_recall.data.own_parquet import ParquetRows, read_own_titles
     from multimodal_recall.datasets.official_files import OfficialTsvDataset
 
     OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
     click.echo(f"{tsv}: {pq.read_metadata(table).num_rows:,} rows")
+    if (titles := read_own_titles(table)) is not None:
+        _save_titles(titles, tsv)
+
+
+def _save_titles(titles: "pa.Table", tsv: Path) -> None:
+    from multimodal_recall.data.titles import TITLES_FILE, add_titles
+    from multimodal_recall.datasets.parquet_table import TitlesParquet
+
+    file = TitlesParquet(str(tsv.with_name(TITLES_FILE)))
+    file.save(add_titles(titles, file.load() if file.exists() else None))
+    click.echo(f"{file.path}: titles of {titles.num_rows:,} products")
 
 
 @cli.command()
@@ -233,11 +249,11 @@ def search(
     Queries are cleaned and encoded like those that the ranker was trained on. Compare scores within a query only.
     Put each query in quotes: kedro search "red dress" "black shoes"
     """
-    from multimodal_recall.commands.search import list_products
+    from multimodal_recall.commands.search import list_products, read_ids
     from multimodal_recall.commands.search import search as rank_products
 
     catalog = _load(metadata, env, [], {})[1]
-    ranked = rank_products(catalog, queries, split, ranker, top, labels, None if ids is None else _read_ids(ids))
+    ranked = rank_products(catalog, queries, split, ranker, top, labels, ids and read_ids(ids))
     if len(queries) > 1 and not any(" " in query for query in queries):
         click.echo(f'These are {len(queries)} queries. For one query of {len(queries)} words: "{" ".join(queries)}"')
     click.echo(ranked.attrs["source"])
@@ -245,15 +261,6 @@ def search(
         click.echo(f"\n{query}\n{list_products(products)}")
     if html is not None:
         _draw(ranked, html, in_project(catalog.load("params:evaluate").photos))
-
-
-def _read_ids(file: TextIO) -> list[int]:
-    from multimodal_recall.data.official_format import BadRow, whole_number
-
-    try:
-        return [whole_number("an id", line.strip().encode()) for line in file if line.strip()]
-    except BadRow as error:
-        raise click.BadParameter(f"{file.name}: {error}", param_hint="--ids") from error
 
 
 def _draw(ranked: "pd.DataFrame", html: Path, photos: Path) -> None:

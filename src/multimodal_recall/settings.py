@@ -4,6 +4,7 @@ import warnings
 
 from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.runs import hooks
+from multimodal_recall.runs.checkpoints import CheckCheckpoints
 from multimodal_recall.runs.pins import PinVersions
 from multimodal_recall.runs.tracking import TrackRuns
 
@@ -11,6 +12,7 @@ HOOKS = (  # Kedro calls the last first
     TrackRuns(),  # after the turn, which may give the run a later version
     hooks.TakeTurns(),
     hooks.CheckStaleInputs(),
+    CheckCheckpoints(),
     hooks.CheckInputs(),
     hooks.CheckModels(),
     hooks.ChooseHardware(),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pybase64
 import pytest
 from benchmarks.german_catalogue import COMMANDS, PARAMETERS, RAW, main
@@ -108,6 +109,8 @@ def test_a_sound_catalogue_is_described(kedro: Kedro) -> None:
         "  1 to 4 boxes an image, 2.5 on average",
         "  a box covers 16.67% of its image on average",
         "  7 of 7 labels used, 'Möbel' by 16% of the boxes",
+        "titles.parquet",
+        "  900 of the 900 products of train have a title",
         "valid.tsv",
         "  400 rows, 400 of them sound",
         "  24 query texts, 40 query ids, 400 products",
@@ -116,10 +119,47 @@ def test_a_sound_catalogue_is_described(kedro: Kedro) -> None:
         "  7 of 7 labels used, 'Mützen' by 17% of the boxes",
         "  10 candidates a query, 10.0 on average",
         "  100.0% of the words stand in training queries",
+        "titles.parquet",
+        "  400 of the 400 products of valid have a title",
         "valid_answer.json",
         "  40 queries, 1 to 4 answers each, 1.1 on average",
         "nothing is wrong",
     ]
+
+
+def test_titles_of_the_tables_of_all_splits_stand_in_one_file(kedro: Kedro) -> None:
+    titles = pd.read_parquet(RAW / "titles.parquet").set_index("product_id")["title"]
+    assert len(titles) == 1300
+    own = pd.read_parquet(RAW / "valid.parquet").set_index("product_id")["title"]
+    assert titles[own.index].equals(own)
+    # A table that is written again replaces the titles of its products
+    changed = pd.read_parquet(RAW / "valid.parquet").assign(title="neu")
+    changed.to_parquet(RAW / "valid.parquet")
+    result = kedro("write-tsv", f"{RAW}/valid.parquet", f"{RAW}/valid.tsv")
+    assert result.output.splitlines()[-1] == f"{RAW}/titles.parquet: titles of 400 products"
+    titles = pd.read_parquet(RAW / "titles.parquet")
+    assert (len(titles), (titles["title"] == "neu").sum()) == (1300, 400)
+
+
+def test_wrong_titles_are_one_fault_of_check_and_of_the_run(kedro: Kedro, written: Path) -> None:
+    path = RAW / "titles.parquet"
+    titles = pd.read_parquet(path)
+    pd.concat([titles, titles[titles["product_id"] == 10_000].assign(title="zwei")]).to_parquet(path)
+    said = "titles.parquet: 1 products have two different titles, such as [10000]. Keep one row of each"
+    lines = check(kedro, 1)
+    assert [line.endswith(said) for line in lines if line.startswith("  ! ")] == [True]
+    result = kedro("run", "--env=mine", "--nodes=valid.chunk_000.ingest")
+    assert result.exit_code == 1
+    assert said in " ".join(result.output.split())
+    titles.astype({"product_id": str}).to_parquet(path)
+    faults = [line for line in check(kedro, 1) if line.startswith("  ! ")]
+    assert len(faults) == 2  # of train and of valid
+    assert all("titles.parquet has the columns product_id (" in fault for fault in faults)
+
+
+def test_a_catalogue_without_titles_is_as_before(kedro: Kedro) -> None:
+    (RAW / "titles.parquet").unlink()
+    assert "titles.parquet" not in check(kedro, 0)
 
 
 def test_each_wrong_row_is_named_with_its_reason(kedro: Kedro) -> None:
@@ -286,11 +326,15 @@ def test_a_checkpoint_is_loaded_as_the_run_loads_it(kedro: Kedro, tmp_path: Path
     Path("models/albert/config.json").unlink()
     assert named("models/albert", 1).startswith("  ! language_model.start_from is 'models/albert': the checkpoint in")
     assert named("./models/none", 1).startswith("  ! language_model.start_from is './models/none': there is no folder")
+    refused = kedro("run", "--env=mine")
+    assert (refused.exit_code, "ingest" in refused.output) == (1, False)  # before the first node
+    assert "language_model.start_from is './models/none': there is no folder" in refused.output
     assert "not in this machine's cache: the run asks the hub for it" in named("nobody/nothing-at-all", 0)
     siamese = PARAMETERS.replace("[bag_of_words]", "[siamese]") + "siamese: {model: {text_model: ./models/none}}"
     Path("conf/mine/parameters.yml").write_text(siamese)
     message = "  ! siamese.model.text_model is './models/none': there is no folder"
     assert any(line.startswith(message) for line in check(kedro, 1))
+    assert message.removeprefix("  ! ") in kedro("run", "--env=mine").output
 
 
 def test_paths_of_the_options_are_relative_to_the_project(kedro: Kedro, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,17 @@ def test_a_query_of_signs_is_told_to_mean_little(catalog: CatalogProtocol) -> No
     assert "No word in the query: the ranking means little." in render_found(found, "Found", Path("nowhere"))
 
 
+def test_labels_stand_in_place_of_a_missing_title(catalog: CatalogProtocol) -> None:
+    found = search(catalog, ["red dress"], top=3)
+    assert found["title"].str.split().str.len().tolist() == [6, 6, 6]
+    labels = pd.Series([["shoes", "others", "shoes"]] * 3)
+    missing = pa.array(["red hat", None, ""]).to_pandas()  # as a chunk's table gives them
+    lines = list_products(found.assign(title=missing, labels=labels)).splitlines()
+    assert [line.rpartition("  ")[2] for line in lines] == ["title", "red hat", *["2 x shoes, 1 x others"] * 2]
+    lines = list_products(found.assign(title=pa.nulls(3, pa.string()).to_pandas(), labels=labels)).splitlines()
+    assert [line.rpartition("  ")[2] for line in lines] == ["labels", *["2 x shoes, 1 x others"] * 3]
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [

@@ -37,7 +37,7 @@ def test_real_rows_come_back_equal(tmp_path: Path) -> None:
     ]
     dataset = OfficialTsvDataset(str(tmp_path / "train.tsv"))
     dataset.save(rows)
-    made = ingest_chunk(dataset.load(), labels, IngestOptions(max_boxes=100), Chunk("train", 0, 1))
+    made = ingest_chunk(dataset.load(), labels, IngestOptions(max_boxes=100), chunk=Chunk("train", 0, 1))
     assert made["rejected"].num_rows == 0
     products, pairs = made["products"].to_pylist(), made["pairs"].to_pylist()
     assert len(pairs) == len(real) == 1000

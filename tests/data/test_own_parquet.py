@@ -12,7 +12,7 @@ from kedro.io import DatasetError
 from rich.console import Console
 
 from multimodal_recall.data.official_format import RawFileError, encode_row
-from multimodal_recall.data.own_parquet import ParquetRows
+from multimodal_recall.data.own_parquet import ParquetRows, read_own_titles
 from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.runtime import progress
 from tests.conftest import make_row
@@ -157,3 +157,28 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.parquet")
     with pytest.raises(RawFileError, match=r"t\.parquet is no file\. Name a parquet file"):
         list(ParquetRows(tmp_path / "t.parquet"))
+
+
+def own_titles(folder: Path, products: list, titles: list) -> dict | None:
+    path = folder / "titled.parquet"
+    pd.DataFrame({"product_id": products, "title": titles}).to_parquet(path)
+    return read_own_titles(path).to_pydict()
+
+
+def test_titles_of_a_table_are_those_of_its_products(tmp_path: Path) -> None:
+    read = own_titles(tmp_path, ["7", "5", "7", "3"], ["Mütze", None, "Mütze", "Rock"])
+    assert read == {"product_id": [7, 3], "title": ["Mütze", "Rock"]}
+    table_of().to_parquet(tmp_path / "table.parquet")
+    assert read_own_titles(tmp_path / "table.parquet") is None
+
+
+@pytest.mark.parametrize(
+    ("titles", "message"),
+    [
+        (["Mütze", "Hut"], r"row 2: product 7 has the title 'Hut', and 'Mütze' in an earlier row. Give it one title"),
+        ([1, 2], r"row 1: the title is 1; wanted a text"),
+    ],
+)
+def test_titles_that_cannot_be_used_are_named(tmp_path: Path, titles: list, message: str) -> None:
+    with pytest.raises(RawFileError, match=message):
+        own_titles(tmp_path, [7, 7], titles)

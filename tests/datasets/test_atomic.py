@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from kedro.io import DatasetError, Version
 
+from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.datasets import atomic_write
 from multimodal_recall.datasets.chunk_list import ChunkList
 from multimodal_recall.datasets.model_folders import LanguageModelFolder
@@ -18,6 +19,9 @@ from multimodal_recall.datasets.small_files import AnswersFile, CsvFile, JsonFil
 from multimodal_recall.evaluation.submission import make_submission
 
 TABLE = pa.table({"query_id": [1, 2], "features": pa.array([b"ab", b"cdef"], pa.large_binary())})
+
+
+PAIRS = pa.Table.from_pylist([{"query_id": 1}, {"query_id": 2}], TABLES["pairs"])
 
 
 class Part:
@@ -159,16 +163,27 @@ def test_parquet_is_lazy(tmp_path: Path) -> None:
 def test_a_chunk_list_loads_the_versions_it_names(tmp_path: Path) -> None:
     # Given a list that was saved before a newer version of its chunk
     table = ChunkParquet(str(tmp_path / "a" / "pairs.parquet"), Version(None, "2026-01-01T00.00.00.000Z"))
-    table.save(TABLE)
+    table.save(PAIRS)
     listed = ChunkList(str(tmp_path / "b" / "examples.json"), Version(None, None))
     listed.save({"chunk_000": {"pairs": table.load()}})
     newer = ChunkParquet(str(tmp_path / "a" / "pairs.parquet"), Version(None, "2026-01-02T00.00.00.000Z"))
-    newer.save(TABLE.slice(0, 1))
+    newer.save(PAIRS.slice(0, 1))
     # Then the listed version is loaded, also after the folder was moved
     assert listed.load()["chunk_000"]["pairs"].count_rows() == 2
     moved = tmp_path.rename(tmp_path.with_name("moved"))
     again = ChunkList(str(moved / "b" / "examples.json"), Version(None, None))
-    assert again.load()["chunk_000"]["pairs"].to_table().equals(TABLE)
+    assert again.load()["chunk_000"]["pairs"].to_table().equals(PAIRS)
+
+
+def test_a_listed_table_of_an_older_form_is_named(tmp_path: Path) -> None:
+    table = ChunkParquet(str(tmp_path / "pairs.parquet"))
+    table.save(PAIRS.drop_columns("query"))
+    listed = ChunkList(str(tmp_path / "examples.json"))
+    listed.save({"chunk_000": {"pairs": table.load()}})
+    with pytest.raises(
+        DatasetError, match=r"pairs\.parquet: columns \['query'\]: found .* Run the stage that makes this"
+    ):
+        listed.load()
 
 
 def test_a_chunk_list_names_what_is_gone(tmp_path: Path) -> None:

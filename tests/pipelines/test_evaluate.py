@@ -68,7 +68,7 @@ def test_what_reads_the_candidate_list_is_a_kind_of_its_own(finished_project: Pa
         assert kinds["two_tower"] == "leak-free"
         assert load(finished_project, f"evaluation.{split}_model_scores").schema.names[2:] == ["two_tower"]
     page = load(finished_project, "evaluation.report")
-    assert page.index("Leak-free</h3>") < page.index("Reads the query&#39;s candidate list</h3>")
+    assert page.index('aria-label="nDCG@5: leak-free"') < page.index("Reads the query&#39;s candidate list</h3>")
 
 
 def test_the_calibration_is_of_the_headline_model(finished_project: Path) -> None:
@@ -156,4 +156,4 @@ def test_log_and_report_say_whether_the_ranker_beats_chance(
     said = re.search(
         r"on testA, (two_tower \(0\.\d{3}\) is (no better|better|worse) than random order .*)", caplog.text
     )
-    assert f"<b>{said[1]}.</b>" in load(project, "evaluation.report")
+    assert f'<p class="verdict">{said[1]}.</p>' in load(project, "evaluation.report")

@@ -26,7 +26,7 @@ def test_a_missing_column_or_an_empty_file_is_told_by_the_header(tmp_path: Path,
     found = "\\\\t".join(header)
     message = rf"t\.tsv: the first line is b'{found}(\\n)?'\. Wanted the header product_id<TAB>.*<TAB>query_id"
     with pytest.raises(RawFileError, match=message):
-        ingest_chunk(OfficialTsv(path), LABELS, OPTIONS, WHOLE)
+        ingest_chunk(OfficialTsv(path), LABELS, OPTIONS, chunk=WHOLE)
 
 
 def test_a_last_line_that_was_cut_short_is_rejected_and_the_others_are_kept(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_a_last_line_that_was_cut_short_is_rejected_and_the_others_are_kept(tmp_
     text = tsv.path.read_bytes()
     last = text.index(b"\n3\t") + 1
     tsv.path.write_bytes(text[: text.rindex(encode_row(make_row(3)).split(b"\t")[5]) + 40])  # amid the features
-    made = ingest_chunk(tsv, LABELS, OPTIONS, WHOLE)
+    made = ingest_chunk(tsv, LABELS, OPTIONS, chunk=WHOLE)
     assert made["pairs"]["product_id"].to_pylist() == [1, 2]
     (row,) = made["rejected"].to_pylist()
     assert (row["row"], row["byte"], row["reason"]) == (3, last, "6 fields, wanted 9")
@@ -47,7 +47,7 @@ def test_windows_line_ends_give_the_same_tables(tmp_path: Path) -> None:
     windows.path.write_bytes(unix.path.read_bytes().replace(b"\n", b"\r\n"))
     for count in (1, 2):
         chunks = [Chunk("train", number, count) for number in range(count)]
-        made = [[ingest_chunk(tsv, LABELS, OPTIONS, chunk) for chunk in chunks] for tsv in (unix, windows)]
+        made = [[ingest_chunk(tsv, LABELS, OPTIONS, chunk=chunk) for chunk in chunks] for tsv in (unix, windows)]
         for of_unix, of_windows in zip(*made, strict=True):
             for name in ("products", "pairs"):
                 assert of_unix[name].equals(of_windows[name])
@@ -62,7 +62,7 @@ def test_a_line_of_a_megabyte_is_cut_to_the_boxes_wanted(tmp_path: Path) -> None
     sound = replace(make_row(1, boxes=1), features=features[:1])
     tsv = tsv_of(tmp_path / "t.tsv", sound, crowded, replace(sound, product_id=3))
     assert tsv.path.stat().st_size > 990_000
-    made = ingest_chunk(tsv, LABELS, IngestOptions(), WHOLE)
+    made = ingest_chunk(tsv, LABELS, IngestOptions(), chunk=WHOLE)
     assert made["pairs"]["product_id"].to_pylist() == [1, 2, 3]
     product = made["products"].to_pylist()[1]
     assert product["labels"] == crowded.labels[:12].tolist()
@@ -81,7 +81,7 @@ def test_a_line_that_is_too_long_is_rejected_without_being_in_memory(
     tracemalloc.start()
     for number in range(count):
         with suppress(IngestError):  # a chunk may lie within the long line
-            made.append(ingest_chunk(tsv, LABELS, options, Chunk("train", number, count)))
+            made.append(ingest_chunk(tsv, LABELS, options, chunk=Chunk("train", number, count)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000

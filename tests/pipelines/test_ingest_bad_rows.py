@@ -237,7 +237,7 @@ def ingest_and_check(lines: list[Line], options: IngestOptions, end: bytes = b"\
         tsv = OfficialTsv(Path(folder) / "train.tsv")
         tsv.path.write_bytes(text)
         try:
-            made = ingest_chunk(tsv, LABELS, options, WHOLE)
+            made = ingest_chunk(tsv, LABELS, options, chunk=WHOLE)
         except IngestError as error:  # a file of which nothing is left is refused
             if any(line.row for line in lines) or not re.search("rows of chunk_000 are rejected|no rows", str(error)):
                 raise

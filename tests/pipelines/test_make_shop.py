@@ -1,10 +1,13 @@
 """The made-up shop looks like the official data (figures of ``official-data.md``)."""
 
+import io
 from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from multimodal_recall.config.options import ShopOptions
 from multimodal_recall.evaluation.metrics import measure_queries
@@ -13,11 +16,12 @@ from multimodal_recall.pipelines.make_shop.nodes import (
     Images,
     ShopRows,
     make_candidate_files,
+    make_products,
     make_training_file,
-    plan_candidates,
-    plan_training,
 )
-from multimodal_recall.pipelines.make_shop.words import OTHERS_LABEL
+from multimodal_recall.pipelines.make_shop.pictures import SHAPES, SIDE, draw_picture
+from multimodal_recall.pipelines.make_shop.plan import plan_candidates, plan_training
+from multimodal_recall.pipelines.make_shop.words import ATTRIBUTES, FILLERS, NOUNS, OTHERS_LABEL
 from tests.conftest import SHARED
 
 OPTIONS = ShopOptions(train_rows=1500, valid_queries=100, test_queries=20)
@@ -110,3 +114,52 @@ def test_the_same_seed_makes_the_same_shop_and_another_one_another() -> None:
 def test_the_labels_are_the_official_ones() -> None:
     lines = (SHARED / "official-format" / "multimodal_labels.txt").read_text().splitlines()[1:]
     assert [line.split("\t")[1] for line in lines] == list(LABELS)
+
+
+def test_a_title_tells_whether_a_product_answers_a_query() -> None:
+    matches = plan_candidates("testA", 120, seed=0)
+    by_title = [set(query.text.split()) - set(FILLERS) <= set(product.title.split()) for query, product in matches]
+    assert by_title == [query.accepts(product) for query, product in matches]
+    assert 0.1 < np.mean(by_title) < 0.3
+
+
+def test_each_product_has_a_title_and_a_picture_of_its_proportions() -> None:
+    options = ShopOptions(train_rows=40, valid_queries=2, test_queries=2)
+    made = make_products(options, ("train", "valid", "testA"))
+    rows = [*make_training_file(options)]
+    rows += [row for split in ("valid", "testA") for row in make_candidate_files(options, split)["tsv"]]
+    sizes = {row.product_id: (row.image_h, row.image_w) for row in rows}
+    pictures = dict(made["photos"])
+    assert made["titles"]["product_id"].to_pylist() == list(pictures)
+    assert sizes.keys() == pictures.keys()
+    for product, picture in pictures.items():
+        assert len(picture) < 2000  # bytes
+        with Image.open(io.BytesIO(picture)) as image:
+            height, width = sizes[product]
+            assert max(image.size) == SIDE
+            assert image.width / image.height == pytest.approx(width / height, rel=0.15)
+    assert dict(make_products(options, ("train", "valid", "testA"))["photos"]) == pictures
+
+
+PLAIN = {name: words[0] for name, words in ATTRIBUTES.items()}
+
+
+def pixels(noun: str, **values: str) -> np.ndarray:
+    with Image.open(io.BytesIO(draw_picture(noun, {**PLAIN, **values}, 800, 800))) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_no_two_nouns_have_one_outline() -> None:
+    assert SHAPES.keys() == NOUNS.keys()
+    inked = {noun: (pixels(noun).sum(axis=2) < 700)[26:] for noun in NOUNS}
+    for one, other in combinations(NOUNS, 2):
+        differing = (inked[one] ^ inked[other]).sum() / (inked[one] | inked[other]).sum()
+        assert differing > 0.2, (one, other)
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_each_value_of_an_attribute_is_seen(name: str) -> None:
+    for noun in ("boots", "dress"):
+        drawn = [pixels(noun, **{name: value}) for value in ATTRIBUTES[name]]
+        for one, other in combinations(drawn, 2):
+            assert (one != other).any(axis=2).sum() > 40  # pixels of 16,384

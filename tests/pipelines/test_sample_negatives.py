@@ -24,7 +24,7 @@ LABELS = [*(f"label {number}" for number in range(28)), "others", *(f"label {num
 def chunk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ds.Dataset]:
     rows = [make_row(product, 1 + product % 4, query=f"query {product % 30}") for product in range(90)]
     tsv = tsv_of(tmp_path_factory.mktemp("raw") / "t.tsv", *rows)
-    made = ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), Chunk("train", 0, 1))
+    made = ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), chunk=Chunk("train", 0, 1))
     return {"products": ds.dataset(made["products"]), "pairs": ds.dataset(made["pairs"]), **features_of(made["pairs"])}
 
 
@@ -126,7 +126,7 @@ def chunks_of(path: Path, count: int, products: range) -> dict[str, dict[str, ds
     made = {}
     for number in range(count):
         part = Chunk("train", number, count)
-        tables = ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), part)
+        tables = ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), chunk=part)
         features = features_of(tables["pairs"])
         tables = {name: ds.dataset(tables[name]) for name in ("products", "pairs")}
         made[part.name] = {
@@ -171,7 +171,7 @@ def test_a_candidate_that_stands_in_two_chunks_is_refused(tmp_path: Path) -> Non
     rows = [make_row(product, query_id=product // 10, query=f"query {product // 10}") for product in [*range(60), 3]]
     tsv = tsv_of(tmp_path / "t.tsv", *rows)
     chunks = [Chunk("valid", number, 3) for number in range(3)]
-    made = [ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), chunk) for chunk in chunks]
+    made = [ingest_chunk(tsv, LABELS, IngestOptions(feature_size=8), chunk=chunk) for chunk in chunks]
     tables = [ds.dataset(tables[kind]) for tables in made for kind in ("products", "pairs")]
     with pytest.raises(
         ExamplesError,

@@ -32,7 +32,11 @@ def test_a_record_names_node_options_chunk_and_inputs(finished_project: Path) ->
         "node": "train.chunk_001.ingest",
         "options": {"params:ingest": asdict(IngestOptions())},
         "bound": {"chunk": {"split": "train", "number": 1, "count": 2}},
-        "inputs": {"train_tsv": state(raw / "train.tsv"), "labels": state(raw / "multimodal_labels.txt")},
+        "inputs": {
+            "train_tsv": state(raw / "train.tsv"),
+            "labels": state(raw / "multimodal_labels.txt"),
+            "titles": state(raw / "titles.parquet"),
+        },
         "digests": {"files": {".": state(folder / "products.parquet")["digest"]}},
     }
     assert read_record(raw, "train.tsv")["output"] == state(raw / "train.tsv")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from kedro.io import CatalogProtocol, DatasetError
 
 from multimodal_recall.commands.check_options import FileCheck, check_checkpoints, check_glove
@@ -21,6 +22,7 @@ from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, Inge
 from multimodal_recall.data.decoding import Rows, feature_width
 from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.text import words_of
+from multimodal_recall.data.titles import titles_of
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
 
 PAIR = ["query_id", "product_id"]
@@ -88,9 +90,11 @@ def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -
             known = {word for query in contents.queries for word in words_of(query)}
         check.facts += _facts(split, contents, labels, known)
         yield check
+        if layout.titled and contents.parts:
+            yield _check_titles(split, catalog, contents.pairs())
         if split in layout.answered and contents.parts:
             yield _check_answers(split, catalog, contents.pairs())
-    yield from check_checkpoints(catalog, layout)
+    yield from check_checkpoints(catalog)
     glove = catalog.get("params:word_vectors").load()
     if glove.glove_file is not None:
         yield check_glove(glove, known.union(*map(words_of, labels)))
@@ -235,6 +239,22 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
     counts = right.groupby("query_id").size()
     if len(counts):
         check.facts.append(f"{len(counts):,} queries, {_range(counts)} answers each, {counts.mean():.1f} on average")
+    return check
+
+
+def _check_titles(split: str, catalog: CatalogProtocol, pairs: pd.DataFrame) -> FileCheck:
+    """Look up the titles of a split's products, as ingest does for each chunk."""
+    titles, check = _load(catalog, "titles")
+    if titles is None:
+        return check
+    products = pa.array(pairs["product_id"].unique())
+    try:
+        found = titles_of(titles, products)
+        check.facts.append(
+            f"{len(found) - found.null_count:,} of the {len(products):,} products of {split} have a title"
+        )
+    except RawFileError as error:
+        check.add(str(error))
     return check
 
 

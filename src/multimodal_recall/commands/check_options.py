@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from kedro.io import CatalogProtocol
 
-from multimodal_recall.config.layout import Layout
 from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import WordVectorOptions
 from multimodal_recall.data.faults import FaultCounts
 from multimodal_recall.data.glove import WordVectorError, read_glove
+from multimodal_recall.runs.checkpoints import named_checkpoints
 
 FAULTS_SHOWN = 20
 KINDS_SHOWN = 10
@@ -37,16 +37,10 @@ class FileCheck:
         return [f"and {more:,} more; by kind:", *self.counts.most_common(KINDS_SHOWN)] if more else []
 
 
-def check_checkpoints(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCheck]:
+def check_checkpoints(catalog: CatalogProtocol) -> Iterator[FileCheck]:
     """Load each checkpoint that the options name, as the run does, but never from the network."""
-    language = catalog.get("params:language_model").load()
-    named = {"language_model.start_from": (language.start_from, language.epochs > 0)}
-    for ranker in layout.trained:
-        model = catalog.get(f"params:{ranker}").load().model
-        named[f"{ranker}.model.text_model"] = getattr(model, "text_model", None), False
-    for option, (name, trained) in named.items():
-        if name is not None:
-            yield _check_checkpoint(option, name, trained)
+    for option, name, trained, _ in named_checkpoints(catalog):
+        yield _check_checkpoint(option, name, trained)
 
 
 def _check_checkpoint(option: str, name: str, trained: bool) -> FileCheck:

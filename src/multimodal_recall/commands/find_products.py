@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 PAIRS_AT_ONCE = 1 << 20
 """Pairs of a query and a product that are scored at a time: bounds the memory for any number of queries."""
-PRODUCT_COLUMNS = ["product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
+PRODUCT_COLUMNS = ["product_id", "title", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def fresh_index(
 
 
 def search_by_index(
+    index: "ProductIndex",
     ranker: "IndexableRanker",
     query_features: pa.Table,
-    index: "ProductIndex",
     chunks: dict[str, ChunkTables],
     top: int,
     filter: ProductFilter = ProductFilter(),

@@ -1,8 +1,9 @@
 """Free-text queries against all products of the catalogue or of a split, ranked by a trained model."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kedro.io import CatalogProtocol
 from multimodal_recall.commands.find_products import ProductFilter, best_products, fresh_index, search_by_index
 from multimodal_recall.config.layout import CATALOGUE, SPLITS, Layout, read_layout
 from multimodal_recall.config.options import IngestOptions, QueryOptions
-from multimodal_recall.data.official_format import BadRow, decode_query
+from multimodal_recall.data.official_format import BadRow, decode_query, whole_number
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.data.text import strip_leading_token, vocabulary_note, words_of
 from multimodal_recall.evaluation.report.drawings import short_label
@@ -56,8 +57,9 @@ def search(
 
     Returns:
         One row a query and product, best first: ``query`` after cleaning, ``unknown_words`` (words without a vector of
-        their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``labels`` (names, one
-        a box), and the image's size and the boxes' sides in pixels, which ``evaluation.report.drawings`` reads.
+        their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``title`` (missing
+        where the product has none), ``labels`` (names, one a box), and the image's size and the boxes' sides in pixels,
+        which ``evaluation.report.drawings`` reads.
 
     Raises:
         SearchError: If a query is empty, if split, ranker, a label or the record of the training do not exist, or if no
@@ -80,10 +82,8 @@ def search(
     )
     wanted = ProductFilter(_numbers_of(labels, names), None if product_ids is None else np.array(product_ids, np.int64))
     index, how = fresh_index(catalog, ranker, model, chunks)
-    if index is None:
-        best = best_products(module, features, chunks, top, wanted)
-    else:
-        best = search_by_index(module, features, index, chunks, top, wanted)
+    best = best_products if index is None else partial(search_by_index, index)
+    best = best(module, features, chunks, top, wanted)
     if best.empty:
         raise SearchError(f"no product of {split} has such a label or id. Name others, or another --split")
     best.attrs["source"] = (
@@ -91,6 +91,18 @@ def search(
         f"{model.card['epoch'] + 1} epochs, nDCG@5 on valid {model.card['valid_ndcg_at_5']:.3f}; {how}"
     )
     return best.assign(labels=[[names[label] for label in of_product] for of_product in best["labels"]])
+
+
+def read_ids(file: Iterable[str]) -> list[int]:
+    """Read a product id a line, for ``product_ids`` of ``search``.
+
+    Raises:
+        SearchError: If a line is no whole number of 64 bits.
+    """
+    try:
+        return [whole_number("an id", line.strip().encode()) for line in file if line.strip()]
+    except BadRow as error:
+        raise SearchError(f"the list of ids: {error}") from error
 
 
 def _default_split(catalog: CatalogProtocol, layout: Layout, ranker: str) -> str:
@@ -126,15 +138,19 @@ def _numbers_of(labels: Sequence[str], names: list[str]) -> set[int]:
 
 
 def list_products(products: pd.DataFrame) -> str:
-    """Write the products that ``search`` found for a query as lines: rank, id, score, and the boxes of each label."""
+    """Write the products that ``search`` found for a query as lines: rank, id, score, and title.
+
+    The labels of its boxes, counted, stand in place of a title that is missing.
+    """
     query, unknown = products[["query", "unknown_words"]].iloc[0]
     note = vocabulary_note(query, unknown)
     lines = [note] if note else []
-    lines.append(f"{'rank':>4} {'product_id':>12} {'score':>8}  labels")
-    for row in products.itertuples():
+    titles = products["title"].fillna("")
+    lines.append(f"{'rank':>4} {'product_id':>12} {'score':>8}  {'title' if titles.any() else 'labels'}")
+    for row, title in zip(products.itertuples(), titles, strict=True):
         counts = Counter(map(short_label, row.labels)).most_common()
         labels = ", ".join(f"{count} x {label}" for label, count in counts)
-        lines.append(f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {labels}")
+        lines.append(f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {title or labels}")
     return "\n".join(lines)
 
 

@@ -46,6 +46,7 @@ class Layout:
     rankers: tuple[str, ...]  # names of the rankers to train and evaluate; empty: given scores alone are evaluated
     given_scores: tuple[str, ...] = ()  # answered splits with a file of given scores
     given_counts: bool = False  # whether a file gives the number of candidate lists of each product
+    titled: bool = False  # whether a file gives product titles
     reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
     trained: dict[str, str | None] = field(default_factory=dict)  # as `trained_rankers` of `resolve` gives it
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
@@ -112,6 +113,7 @@ def read_layout() -> Layout:
         tuple(rankers),
         tuple(split for split in scored if split in answered),
         exists("given_list_counts"),
+        makes_shop or exists("titles"),
         parameters["evaluate"]["reclassify"],
         trained_rankers(parameters),
         chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,

@@ -53,6 +53,7 @@ class Rows:
         offsets, buffers = pa.array(ends, pa.int32()), [None, feature_bytes, pa.py_buffer(self.features)]
         columns = {
             "product_id": pa.array(self.product_ids),
+            "title": pa.nulls(len(self.counts), pa.string()),  # the TSV has none
             "image_h": pa.array(self.image_h, pa.int32()),
             "image_w": pa.array(self.image_w, pa.int32()),
             "labels": pa.ListArray.from_arrays(offsets, pa.array(self.labels.astype(np.int16))),

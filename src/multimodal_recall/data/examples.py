@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PLAIN = Reading()
+PRODUCT_COLUMNS = ["image_h", "image_w", "top", "left", "bottom", "right", "labels", "features"]
 NO_QUERY = pa.Table.from_pylist([{"query": "", "vector": [0.0], "word_ids": [0]}], TABLES["query_features"])
 BOX = {side: [0.0] for side in SIDES}
 NO_PRODUCT = pa.Table.from_pylist(
@@ -32,7 +33,7 @@ def read_chunk(tables: ChunkTables, reading: Reading = PLAIN, tokens: Tokens | N
 
     ``tokens`` is what ``tokenise`` made of the chunk's queries before; made here if ``None``.
     """
-    products = tables["products"].to_table().combine_chunks()
+    products = tables["products"].to_table(columns=PRODUCT_COLUMNS).combine_chunks()
     queries = tables["query_features"].to_table(columns=["query", "vector", "word_ids"]).combine_chunks()
     texts = queries["query"].to_pylist()
     labels = products["labels"].combine_chunks()

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from multimodal_recall.data.official_format import LARGEST_ID, OfficialRow, RawFileError, is_id, whole_number
+from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.runtime.progress import bar
 
 ROWS_PER_BATCH = 256  # 25 MB of 12 boxes each, 2048 wide
@@ -65,6 +66,34 @@ class ParquetRows:
                     raise RawFileError(f"{self.path}: row {place}: {error}. Mend the table") from error
                 yield row
                 shown.advance()
+
+
+def read_own_titles(path: Path) -> pa.Table | None:
+    """Read the titles of the products of a table for ``ParquetRows``, whose rows are sound; ``None`` without a column.
+
+    Returns:
+        ``titles``: a row for each product that has a title.
+
+    Raises:
+        RawFileError: If a title is no text, or a product has two different titles.
+    """
+    file, titles = pq.ParquetFile(path), dict[int, str]()
+    if "title" not in file.schema_arrow.names:
+        return None
+    batches = file.iter_batches(ROWS_PER_BATCH, columns=["product_id", "title"])
+    rows = (values for batch in batches for values in batch.to_struct_array())
+    for place, values in enumerate(rows, start=1):
+        product, title = _whole_number("product_id", values["product_id"]), values["title"].as_py()
+        if title is None:
+            continue
+        if not isinstance(title, str):
+            raise RawFileError(f"{path}: row {place}: the title is {title!r}; wanted a text. Mend the table")
+        if titles.setdefault(product, title) != title:
+            raise RawFileError(
+                f"{path}: row {place}: product {product} has the title {title!r}, and {titles[product]!r} in an "
+                "earlier row. Give it one title in all its rows"
+            )
+    return pa.table({"product_id": list(titles), "title": list(titles.values())}, TABLES["titles"])
 
 
 def _row_of(row: pa.StructScalar, columns: list[str]) -> OfficialRow:

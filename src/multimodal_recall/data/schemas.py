@@ -10,10 +10,13 @@ import pyarrow.dataset as ds
 PAIR_IDS = {"query_id": pa.int64(), "product_id": pa.int64()}
 REFERENCE_SCORES = {**PAIR_IDS, "random": pa.float32(), "noun_alone": pa.float32(), "truth": pa.float32()}
 TABLES: Mapping[str, pa.Schema] = {
+    # Raw: one row a product that has a title, in any order.
+    "titles": pa.schema({"product_id": pa.int64(), "title": pa.string()}),
     # One row a distinct product of the chunk, in order of first appearance.
     "products": pa.schema(
         {
             "product_id": pa.int64(),
+            "title": pa.string(),  # null where the product has none
             "image_h": pa.int32(),  # pixels
             "image_w": pa.int32(),
             "top": pa.list_(pa.float32()),  # of each kept box, pixels

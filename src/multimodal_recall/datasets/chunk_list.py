@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.dataset as ds
 from kedro.io import DatasetError
 
-from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.data.schemas import ChunkTables, TableError, TableValidator
 from multimodal_recall.datasets.atomic import AtomicDataset, verify_files
 from multimodal_recall.datasets.parquet_table import open_table, verify_footer
 from multimodal_recall.runtime.kedro_private import TablePreview
@@ -36,7 +37,7 @@ class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
             )
         for file in (file for kinds in files.values() for file in kinds.values()):
             verify_footer(file)
-        return {chunk: {kind: open_table(file) for kind, file in kinds.items()} for chunk, kinds in files.items()}
+        return {chunk: {kind: _open(kind, file) for kind, file in kinds.items()} for chunk, kinds in files.items()}
 
     def verify_whole(self, path: Path) -> None:
         """Compare the list and each file that it names."""
@@ -51,6 +52,14 @@ class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
         versions = {chunk: {kind: file.parent.name for kind, file in kinds.items()} for chunk, kinds in files.items()}
         table = pd.DataFrame.from_dict(versions, "index").rename_axis("chunk").reset_index()
         return TablePreview(table.to_dict(orient="split"))
+
+
+def _open(kind: str, file: Path) -> ds.Dataset:
+    """Open a table of a chunk; an older version of the code may have saved it with other columns."""
+    try:
+        return TableValidator(kind).validate(open_table(file))
+    except TableError as error:
+        raise DatasetError(f"{file}: {error}") from error
 
 
 def listed_files(path: Path) -> dict[str, dict[str, Path]]:

@@ -1,7 +1,9 @@
 """SHA-256 digests of saved files, so that damage is noticed, and of raw files, so that a copy counts as the same."""
 
 import hashlib
+import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,6 +11,8 @@ WHOLE_BYTES = 1 << 26
 """Raw files up to this size are hashed whole: 0.1 s."""
 SAMPLES, SAMPLE_BYTES = 64, 1 << 16
 """Blocks of a larger raw file that are hashed, spread evenly from its first byte to its last."""
+
+FLUSHES_AT_ONCE = 32
 
 State = str | dict[str, int | str]
 """A version; for an unversioned file its size in bytes and a digest, for a large file also its time of change."""
@@ -27,17 +31,22 @@ def digest_files(path: Path) -> dict[str, str]:
 
 
 def content_state(path: Path) -> dict[str, int | str]:
-    """Describe an unversioned file so that a copy is equal and another content is not.
+    """Describe an unversioned file, or a folder of files, so that a copy is equal and another content is not.
 
     A file of more than ``WHOLE_BYTES`` is hashed in samples. A change between the samples keeps size and digest, so the
     time of change counts too: a large file that was copied without its time (``cp -r``) is another file.
     """
-    facts = path.stat()
-    return dict(_content_state(path, facts.st_size, facts.st_mtime_ns))
+    own = path.stat()
+    files = [file.stat() for file in path.iterdir()] if path.is_dir() else [own]
+    newest = max([own.st_mtime_ns, *(file.st_mtime_ns for file in files)])  # a folder's changes with its names
+    return dict(_content_state(path, sum(file.st_size for file in files), newest))
 
 
 @lru_cache(maxsize=1024)
 def _content_state(path: Path, size: int, mtime_ns: int) -> dict[str, int | str]:
+    if path.is_dir():
+        names = json.dumps(digest_files(path)).encode()
+        return {"size": size, "digest": hashlib.sha256(names).hexdigest()}
     if size <= WHOLE_BYTES:
         return {"size": size, "digest": digest_file(path)}
     digest = hashlib.sha256()
@@ -50,8 +59,10 @@ def _content_state(path: Path, size: int, mtime_ns: int) -> dict[str, int | str]
 
 def flush(path: Path) -> None:
     """Bring a file, or all files of a folder, from the system's memory to the disk."""
-    for part in [*path.rglob("*"), path]:
-        _flush(part)
+    # In threads the disk takes the files together: 10,500 small files in 1 s, one by one in 6 s (ext4).
+    with ThreadPoolExecutor(FLUSHES_AT_ONCE) as pool:
+        list(pool.map(_flush, path.rglob("*")))
+    _flush(path)
 
 
 def flush_name(path: Path) -> None:

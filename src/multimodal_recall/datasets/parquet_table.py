@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from kedro.io import DatasetError
 
+from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.datasets.atomic import AtomicDataset, DamagedError, read_record, remake
 from multimodal_recall.runtime.kedro_private import TablePreview
 
@@ -56,10 +58,32 @@ class ChunkParquet(AtomicDataset[pa.Table, ds.Dataset]):
             return TablePreview(head.to_pandas().map(str).to_dict(orient="split"))
 
 
-def open_table(path: Path) -> ds.Dataset:
-    """Open a parquet file as a lazy dataset; its pages are compared with their checksums when they are read."""
+class TitlesParquet(ChunkParquet):
+    """``titles.parquet``, which a user may bring; loads as ``TABLES["titles"]``, ids and texts of any width.
+
+    Raises:
+        DatasetError: If the file is no parquet table, or a column is missing or of another kind.
+    """
+
+    def _read(self, path: Path) -> ds.Dataset:
+        try:
+            found = {field.name: field.type for field in open_table(path).schema}
+        except pa.ArrowInvalid as error:
+            raise DatasetError(f"{path} is no parquet file: {error}") from error
+        sound = pa.types.is_signed_integer(found.get("product_id", pa.null()))
+        if not sound or found.get("title") not in (pa.string(), pa.large_string()):
+            columns = ", ".join(f"{name} ({kind})" for name, kind in found.items())
+            raise DatasetError(f"{path} has the columns {columns}. Wanted product_id (int64) and title (string)")
+        return open_table(path, TABLES["titles"])
+
+
+def open_table(path: Path, schema: pa.Schema | None = None) -> ds.Dataset:
+    """Open a parquet file as a lazy dataset; its pages are compared with their checksums when they are read.
+
+    ``schema``: columns and types to read the file as, if others than its own.
+    """
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    return ds.dataset(path, format=ds.ParquetFileFormat(default_fragment_scan_options=options))
+    return ds.dataset(path, schema, format=ds.ParquetFileFormat(default_fragment_scan_options=options))
 
 
 def verify_footer(path: Path) -> None:

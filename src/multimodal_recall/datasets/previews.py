@@ -5,10 +5,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.parquet_table import ChunkParquet
 from multimodal_recall.datasets.small_files import CsvFile
 from multimodal_recall.runtime.kedro_private import PlotlyPreview, TablePreview
+
+SPLIT_STYLES = (
+    ("#42459f", "circle", "\N{BLACK CIRCLE}"),
+    ("#c4601c", "diamond", "\N{BLACK DIAMOND}"),
+    ("#2e7d32", "square", "\N{BLACK SQUARE}"),
+)
+"""Colour, symbol and the symbol as a letter of each split of a comparison, on kedro-viz's light and dark page."""
 
 
 def _axes(**titles: str) -> dict[str, Any]:
@@ -43,14 +53,48 @@ class ComparisonCsv(CsvFile):
     """A ``comparison``, drawn as nDCG@5 of each ranking with its interval."""
 
     def preview(self) -> PlotlyPreview:
-        """Draw a series for each split and kind."""
-        traces = []
-        for (split, kind), rows in self.load().groupby(["split", "kind"], sort=False):
-            ends = {"array": rows["high"] - rows["nDCG@5"], "arrayminus": rows["nDCG@5"] - rows["low"]}
-            interval = {"type": "data", "symmetric": False, **{side: list(widths) for side, widths in ends.items()}}
-            points = {"x": rows["nDCG@5"].tolist(), "y": rows["ranking"].tolist(), "error_x": interval}
-            traces.append({"mode": "markers", "name": f"{split}, {kind}", **points})
-        return _plot(traces, {**_axes(xaxis="nDCG@5"), "yaxis": {"automargin": True}})
+        """Draw a row for each ranking, below a row for its kind, with a point for each split.
+
+        Rows are numbers, with names as their ticks: of a text axis kedro-viz leaves out names, and all splits would lie
+        on one line. kedro-viz hides a small plot's legend, so that the splits are named in an annotation.
+        """
+        table = self.load()
+        rows, splits = _ranking_rows(table), list(table["split"].unique())
+        steps = 0.2 * (2 * np.arange(len(splits)) - len(splits) + 1)
+        styled = list(zip(splits, steps, SPLIT_STYLES, strict=False))
+        traces = [_points_of(table[table["split"] == split], rows, step, style) for split, step, style in styled]
+        names = [html.escape(name) if name else f"<b>{kind}</b>" for kind, name in rows]
+        ticks = {"tickvals": list(range(len(rows))), "ticktext": names, "range": [len(rows) - 0.4, -0.6]}
+        axes = {**_axes(xaxis="nDCG@5"), "yaxis": {"automargin": True, "zeroline": False, **ticks}}
+        named = [f"<span style='color:{colour}'>{sign} {split}</span>" for split, _, (colour, _, sign) in styled]
+        place = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"}
+        legend = {"text": "   ".join(named), "showarrow": False, **place}
+        return _plot(traces, {**axes, "annotations": [legend], "showlegend": False})
+
+
+def _ranking_rows(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """List kind and name of each ranking, best of the last split first, each kind after a row without a name."""
+    rows = []
+    for kind, of_kind in table.groupby("kind", sort=False):
+        best = of_kind.drop_duplicates("ranking", keep="last").sort_values("nDCG@5", ascending=False, kind="stable")
+        rows += [(kind, ""), *((kind, name) for name in best["ranking"])]
+    return rows
+
+
+def _points_of(
+    table: pd.DataFrame, rows: list[tuple[str, str]], step: float, style: tuple[str, str, str]
+) -> dict[str, Any]:
+    """Give the trace of a split, ``step`` below the middle of each row."""
+    ends = {"array": table["high"] - table["nDCG@5"], "arrayminus": table["nDCG@5"] - table["low"]}
+    return {
+        "mode": "markers",
+        "name": table["split"].iloc[0],
+        "x": table["nDCG@5"].tolist(),
+        "y": [rows.index(row) + step for row in zip(table["kind"], table["ranking"], strict=True)],
+        "text": table["ranking"].tolist(),
+        "error_x": {"type": "data", "symmetric": False, **{side: list(widths) for side, widths in ends.items()}},
+        "marker": {"color": style[0], "symbol": style[1]},
+    }
 
 
 class RecallCsv(CsvFile):

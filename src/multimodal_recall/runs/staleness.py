@@ -94,6 +94,7 @@ def _changed_inputs(record: dict[str, Any], present: dict[str, Any], output: Sta
                 yield f"newer version of {name.rpartition('.')[2]}"
         elif state is not None and state != record["inputs"].get(name):
             yield f"{name} is not the file that was read"
+    yield from (f"{name} was read and is gone" for name in sorted(record["inputs"].keys() - present["inputs"].keys()))
 
 
 def _changed_options(record: dict[str, Any], present: dict[str, Any], defaults: dict[str, Any]) -> Iterator[str]:

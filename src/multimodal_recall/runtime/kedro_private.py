@@ -11,7 +11,7 @@ from typing import Any
 import click
 from kedro.framework.hooks.manager import _create_hook_manager, _register_hooks
 from kedro.io import AbstractDataset, CatalogProtocol, DataCatalog
-from kedro_datasets._typing import JSONPreview, PlotlyPreview, TablePreview  # noqa: F401  (used by datasets)
+from kedro_datasets._typing import ImagePreview, JSONPreview, PlotlyPreview, TablePreview  # noqa: F401  (used by datasets)
 from pluggy import PluginManager
 
 

@@ -53,7 +53,9 @@ def make_products(product_ids: pd.Series, boxes: int) -> pd.DataFrame:
     }
     labels = ["shoes", "top clothes (coat, jacket, shirt, etc.)", *["others"] * boxes][:boxes]
     columns = {name: [value] * len(product_ids) for name, value in {**sides, "labels": labels}.items()}
-    return pd.DataFrame({"product_id": product_ids.to_numpy(), "image_h": 200, "image_w": 100, **columns})
+    ids = product_ids.to_numpy()
+    titles = [None if product % 2 else f"title of {product}" for product in ids]
+    return pd.DataFrame({"product_id": ids, "title": titles, "image_h": 200, "image_w": 100, **columns})
 
 
 def make_content(queries: int, candidates: int, right: int, boxes: int) -> ReportContent:

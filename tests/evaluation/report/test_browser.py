@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from multimodal_recall.evaluation.report.figures import PAGE_COLOURS
-from multimodal_recall.evaluation.report.page import render_page
+from multimodal_recall.evaluation.report.page import render_found, render_page
 from tests.evaluation.report.conftest import make_content
 
 CHROMIUM = shutil.which("chromium")
@@ -24,7 +24,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 QUERIES = 500
 HOSTILE = "<script>throw Error('run')</script> caf\u00e9"
-SECTIONS = ("headline", "learning", "scores", "calibration", "groups", "queries", "worst", "best", "all")
+SECTIONS = ("headline", "queries", "worst", "best", "all", "further", "learning", "scores", "calibration", "groups")
 WATCH = """() => { const text = document.querySelector('figure svg text');
     return [getComputedStyle(document.body).color, getComputedStyle(text).fill, document.body.scrollWidth] }"""
 
@@ -114,6 +114,86 @@ def test_search_shows_the_queries_that_match(page: Any, typed: str, rows: int, c
     assert page.inner_text("#found") == (f"{rows} of {QUERIES} queries" if typed else f"{QUERIES} queries")
     lists = [part.locator("[data-query]:visible").count() for part in page.locator(".list").all()]
     assert page.locator(".none:visible").count() == lists.count(0)
+
+
+VISIBLE = "element => getComputedStyle(element).visibility == 'visible'"
+
+
+@pytest.fixture(params=["report", "search"])
+def photographed(request: pytest.FixtureRequest, browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """A page with a photo of each product but one."""
+    content = make_content(3, candidates=8, right=4, boxes=2)
+    for product in content.products["product_id"][1:]:
+        Image.new("RGB", (50, 100), "white").save(tmp_path / f"{product}.jpg")
+    if request.param == "report":
+        text = render_page(dataclasses.replace(content, photos=tmp_path))
+    else:
+        found = (
+            content.candidates.drop(columns="right")
+            .merge(content.products, on="product_id")
+            .assign(unknown_words=[[]] * 24)
+        )
+        text = render_found(found, "Found", tmp_path)
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    page, errors = browser.new_page(viewport={"width": 1280, "height": 900}), []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((tmp_path / "page.html").as_uri())
+    yield page
+    assert errors == []
+    page.close()
+
+
+def test_boxes_and_labels_show_on_demand_alone(photographed: Any) -> None:
+    page = photographed
+    card = page.locator(".tile", has=page.locator(".photo")).first
+    card.scroll_into_view_if_needed()
+    parts = [card.locator(".boxes"), card.locator("ol")]
+    bare = page.locator(".tile", has=page.locator(".product:not(.photo)")).first
+
+    def shown() -> list[bool]:
+        return [part.evaluate(VISIBLE) for part in parts]
+
+    page.mouse.move(0, 0)
+    assert shown() == [False, False]
+    assert bare.locator(".boxes").evaluate(VISIBLE)
+    assert bare.locator("ol").evaluate(VISIBLE)
+    height = card.bounding_box()["height"]
+    card.locator("svg").hover()
+    assert shown() == [True, True]
+    assert card.bounding_box()["height"] == height  # nothing moves
+    page.mouse.move(0, 0)
+    assert shown() == [False, False]
+    card.focus()
+    assert shown() == [True, True]
+    card.evaluate("element => element.blur()")
+    assert shown() == [False, False]
+    page.keyboard.press("b")
+    assert shown() == [True, True]
+    assert page.locator("#boxes").is_checked()
+    page.keyboard.press("b")
+    assert shown() == [False, False]
+    page.locator("#boxes").press("Space")  # the switch itself, by keyboard
+    assert shown() == [True, True]
+    page.locator("#boxes").press("b")
+    assert shown() == [False, False]
+
+
+def test_a_photo_is_shown_in_its_own_colours(photographed: Any) -> None:
+    card = photographed.locator(".photo").first
+    card.scroll_into_view_if_needed()
+    photographed.mouse.move(0, 0)
+    with Image.open(io.BytesIO(card.screenshot())) as image:
+        width, height = image.size
+        middle = image.convert("RGB").crop((width // 2 - 20, height // 4, width // 2 + 20, 3 * height // 4))
+    assert middle.getcolors() == [(middle.width * middle.height, (255, 255, 255))]
+
+
+def test_the_letter_b_can_be_typed_into_the_search(photographed: Any) -> None:
+    if photographed.locator("#search").count():
+        photographed.locator("#search").press("b")
+        assert photographed.input_value("#search") == "b"
+        assert not photographed.locator("#boxes").is_checked()
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from multimodal_recall.evaluation.report.drawings import box_colours, draw_product, draw_strip, short_label
+from multimodal_recall.evaluation.report.drawings import box_colours, draw_product, draw_strip, find_photo, short_label
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 PRODUCT = {
     "product_id": 7,
+    "title": "red <boots>",
     "image_h": 200,
     "image_w": 100,
     "top": [10.0, 0.0],
@@ -30,7 +31,10 @@ def test_boxes_are_drawn_to_scale_largest_first() -> None:
     assert '<rect class="edge" width="100" height="200"/>' in drawing.svg
     assert drawing.boxes == [("others", f"90 {TIMES} 200"), ("<shoes>", f"60 {TIMES} 30")]
     assert drawing.more == 0
-    assert f'aria-label="2 boxes: others 90 {TIMES} 200, &lt;shoes&gt; 60 {TIMES} 30"' in drawing.svg
+    told = f"2 boxes: others 90 {TIMES} 200, &lt;shoes&gt; 60 {TIMES} 30"
+    assert f'aria-label="red &lt;boots&gt;; {told}"' in drawing.svg
+    assert f'aria-label="{told}"' in draw_product({**PRODUCT, "title": None}, COLOURS, None).svg
+    assert (drawing.title, drawing.has_photo) == ("red <boots>", False)
 
 
 def test_a_strip_shows_its_products_in_order_and_frames_the_right_ones() -> None:
@@ -38,11 +42,13 @@ def test_a_strip_shows_its_products_in_order_and_frames_the_right_ones() -> None
         [{**PRODUCT, "caption": "<1>", "framed": True}, {**PRODUCT, "caption": "2", "framed": False}]
     )
     strip = draw_strip(products, COLOURS, None)
-    assert re.findall(r'<figure class="(\w*)"><figcaption>(.*?)</figcaption><svg', strip) == [
+    assert re.findall(r'<figure class="(\w*)" tabindex="0"><figcaption>(.*?)</figcaption><svg', strip) == [
         ("framed", "&lt;1&gt;"),
         ("", "2"),
     ]
-    assert strip.count("<p>1 others, 2 &lt;shoes&gt;</p>") == 2
+    below = '<p class="title">red &lt;boots&gt;</p><p>product 7</p><p class="labels">1 others, 2 &lt;shoes&gt;</p>'
+    assert strip.count(below) == 2
+    assert 'class="title"' not in draw_strip(products.assign(title=None), COLOURS, None)
 
 
 def test_only_the_largest_boxes_are_listed_but_all_are_drawn() -> None:
@@ -65,6 +71,42 @@ def test_a_photo_is_embedded_scaled_down(tmp_path: Path) -> None:
     with Image.open(io.BytesIO(b64decode(data[1]))) as photo:
         assert photo.size == (160, 320)
     assert "<image" not in draw_product({**PRODUCT, "product_id": 8}, COLOURS, tmp_path).svg
+
+
+def embedded(folder: Path) -> tuple[str, bytes]:
+    """Type and content of the photo in a drawing."""
+    found = re.search(r'href="data:image/(\w+);base64,([^"]+)"', draw_product(PRODUCT, COLOURS, folder).svg)
+    return found[1], b64decode(found[2])
+
+
+def test_a_small_png_is_embedded_as_it_is(tmp_path: Path) -> None:
+    Image.new("P", (60, 120), 3).save(tmp_path / "7.png", bits=4)
+    assert embedded(tmp_path) == ("png", (tmp_path / "7.png").read_bytes())
+
+
+def test_a_large_png_is_scaled_down_on_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (1000, 2000), (255, 0, 0, 0)).save(tmp_path / "7.png")
+    kind, content = embedded(tmp_path)
+    with Image.open(io.BytesIO(content)) as photo:
+        assert (kind, photo.format, photo.size, photo.getpixel((5, 5))) == ("jpeg", "JPEG", (160, 320), (255, 255, 255))
+
+
+def test_a_jpeg_comes_before_a_png(tmp_path: Path) -> None:
+    assert find_photo(7, None) is None
+    assert find_photo(7, tmp_path) is None
+    for ending in ("png", "jpeg", "jpg"):
+        (tmp_path / f"7.{ending}").touch()
+        assert find_photo(7, tmp_path) == tmp_path / f"7.{ending}"
+
+
+def test_nothing_lies_over_a_photo_but_boxes_on_demand(tmp_path: Path) -> None:
+    Image.new("RGB", (100, 200), "red").save(tmp_path / "7.jpg")
+    drawing = draw_product(PRODUCT, COLOURS, tmp_path)
+    assert drawing.has_photo
+    photo, _, after = drawing.svg.partition('preserveAspectRatio="none"/>')
+    assert photo.startswith('<svg class="product photo"')
+    assert re.fullmatch(r'<g class="boxes">(<rect class="box".*?</rect>){2}(<text.*?</text>){2}</g></svg>', after)
+    assert 'class="product"' in draw_product(PRODUCT, COLOURS, None).svg
 
 
 def test_labels() -> None:

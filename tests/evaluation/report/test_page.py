@@ -2,9 +2,11 @@ import re
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from multimodal_recall.evaluation.report.content import ReportContent
 from multimodal_recall.evaluation.report.figures import PAGE_COLOURS
@@ -50,9 +52,9 @@ def test_text_of_a_query_cannot_become_part_of_the_page(changed: Callable, conte
 
 
 def test_leak_free_rankings_come_first_and_each_kind_is_explained(page: str, changed: Callable) -> None:
-    kinds = ["Leak-free", "Fitted on valid, out of fold", "Uses the candidate-list leak"]
-    assert re.findall(r"<h3>([^<]*)</h3>\n  <p>", page) == kinds
-    assert page.index("two_") < page.index("counting")
+    assert re.findall(r"<h3>([^<]*)</h3>", page)[:2] == ["Fitted on valid, out of fold", "Uses the candidate-list leak"]
+    assert page.index('aria-label="nDCG@5: leak-free"') < page.index("<h3>Fitted on valid")
+    assert "<p>Leak-free: scores from photos and words alone" in page
     assert "A shop&#39;s search engine would have no such lists" in page
     assert "chosen on this very split" in page  # valid's
     assert "chosen on this very split" not in render_page(changed(split="testA"))
@@ -83,6 +85,54 @@ def test_queries_without_text_are_named_by_their_id(changed: Callable, content: 
     page = render_page(changed(candidates=content.candidates.assign(query=None)))
     assert "<h4>query 3</h4>" in page
     assert "None" not in page.replace("None of these queries", "")
+
+
+def test_the_first_screen_is_verdict_table_and_worst_queries(changed: Callable, page: str) -> None:
+    said = changed(verdict="two_tower (0.610) is better than <chance> (0.230)")
+    shown = render_page(said)
+    order = [
+        '<p class="verdict">two_tower (0.610) is better than &lt;chance&gt; (0.230).</p>',
+        'aria-label="nDCG@5: leak-free"',
+        '<h3 id="worst">',
+        '<h3 id="best">',
+        '<h3 id="all">',
+        '<section id="further">',
+        '<section id="learning">',
+    ]
+    places = [shown.index(part) for part in order]
+    assert places == sorted(places)
+    assert 'class="verdict"' not in page  # no verdict is known
+    assert "leaves\n      out 0" in shown
+    assert "leaves\n      out 0" not in page
+
+
+def test_tables_that_use_the_leak_alone_are_folded_away(page: str, changed: Callable) -> None:
+    folded = re.findall(r"<details>.*?</details>", page, re.DOTALL)
+    assert [("counting" in part, "blend" in part) for part in folded] == [(True, False)]
+    honest = render_page(changed(headline=HEADLINE[HEADLINE["kind"] == "leak-free"]))
+    assert 'id="further"' not in honest
+    assert "#further" not in honest
+
+
+def test_title_and_id_stand_under_each_picture(page: str) -> None:
+    tiles = re.findall(r'<figure class="tile.*?</figure>', page, re.DOTALL)
+    assert len(tiles) == 16
+    for tile in tiles:
+        product = int(re.search(r"product (\d+)</p>", tile)[1])
+        assert (f'<p class="title">title of {product}</p>' in tile) == (product % 2 == 0)
+        assert tile.index("</svg>") < tile.index(f"product {product}</p>")
+
+
+def test_without_photos_boxes_are_drawn_and_there_is_no_switch(page: str, changed: Callable, tmp_path: Path) -> None:
+    assert 'id="boxes"' not in page
+    assert "A drawing shows the boxes detected on the photo" in page
+    assert 'class="product photo"' not in page
+    Image.new("RGB", (100, 200)).save(tmp_path / "1001.jpg")
+    photographed = render_page(changed(photos=tmp_path))
+    assert photographed.count('class="product photo"') == 1
+    assert photographed.count('class="product"') == 15
+    assert photographed.count('tabindex="0">\n  <figcaption>') == 1
+    assert 'id="boxes"' in photographed
 
 
 class Outline(HTMLParser):

@@ -39,7 +39,7 @@ CONTENT_COLUMNS = {
     "queries": ("query_id", "ndcg_at_5"),
     "breakdown": ("by", "group", "queries", "ndcg_at_5", "low", "high"),
     "calibration": ("predicted", "observed", "candidates"),
-    "products": ("product_id", "image_h", "image_w", "top", "left", "bottom", "right", "labels"),
+    "products": ("product_id", "title", "image_h", "image_w", "top", "left", "bottom", "right", "labels"),
 }
 LOG_COLUMNS = ("epoch", "loss", "valid_ndcg_at_5")
 EXTREMES = 20
@@ -78,11 +78,12 @@ class ReportContent:
     training_logs: Mapping[str, pd.DataFrame]
     """By trained ranker, one row an epoch; empty where no ranker was trained."""
     products: pd.DataFrame | None
-    """One row a product; box sides (pixels) and label names are lists. ``None`` where boxes are not known."""
+    """One row a product; title a text or missing, box sides (pixels) and label names lists. ``None`` where boxes are
+    not known."""
     rejected_rows: int | None
     """Rows of the split's file that could not be read; ``None`` where the split has no file."""
     photos: Path | None
-    """Absolute path of the folder of ``<product_id>.jpg``; a product without photo is drawn as its boxes alone."""
+    """Absolute path of the folder of photos; see ``drawings.find_photo``."""
     verdict: str = ""
     """Whether ``ranking`` beats random order and the like, in words; empty where that is not known."""
 

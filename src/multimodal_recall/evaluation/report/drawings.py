@@ -21,17 +21,23 @@ PHOTO_SIDE = 320
 """Pixels of an embedded photo's longer side: twice the size of the drawing, for sharp screens."""
 STRIP_STYLE = Markup("""<style>
 .products { --box: 65% 38%; --soft: #56606c; background: #fff; color: #1b1f24; display: flex; gap: 8px; overflow-x: auto; padding: 4px; }
-.products figure { border: 1px solid #d6dae0; border-radius: 6px; flex: 0 0 150px; margin: 0; padding: 6px; }
+.products figure { border: 1px solid #d6dae0; border-radius: 6px; flex: 0 0 150px; margin: 0; padding: 6px; position: relative; }
 .products figure.framed { border-color: #0b6e4f; box-shadow: inset 0 0 0 2px #0b6e4f; }
 .products figcaption, .products p { font: 12px/1.35 system-ui, sans-serif; margin: 0; overflow-wrap: anywhere; }
 .products p { color: var(--soft); margin-top: 4px; }
+.products p.title { color: inherit; }
 .products svg { display: block; height: 130px; margin-top: 4px; overflow: visible; width: 100%; }
 .products .edge { fill: #fff; stroke: var(--soft); }
 .products .box { fill: var(--colour); fill-opacity: .13; stroke: var(--colour); stroke-width: 1.5; }
+.products .photo .box { fill-opacity: 0; stroke-width: 2; }
 .products .edge, .products .box { vector-effect: non-scaling-stroke; }
 .products text { font-weight: 600; paint-order: stroke; stroke: #fff; stroke-width: .3em; }
+.products .photo .boxes, .products .photo ~ .labels { visibility: hidden; }
+.products figure:hover .photo .boxes, .products figure:focus .photo .boxes, .products .photo:hover ~ .labels, .products figure:focus .photo ~ .labels { visibility: visible; }
+.products .photo ~ .labels { background: #fff; bottom: 2px; left: 2px; padding: 4px; position: absolute; right: 2px; }
 </style>""")  # noqa: E501
-"""Style of a strip in a notebook: always light, since a notebook may be dark."""
+"""Style of a strip in a notebook: always light, since a notebook may be dark. ``style.css.j2`` is that of the pages."""
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
 Box = tuple[float, float, float, float, str]
 """Top, left, bottom, right (pixels) and label name."""
 
@@ -41,6 +47,9 @@ class Drawing:
     """A product's drawing and the text below it."""
 
     svg: Markup
+    title: str | None
+    has_photo: bool
+    """Whether ``svg`` shows a photo; boxes and labels then show on demand alone."""
     boxes: list[tuple[str, str]]
     """Label and size (width by height, pixels) of the largest boxes, in the order of their numbers in ``svg``."""
     more: int
@@ -63,31 +72,40 @@ def draw_product(product: Mapping[str, Any], colours: Mapping[str, str], photos:
     """Draw a product: its photo, where it has one, and its boxes, numbered from the largest.
 
     Args:
-        product: ``product_id``, ``image_h``, ``image_w`` and the lists ``top``, ``left``, ``bottom``, ``right``
-            (pixels) and ``labels`` (names).
+        product: ``product_id``, ``title`` (a text, or missing), ``image_h``, ``image_w`` and the lists ``top``,
+            ``left``, ``bottom``, ``right`` (pixels) and ``labels`` (names).
         colours: Colour of each label; see ``box_colours``.
-        photos: Absolute path of the folder of ``<product_id>.jpg``, or ``None``.
+        photos: Absolute path of the folder of photos, or ``None``; see ``find_photo``.
     """
     columns = (product[name] for name in ("top", "left", "bottom", "right", "labels"))
     boxes = sorted(zip(*columns, strict=True), key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
     height, width = product["image_h"], product["image_w"]
     unit = max(height, width) / 100
     photo = _embed_photo(product["product_id"], photos)
+    title = product["title"] if isinstance(product["title"], str) else None
     named = [(short_label(box[4]), _size(box)) for box in boxes]
+    told = f"{len(boxes)} boxes: {', '.join(map(' '.join, named))}"
+    opening = '<svg class="{}" role="img" aria-label="{}" viewBox="{:.0f} {:.0f} {:.0f} {:.0f}">'
+    place = (-unit, -unit, width + 2 * unit, height + 2 * unit)
+    kind, description = "product photo" if photo else "product", f"{title}; {told}" if title else told
     parts = [
-        Markup('<svg class="product" role="img" aria-label="{}" viewBox="{:.0f} {:.0f} {:.0f} {:.0f}">').format(
-            f"{len(boxes)} boxes: {', '.join(map(' '.join, named))}", -unit, -unit, width + 2 * unit, height + 2 * unit
-        ),
+        Markup(opening).format(kind, description, *place),
         Markup('<rect class="edge" width="{}" height="{}"/>').format(width, height),
     ]
     if photo:
         image = '<image href="{}" width="{}" height="{}" preserveAspectRatio="none"/>'
         parts.append(Markup(image).format(photo, width, height))
-    parts += [_draw_box(number, box, colours[box[4]]) for number, box in enumerate(boxes, start=1)]
-    number = '<text x="{:.0f}" y="{:.0f}" font-size="{:.0f}">{}</text>'  # after all boxes, so that none covers it
+    drawing = Markup("").join([*parts, _draw_boxes(boxes, colours, unit), Markup("</svg>")])
+    return Drawing(drawing, title, photo is not None, named[:LISTED], len(named[LISTED:]))
+
+
+def _draw_boxes(boxes: list[Box], colours: Mapping[str, str], unit: float) -> Markup:
+    """Draw boxes, largest first, then their numbers, so that no box covers a number."""
+    drawn = [_draw_box(number, box, colours[box[4]]) for number, box in enumerate(boxes, start=1)]
+    number = Markup('<text x="{:.0f}" y="{:.0f}" font-size="{:.0f}">{}</text>')
     corners = enumerate(_free_corners(boxes, unit), start=1)
-    parts += [Markup(number).format(left, top, 9 * unit, place) for place, (left, top) in corners]
-    return Drawing(Markup("").join([*parts, Markup("</svg>")]), named[:LISTED], len(named[LISTED:]))
+    numbers = [number.format(left, top, 9 * unit, place) for place, (left, top) in corners]
+    return Markup('<g class="boxes">{}</g>').format(Markup("").join([*drawn, *numbers]))
 
 
 def draw_strip(products: pd.DataFrame, colours: Mapping[str, str], photos: Path | None) -> Markup:
@@ -96,13 +114,16 @@ def draw_strip(products: pd.DataFrame, colours: Mapping[str, str], photos: Path 
     The products, one a row, also have ``caption`` (a text above the drawing) and ``framed`` (bool, a green frame for a
     right product).
     """
-    figure = Markup('<figure class="{}"><figcaption>{}</figcaption>{}<p>{}</p></figure>')
+    figure = Markup('<figure class="{}" tabindex="0"><figcaption>{}</figcaption>{}{}<p>product {}</p>{}</figure>')
+    title, labels = Markup('<p class="title">{}</p>'), Markup('<p class="labels">{}</p>')
     parts = [STRIP_STYLE, Markup('<div class="products">')]
     for product in products.to_dict("records"):
         drawing = draw_product(product, colours, photos)
         named = [f"{number} {label}" for number, (label, _) in enumerate(drawing.boxes, start=1)]
-        listed = ", ".join([*named, *[f"and {drawing.more} smaller"] * (drawing.more > 0)])
-        parts.append(figure.format("framed" * product["framed"], product["caption"], drawing.svg, listed))
+        listed = labels.format(", ".join([*named, *[f"and {drawing.more} smaller"] * (drawing.more > 0)]))
+        words = title.format(drawing.title) if drawing.title else ""
+        shown = (product["caption"], drawing.svg, words, product["product_id"], listed)
+        parts.append(figure.format("framed" * product["framed"], *shown))
     return Markup("").join([*parts, Markup("</div>")])
 
 
@@ -131,18 +152,37 @@ def _free_corners(boxes: list[Box], unit: float) -> Iterator[tuple[float, float]
         yield x, y
 
 
+def find_photo(product_id: int, photos: Path | None) -> Path | None:
+    """Name a product's photo, ``<product_id>.jpg``, ``.jpeg`` or ``.png`` in the folder; ``None`` without a photo."""
+    files = [photos / f"{product_id}{ending}" for ending in PHOTO_ENDINGS] if photos else []
+    return next((file for file in files if file.is_file()), None)
+
+
 def _embed_photo(product_id: int, photos: Path | None) -> str | None:
-    """Encode a product's photo, scaled down, as a data address; ``None`` without a photo."""
-    path = photos and photos / f"{product_id}.jpg"
-    if not path or not path.is_file():
+    """Encode a product's photo as a data address, scaled down unless it is a small PNG; ``None`` without a photo."""
+    path = find_photo(product_id, photos)
+    if path is None:
         return None
-    written = io.BytesIO()
     try:
         with Image.open(path) as photo:
-            small = photo.convert("RGB")
-            small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-            small.save(written, "JPEG", quality=80)
+            photo.load()
+            kind, content = ("png", path.read_bytes()) if _is_small_png(photo) else ("jpeg", _as_small_jpeg(photo))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for a broken file
         logger.warning("the photo %s cannot be read (%s): the product is drawn as its boxes alone", path, error)
         return None
-    return "data:image/jpeg;base64," + base64.b64encode(written.getvalue()).decode()
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _is_small_png(photo: Image.Image) -> bool:
+    return photo.format == "PNG" and max(photo.size) <= PHOTO_SIDE
+
+
+def _as_small_jpeg(photo: Image.Image) -> bytes:
+    """Scale a photo down to ``PHOTO_SIDE``, on white where it is transparent."""
+    written = io.BytesIO()
+    small = photo.convert("RGBA" if photo.has_transparency_data else "RGB")
+    small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+    if small.mode == "RGBA":
+        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
+    small.save(written, "JPEG", quality=80)
+    return written.getvalue()

@@ -1,7 +1,7 @@
 """HTML pages: the report of a split, and the products that a search found."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from multimodal_recall.data.text import vocabulary_note
 from multimodal_recall.evaluation.calibration import calibration_error
 from multimodal_recall.evaluation.metrics import K
-from multimodal_recall.evaluation.rankings import LEAK_FREE
+from multimodal_recall.evaluation.rankings import LEAK, LEAK_FREE
 from multimodal_recall.evaluation.report import figures
 from multimodal_recall.evaluation.report.content import (
     CHOSEN_ON_VALID,
@@ -40,6 +40,8 @@ def render_page(content: ReportContent) -> str:
         content=content,
         k=K,
         groups=_headline_groups(content),
+        leak=LEAK,
+        photographed=any(candidate["drawing"].has_photo for candidate in _drawn(cards.values())),
         plot_colours=figures.PAGE_COLOURS,
         breakdowns=[(by, group.to_dict("records")) for by, group in content.breakdown.groupby("by", sort=False)],
         scale=Scale.around(content.headline),
@@ -55,7 +57,7 @@ def render_page(content: ReportContent) -> str:
 def render_found(found: pd.DataFrame, title: str, photos: Path | None) -> str:
     """Render the table of ``commands.search`` as one HTML file that needs no network and no second file.
 
-    ``photos`` is the absolute path of the folder of ``<product_id>.jpg``, or ``None``.
+    ``photos`` is the absolute path of the folder of photos, or ``None``; see ``drawings.find_photo``.
     """
     colours = box_colours(found["labels"])
     cards = [
@@ -69,7 +71,9 @@ def render_found(found: pd.DataFrame, title: str, photos: Path | None) -> str:
         }
         for query, products in found.groupby("query", sort=False)
     ]
-    return _render("search.html.j2", title=title, cards=cards)
+    drawings = [product["drawing"] for card in cards for product in card["products"]]
+    photographed = any(drawing.has_photo for drawing in drawings)
+    return _render("search.html.j2", title=title, cards=cards, photographed=photographed)
 
 
 def _render(template: str, **variables: Any) -> str:
@@ -163,6 +167,12 @@ def _cards(content: ReportContent, queries: pd.DataFrame) -> dict[int, dict[str,
         drawing = drawings.get(candidate["product_id"])
         cards[candidate["query_id"]][part].append({**candidate, "drawing": drawing})
     return cards
+
+
+def _drawn(cards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Give the candidates of all cards that have a drawing."""
+    for card in cards:
+        yield from (candidate for candidate in (*card["first"], *card["missed"]) if candidate["drawing"])
 
 
 def _draw(content: ReportContent, product_ids: pd.Series) -> Iterator[tuple[int, Drawing]]:

@@ -98,4 +98,5 @@ def _report(split: str, layout: Layout) -> Iterator[Node]:
     if layout.rankers:
         logs = [f"{ranker}.training_log" for ranker in layout.rankers]
         inputs += [f"{split}_examples", "labels", f"{split}.rejected", *logs]
+    inputs += ["photos"] if layout.makes_shop and layout.rankers else []
     yield Node(bind(make_report, split=split, rankers=layout.rankers), inputs, "report", name="make_report")

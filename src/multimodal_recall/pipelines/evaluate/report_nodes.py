@@ -1,5 +1,7 @@
 """Render the report of a split."""
 
+from pathlib import Path
+
 import pandas as pd
 import pyarrow.dataset as ds
 
@@ -22,14 +24,15 @@ def make_report(
     examples: dict[str, ChunkTables] | None = None,
     labels: list[str] | None = None,
     rejected: ds.Dataset | None = None,
-    *training_logs: ds.Dataset,
+    *further: ds.Dataset | Path,
     split: str,
     rankers: tuple[str, ...],
 ) -> str:
     """Render a split's rankings as an HTML page; see ``evaluation.report.page``.
 
     ``comparison`` and ``breakdown`` are of all splits, the other tables of this one. ``examples`` hold the queries'
-    texts and the products' boxes; there are none where given scores alone are evaluated.
+    texts and the products' boxes; there are none where given scores alone are evaluated. ``further`` are the training
+    logs of the rankers, then the folder of photos where a stage makes it: else that of the options counts.
     """
     # matplotlib takes 0.2 s to import
     from multimodal_recall.evaluation.report.content import ReportContent
@@ -47,10 +50,10 @@ def make_report(
         candidates=drawn_candidates(model_scores.to_table().to_pandas(), headline, answers, examples),
         queries=query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas(),
         breakdown=breakdown[breakdown["split"] == split],
-        training_logs={name: log.to_table().to_pandas() for name, log in zip(rankers, training_logs, strict=True)},
+        training_logs={name: log.to_table().to_pandas() for name, log in zip(rankers, further, strict=False)},
         products=None if examples is None else drawn_products(examples, labels),
         rejected_rows=None if rejected is None else rejected.count_rows(),
-        photos=in_project(options.photos),
+        photos=further[-1] if len(further) > len(rankers) else in_project(options.photos),
         verdict=verdict(of_split, headline)[0],
     )
     return render_page(content)

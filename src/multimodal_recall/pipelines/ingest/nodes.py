@@ -15,19 +15,24 @@ from multimodal_recall.data.faults import FaultCounts
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.origins import new_origin, stamp_origin
 from multimodal_recall.data.schemas import TABLES
+from multimodal_recall.data.titles import titles_of
 from multimodal_recall.runtime.progress import rate
 
 logger = logging.getLogger(__name__)
 
 
-def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, chunk: Chunk) -> dict[str, pa.Table]:
+def ingest_chunk(
+    tsv: OfficialTsv, labels: list[str], options: IngestOptions, titles: ds.Dataset | None = None, *, chunk: Chunk
+) -> dict[str, pa.Table]:
     """Decode one byte range of a TSV into ``products``, ``pairs`` and ``rejected``, as in ``schemas.TABLES``.
 
-    A row's labels must be among ``labels``. Row numbers in ``rejected`` count from the start of the chunk.
+    A row's labels must be among ``labels``. Row numbers in ``rejected`` count from the start of the chunk. ``titles``
+    has a row for each product that has a title; ``None``: no product has one.
 
     Raises:
         IngestError: If the range holds no row or more than ``max_rows_per_chunk`` rows, if more than
             ``max_rejected_share`` of the rows are malformed, or if every row is rejected.
+        RawFileError: If the header is not the official header, or a product of the chunk has two different titles.
     """
     rows = ChunkRows(tsv, len(labels), options, chunk)
     start = time.perf_counter()
@@ -40,8 +45,12 @@ def ingest_chunk(tsv: OfficialTsv, labels: list[str], options: IngestOptions, ch
         pixels = f"at most {CLIPPED_PIXELS} pixel"
         logger.info("%s: clipped %s boxes that left the image by %s", chunk.namespace, f"{rows.clipped:,}", pixels)
     _report(tsv, chunk, options, rows.lines, rows.rejected)
+    products = rows.products.table()
+    if titles is not None:
+        place = products.schema.get_field_index("title")
+        products = products.set_column(place, "title", titles_of(titles, products["product_id"].combine_chunks()))
     tables = {
-        "products": rows.products.table(),
+        "products": products,
         "pairs": table_of(TABLES["pairs"], rows.pairs),
         "rejected": table_of(TABLES["rejected"], rows.rejected),
     }

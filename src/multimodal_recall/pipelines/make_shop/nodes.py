@@ -1,4 +1,4 @@
-"""Make up products, queries and candidate lists, and draw each product's boxes and features.
+"""Draw the boxes, features and pictures of the shop's products, and write its files.
 
 A product has a noun and a value of each attribute. A query names a noun and some values; a product with all of them is
 right. Each box of an image shows some of the product's values, each as a direction in feature space under noise: which
@@ -18,121 +18,19 @@ import pyarrow.dataset as ds
 from multimodal_recall.config.options import ShopOptions
 from multimodal_recall.data.official_format import OfficialRow
 from multimodal_recall.data.schemas import TABLES, from_pandas
+from multimodal_recall.pipelines.make_shop.pictures import draw_picture
+from multimodal_recall.pipelines.make_shop.plan import CHOICES, Product, Query, plan_split
 from multimodal_recall.pipelines.make_shop.words import (
-    ATTRIBUTES,
     BOX_COUNTS,
     FACE,
-    FILLERS,
     LABELS,
     NOUNS,
     OTHERS_LABEL,
-    QUERY_WORDS,
     SQUARE_SIDES,
 )
 from multimodal_recall.runtime.progress import track
 
 FEATURE_SIZE = 2048
-NOUN_NAMES = tuple(NOUNS)
-CHOICES = (len(NOUNS), *(len(values) for values in ATTRIBUTES.values()))
-"""Number of nouns, then of the values of each attribute."""
-# A candidate list holds 6 answers, 15 wrong products from a pool that all lists of the noun share, and 9 wrong products
-# of its own. With 3.75 pool products a list, 20 % of products and 51 % of rows are repeated, as in the official data.
-ANSWERS, SHARED_WRONG, OWN_WRONG, POOLED_PER_LIST = 6, 15, 9, 3.75
-FIRST_QUERY_ID = {"train": 100_000, "valid": 1, "testA": 10_001}
-FIRST_PRODUCT_ID = {"train": 1_000_000, "valid": 2_000_000, "testA": 3_000_000}
-ANY = -1
-
-
-@dataclass(frozen=True)
-class Query:
-    """A query and the values that it asks for."""
-
-    query_id: int
-    text: str
-    wanted: tuple[int, ...]
-    """Noun, then a value of each attribute or ``ANY``."""
-
-    def accepts(self, product: "Product") -> bool:
-        """Tell whether the product has all values that the query names."""
-        return all(wanted in (ANY, value) for wanted, value in zip(self.wanted, product.values, strict=True))
-
-
-@dataclass(frozen=True)
-class Product:
-    """A product and its values."""
-
-    product_id: int
-    values: tuple[int, ...]
-    """Noun, then a value of each attribute."""
-
-
-class ProductMaker:
-    """Makes products of wanted values, with shuffled ids, so that the order of the ids says nothing."""
-
-    def __init__(self, split: str, random: np.random.Generator, count: int) -> None:
-        self.random = random
-        self.ids = iter(FIRST_PRODUCT_ID[split] + random.permutation(count))
-
-    def _values(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        """Draw a value wherever ``ANY`` is wanted."""
-        return tuple(
-            int(self.random.integers(size)) if value == ANY else value
-            for value, size in zip(wanted, CHOICES, strict=True)
-        )
-
-    def make(self, wanted: tuple[int, ...]) -> Product:
-        """Make a product of the wanted values."""
-        return Product(int(next(self.ids)), self._values(wanted))
-
-    def make_wrong(self, query: Query) -> Product:
-        """Make a product that the query does not accept: 70 % have the query's noun, the rest any noun."""
-        noun = query.wanted[0] if self.random.random() < 0.7 else ANY
-        while True:
-            values = self._values((noun, *[ANY] * len(ATTRIBUTES)))
-            if not query.accepts(Product(0, values)):
-                return Product(int(next(self.ids)), values)
-
-
-def make_query(query_id: int, random: np.random.Generator) -> Query:
-    """Make up a query: values of some attributes, maybe fillers, and the noun last."""
-    words = int(random.choice(list(QUERY_WORDS), p=list(QUERY_WORDS.values())))
-    named = random.permutation(len(ATTRIBUTES))[: words - 1]
-    noun = int(random.integers(len(NOUNS)))
-    values = [int(random.integers(size)) if place in named else ANY for place, size in enumerate(CHOICES[1:])]
-    spoken = [names[value] for names, value in zip(ATTRIBUTES.values(), values, strict=True) if value != ANY]
-    fillers = list(random.choice(FILLERS, words - 1 - len(spoken)))
-    return Query(query_id, " ".join([*fillers, *spoken, NOUN_NAMES[noun]]), (noun, *values))
-
-
-def plan_training(options: ShopOptions) -> list[tuple[Query, Product]]:
-    """Make up (query, right product) matches in random order, on average 2.2 of a query."""
-    random = np.random.default_rng([options.seed, 0])
-    maker = ProductMaker("train", random, options.train_rows)
-    matches: list[tuple[Query, Product]] = []
-    query_id = FIRST_QUERY_ID["train"]
-    while len(matches) < options.train_rows:
-        query = make_query(query_id, random)
-        rows = min(int(random.geometric(1 / 2.2)), options.train_rows - len(matches))
-        matches += [(query, maker.make(query.wanted)) for _ in range(rows)]
-        query_id += 1
-    return [matches[place] for place in random.permutation(len(matches))]
-
-
-def plan_candidates(split: str, queries: int, seed: int) -> list[tuple[Query, Product]]:
-    """Make up candidate lists of about 30 products, most of the query's noun, 6 of them right."""
-    random = np.random.default_rng([seed, *split.encode()])
-    pool_size = max(SHARED_WRONG, round(POOLED_PER_LIST * queries / len(NOUNS)))
-    maker = ProductMaker(split, random, queries * (ANSWERS + OWN_WRONG) + pool_size * len(NOUNS))
-    pools = [[maker.make((noun, *[ANY] * len(ATTRIBUTES))) for _ in range(pool_size)] for noun in range(len(NOUNS))]
-    candidates: list[tuple[Query, Product]] = []
-    for query_id in range(FIRST_QUERY_ID[split], FIRST_QUERY_ID[split] + queries):
-        query = make_query(query_id, random)
-        chosen = [maker.make(query.wanted) for _ in range(ANSWERS)]
-        pool = pools[query.wanted[0]]
-        shared = [pool[place] for place in random.permutation(pool_size) if not query.accepts(pool[place])]
-        chosen += [*shared[:SHARED_WRONG], *(maker.make_wrong(query) for _ in range(OWN_WRONG))]
-        candidates += [(query, product) for product in chosen]
-    return [candidates[place] for place in random.permutation(len(candidates))]
 
 
 class Images:
@@ -145,11 +43,11 @@ class Images:
 
     def row(self, query: Query, product: Product) -> OfficialRow:
         """Draw the row of a match."""
-        random = np.random.default_rng([self.seed, product.product_id])
+        random = _random_of(self.seed, product)
         sides = _image_size(random)
         boxes = _boxes(random, *sides)
         shown = _shown(random, len(boxes))
-        labels = _labels(random, shown[:, 0], NOUNS[NOUN_NAMES[product.values[0]]])
+        labels = _labels(random, shown[:, 0], NOUNS[product.noun])
         features = self._features(random, product, shown)
         return OfficialRow(product.product_id, *sides, boxes, features, labels, query.text, query.query_id)
 
@@ -161,6 +59,11 @@ class Images:
         level /= np.sqrt(1 + (strength**2).sum(axis=1, keepdims=True))
         # 0.674 is the normal's upper quartile; power and scale give the official non-zero median .20 and long tail.
         return np.minimum(0.73 * np.maximum(level - 0.674, 0) ** 1.75, 7.0)
+
+
+def _random_of(seed: int, product: Product) -> np.random.Generator:
+    """Start the stream that a product's image is drawn from: its size first."""
+    return np.random.default_rng([seed, product.product_id])
 
 
 def _image_size(random: np.random.Generator) -> tuple[int, int]:
@@ -213,15 +116,27 @@ class ShopRows:
         return (self.images.row(query, product) for query, product in track(self.matches, "make up rows", "rows"))
 
 
+@dataclass(frozen=True)
+class ShopPhotos:
+    """A picture of each product, drawn when it is written."""
+
+    products: list[Product]
+    seed: int
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        for product in track(self.products, "draw products", "products"):
+            size = _image_size(_random_of(self.seed, product))
+            yield product.product_id, draw_picture(product.noun, product.attributes, *size)
+
+
 def make_training_file(options: ShopOptions) -> ShopRows:
     """Make up ``train.tsv``."""
-    return ShopRows(plan_training(options), Images(options))
+    return ShopRows(plan_split(options, "train"), Images(options))
 
 
 def make_candidate_files(options: ShopOptions, split: str) -> dict[str, Any]:
     """Make up a split's TSV, its answers, and the scores of random, noun-alone and true rankings."""
-    queries = options.valid_queries if split == "valid" else options.test_queries
-    matches = plan_candidates(split, queries, options.seed)
+    matches = plan_split(options, split)
     accepted = [query.accepts(product) for query, product in matches]
     answers: dict[str, list[int]] = {str(query.query_id): [] for query, _ in matches}
     for query, product in itertools.compress(matches, accepted):
@@ -241,6 +156,14 @@ def make_candidate_files(options: ShopOptions, split: str) -> dict[str, Any]:
 def make_labels() -> list[str]:
     """Give the 33 official label names."""
     return list(LABELS)
+
+
+def make_products(options: ShopOptions, splits: Sequence[str]) -> dict[str, Any]:
+    """Give each product of all splits a title and a picture."""
+    matches = itertools.chain.from_iterable(plan_split(options, split) for split in splits)
+    products = list({product.product_id: product for _, product in matches}.values())
+    titles = {"product_id": [product.product_id for product in products], "title": [p.title for p in products]}
+    return {"titles": pa.table(titles, TABLES["titles"]), "photos": ShopPhotos(products, options.seed)}
 
 
 def join_reference_scores(*scores: ds.Dataset, splits: Sequence[str]) -> pa.Table:

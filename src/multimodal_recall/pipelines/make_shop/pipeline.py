@@ -10,9 +10,11 @@ from multimodal_recall.pipelines.wiring import bind
 def create_pipeline() -> Pipeline:
     """Write the shop's raw files."""
     options, splits = {"options": "params:make_shop"}, SHOP_SPLITS[1:]
+    made_of_products = {"titles": "titles", "photos": "photos"}
     steps = [
         (nodes.make_labels, None, "labels", "make_labels"),
         (nodes.make_training_file, options, "train_tsv", "make_train_file"),
+        (bind(nodes.make_products, splits=SHOP_SPLITS), options, made_of_products, "make_products"),
     ]
     for split in splits:
         made = {kind: f"{split}_{kind}" for kind in ("tsv", "answers", "reference_scores")}

@@ -1,0 +1,35 @@
+"""Product titles, from ``titles.parquet`` beside the TSVs: people read them, rankers do not."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from multimodal_recall.data.official_format import RawFileError
+
+TITLES_FILE = "titles.parquet"
+PRODUCTS_NAMED = 3
+
+
+def add_titles(new: pa.Table, old: ds.Dataset | None) -> pa.Table:
+    """Put new titles before those of the other products that ``old`` holds."""
+    if old is None:
+        return new
+    others = ~ds.field("product_id").isin(new["product_id"].combine_chunks())
+    return pa.concat_tables([new, old.to_table(filter=others)])
+
+
+def titles_of(titles: ds.Dataset, product_ids: pa.Array) -> pa.Array:
+    """Look up the titles (n,) of products (n,), null where a product has none; no other rows are kept in memory.
+
+    Raises:
+        RawFileError: If one of the products has two different titles.
+    """
+    rows = titles.to_table(filter=ds.field("product_id").isin(product_ids) & ds.field("title").is_valid())
+    distinct = rows.group_by(["product_id", "title"]).aggregate([]).combine_chunks()
+    counts = pc.value_counts(distinct["product_id"])
+    if differing := sorted(count["values"].as_py() for count in counts if count["counts"].as_py() > 1):
+        raise RawFileError(
+            f"{titles.files[0]}: {len(differing):,} products have two different titles, such as "
+            f"{differing[:PRODUCTS_NAMED]}. Keep one row of each"
+        )
+    return distinct["title"].combine_chunks().take(pc.index_in(product_ids, value_set=distinct["product_id"]))
