@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from kedro.framework.project import pipelines
 from kedro.io import CatalogProtocol
 
 from multimodal_recall.config.loader import in_project
@@ -39,7 +40,8 @@ class FileCheck:
 
 def check_checkpoints(catalog: CatalogProtocol) -> Iterator[FileCheck]:
     """Load each checkpoint that the options name, as the run does, but never from the network."""
-    for option, name, trained, _ in named_checkpoints(catalog):
+    nodes = {node.name for node in pipelines["__default__"].nodes}
+    for option, name, trained in named_checkpoints(catalog, nodes):
         yield _check_checkpoint(option, name, trained)
 
 

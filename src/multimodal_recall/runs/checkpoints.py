@@ -1,6 +1,6 @@
 """The checkpoints that options name, tried before the first node of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from kedro.framework.hooks import hook_impl
@@ -16,22 +16,25 @@ class NamedCheckpoint(NamedTuple):
     option: str
     name: str  # folder, or name on the hub
     trained: bool  # whether it is trained on
-    node: str  # that loads it
 
 
-def named_checkpoints(catalog: CatalogProtocol) -> Iterator[NamedCheckpoint]:
-    """List the checkpoints that the options of the language model and of the trained rankers name."""
-    trained = read_layout().trained
-    if not trained:  # given scores alone are evaluated: Kedro builds no options of the language model
-        return
-    language = catalog.load("params:language_model")
-    if language.start_from is not None:
-        option = "language_model.start_from"
-        yield NamedCheckpoint(option, language.start_from, language.epochs > 0, "language.prepare_language_model")
-    for ranker in trained:
-        name = getattr(catalog.load(f"params:{ranker}").model, "text_model", None)
-        if name is not None:
-            yield NamedCheckpoint(f"{ranker}.model.text_model", name, False, f"{ranker}.train")
+LANGUAGE_NODE = "language.prepare_language_model"
+
+
+def named_checkpoints(catalog: CatalogProtocol, nodes: Container[str]) -> Iterator[NamedCheckpoint]:
+    """List the checkpoints that these nodes load because an option names them.
+
+    Kedro builds the options of the nodes of a run alone: other options are not looked at.
+    """
+    if LANGUAGE_NODE in nodes:
+        language = catalog.load("params:language_model")
+        if language.start_from is not None:
+            yield NamedCheckpoint("language_model.start_from", language.start_from, language.epochs > 0)
+    for ranker in read_layout().trained:
+        if f"{ranker}.train" in nodes:
+            name = getattr(catalog.load(f"params:{ranker}").model, "text_model", None)
+            if name is not None:
+                yield NamedCheckpoint(f"{ranker}.model.text_model", name, False)
 
 
 class CheckCheckpoints:
@@ -44,9 +47,7 @@ class CheckCheckpoints:
         Raises:
             CheckpointError: With the option and what to put there.
         """
-        nodes = {node.name for node in pipeline.nodes}
-        for named in named_checkpoints(catalog):
-            if named.node in nodes:
-                from multimodal_recall.models.pretrained import load_checkpoint
+        for named in named_checkpoints(catalog, {node.name for node in pipeline.nodes}):
+            from multimodal_recall.models.pretrained import load_checkpoint
 
-                load_checkpoint(named.option, named.name, named.trained)
+            load_checkpoint(*named)
