@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import experiments, gpu, made_up, ranker_speed, simulate, straightforward
+from benchmarks import experiments, gpu, index, made_up, ranker_speed, simulate, straightforward
 from benchmarks.__main__ import run_side
 from benchmarks.experiments import (
     READERS,
@@ -250,6 +250,16 @@ def test_rankers_pairs_and_seed_ensembles_are_measured() -> None:
     assert alone["a + b"].tolist() == ndcg_at_5(added, answers)["ndcg_at_5"].tolist()
     right = pd.DataFrame({"a": [5.0, 4, 0, 0, 0, 0] + [0.0] * 5 + [9.0], "b": 0.0}, index)
     assert per_query([seeds[0], right * 100, right], answers)["a"].tolist() == [1.0, 1.0]  # two of three seeds
+
+
+def test_all_sides_of_the_index_find_the_same_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "CHUNK", 200)
+    size = index.write_index(tmp_path, 500)
+    assert size > 500 * 2 * index.WIDTH
+    queries = index.queries_of(4)
+    ours, _ = index.open_ours(tmp_path)(queries)
+    assert ours.tolist() == index.open_numpy(tmp_path)(queries).T.tolist()
+    assert index.recall_of(index.open_ours(tmp_path)(index.queries_of(index.BATCH))[0], tmp_path) == 1
 
 
 def test_the_script_for_a_gpu_runs_its_parts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ def test_the_run_command_is_kedros_with_shorter_errors() -> None:
         ("kedro run --env=mien", "Name a folder of conf/ as --env"),
         ("kedro run --pipelines=training", "Did you mean train?"),
         ("kedro run --nodes=train", "Did you mean two_tower.train?"),
-        ("kedro run --namespaces=chunk_001", "Did you mean train.chunk_001?"),
+        ("kedro run --namespaces=chunk_001", "Did you mean train.chunk_001 or two_tower.train.chunk_001?"),
         ("kedro run --from-inputs=train_tsvv", "Did you mean train_tsv or valid_tsv?"),
         ("kedro run --tags=x", "Pipeline contains no nodes after applying all provided filters"),
         ("kedro run --runner=Foo", "module 'kedro.runner' has no attribute 'Foo'"),
@@ -270,7 +270,7 @@ def test_a_pinned_older_input_is_not_stale(run_copy: tuple[Path, Callable], kedr
 def test_an_unknown_pipeline_is_refused(kedro_unchanged: Kedro) -> None:
     result = kedro_unchanged("kedro stale --pipelines=ingst")
     assert result.exit_code == 2
-    assert "there is no pipeline ['ingst'], only ['__default__', 'evaluate'," in result.output
+    assert "there is no pipeline ['ingst'], only ['__default__', 'all', 'evaluate'," in result.output
 
 
 def test_pruning_keeps_what_a_kept_list_or_model_names(run_copy: tuple[Path, Callable], kedro: Kedro) -> None:
@@ -360,7 +360,9 @@ def test_search_prints_and_draws_the_best_products(kedro_unchanged: Kedro, tmp_p
     assert result.exit_code == 0, result.output
     source, red, black, drawn = result.output.strip().split("\n\n")
     assert re.fullmatch(
-        r"209 products of valid, ranked by two_tower of 20\S+: \d epochs, nDCG@5 on valid 0\.\d{3}", source
+        r"209 products of valid, ranked by two_tower of 20\S+: \d epochs, nDCG@5 on valid 0\.\d{3}; every product was "
+        r"scored: there is no index, which makes search faster: kedro run --pipelines=index",
+        source,
     )
     assert (red.split("\n")[0], drawn) == ("red dress", f"drawn in {page}")
     assert [line.split()[0] for line in red.splitlines()[-3:]] == ["1", "2", "3"]
@@ -376,6 +378,19 @@ def test_search_prints_and_draws_the_best_products(kedro_unchanged: Kedro, tmp_p
     assert "schwarzes &lt;b&gt;kleid" in text
     for line in red.splitlines()[-3:]:
         assert f"product {line.split()[1]}" in text
+
+
+def test_search_is_narrowed_to_a_label_and_to_ids(kedro_unchanged: Kedro, tmp_path: Path) -> None:
+    ids = tmp_path / "ids.txt"
+    ids.write_text("")
+    found = lines_of(kedro_unchanged("kedro search 'red dress' --label=shoes --top=3"), 0)[-3:]
+    ids.write_text("\n".join(line.split()[1] for line in found[1:]) + "\n\n")
+    narrowed = lines_of(kedro_unchanged(f"kedro search 'red dress' --ids={ids}"), 0)
+    assert [line.split()[1:3] for line in narrowed[-2:]] == [line.split()[1:3] for line in found[1:]]
+    ids.write_text("12\nseven\n")
+    result = kedro_unchanged(f"kedro search 'red dress' --ids={ids}")
+    assert result.exit_code == 1
+    assert "the list of ids: an id is no whole number of 64 bits in its own digits" in result.output
 
 
 def test_photos_are_found_from_any_folder(

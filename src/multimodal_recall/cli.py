@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from kedro.framework.cli.project import run as kedro_run
@@ -38,7 +38,7 @@ cli.add_command(run)
 def _load(
     metadata: ProjectMetadata, env: str | None, names: list[str], params: dict[str, Any]
 ) -> tuple[Pipeline, CatalogProtocol]:
-    """Load an environment's catalog and the named pipelines (all by default) as one pipeline."""
+    """Load an environment's catalog and the named pipelines (those of ``kedro run`` by default) as one pipeline."""
     with KedroSession.create(metadata.project_path, env=env, runtime_params=params) as session:
         catalog = session.load_context().catalog
     unknown = [name for name in names if name not in registered]
@@ -114,7 +114,7 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
     from multimodal_recall.runs.pruning import find_prunable
     from multimodal_recall.runs.turns import claim, turn
 
-    pipeline, catalog = _load(metadata, env, [], {})
+    pipeline, catalog = _load(metadata, env, ["all"], {})
     datasets = atomic_datasets(sorted(pipeline.datasets()), catalog).values()
     with nullcontext() if dry_run else turn(claim("kedro prune", [], datasets)):
         prunable = find_prunable(pipeline, catalog, keep)
@@ -146,7 +146,7 @@ def check(metadata: ProjectMetadata, env: str | None, data: bool) -> None:
     With --data, the digests of all saved versions, records and checkpoints are compared with the files.
     """
     if data:
-        return _check_saved(*_load(metadata, env, [], {}))
+        return _check_saved(*_load(metadata, env, ["all"], {}))
     from multimodal_recall.commands.check import check_raw_files
     from multimodal_recall.config.layout import read_layout
 
@@ -187,7 +187,8 @@ def write_tsv(table: Path, tsv: Path) -> None:
 
     Columns of TABLE: product_id, image_h, image_w, boxes (top, left, bottom, right in pixels, box after box), features,
     class_labels, query, query_id. Boxes, features and class_labels are lists or lists of lists; all features have the
-    same width.
+    same width. A table without query and query_id is a catalogue, to be written as catalogue.tsv.
+
 
     A further column title, a text or null, goes into titles.parquet beside the TSV, and replaces the titles that the
     file has of the same products.
@@ -215,9 +216,17 @@ def _save_titles(titles: "pa.Table", tsv: Path) -> None:
 @cli.command()
 @env_option
 @click.argument("queries", nargs=-1, required=True)
-@click.option("--split", help="Split whose products are ranked; by default the last that this environment runs.")
+@click.option(
+    "--split",
+    help="Split whose products are ranked, or catalogue: all. By default the catalogue if it has a file of its own or "
+    "the ranker an index, else the last split that this environment runs.",
+)
 @click.option("--ranker", help="Ranker whose newest model ranks; by default the first of `rankers`.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Products a query.")
+@click.option("--label", "labels", multiple=True, help="Rank only products with a box of this label; may be repeated.")
+@click.option(
+    "--ids", type=click.File(encoding="utf-8"), help="Rank only the products of this file, a product id a line."
+)
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Page to draw the products in, too.")
 @click.pass_obj
 @as_click_error
@@ -228,18 +237,23 @@ def search(
     split: str | None,
     ranker: str | None,
     top: int,
+    labels: tuple[str, ...],
+    ids: TextIO | None,
     html: Path | None,
 ) -> None:
-    """Rank all products of a split for free-text QUERIES, with a trained ranker.
+    """Rank all products of the catalogue or of a split for free-text QUERIES, with a trained ranker.
+
+    The ranker's index is used if its newest model made it of the present products (kedro run --pipelines=index); else
+    every product is scored, which is slow.
 
     Queries are cleaned and encoded like those that the ranker was trained on. Compare scores within a query only.
     Put each query in quotes: kedro search "red dress" "black shoes"
     """
-    from multimodal_recall.commands.search import list_products
+    from multimodal_recall.commands.search import list_products, read_ids
     from multimodal_recall.commands.search import search as rank_products
 
     catalog = _load(metadata, env, [], {})[1]
-    ranked = rank_products(catalog, queries, split, ranker, top)
+    ranked = rank_products(catalog, queries, split, ranker, top, labels, ids and read_ids(ids))
     if len(queries) > 1 and not any(" " in query for query in queries):
         click.echo(f'These are {len(queries)} queries. For one query of {len(queries)} words: "{" ".join(queries)}"')
     click.echo(ranked.attrs["source"])

@@ -5,17 +5,19 @@ from kedro.pipeline import Pipeline
 from multimodal_recall.config.layout import read_layout
 from multimodal_recall.pipelines.evaluate.pipeline import create_pipeline as evaluate
 from multimodal_recall.pipelines.featurize.pipeline import create_pipeline as featurize
+from multimodal_recall.pipelines.index.pipeline import create_pipeline as index
 from multimodal_recall.pipelines.ingest.pipeline import create_pipeline as ingest
 from multimodal_recall.pipelines.make_shop.pipeline import create_pipeline as make_shop
+from multimodal_recall.pipelines.recall.pipeline import create_pipeline as recall
 from multimodal_recall.pipelines.sample_negatives.pipeline import create_pipeline as sample_negatives
 from multimodal_recall.pipelines.train.pipeline import create_pipeline as train
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Build every pipeline of the current environment; ``__default__`` is all of them."""
+    """Build every pipeline of the current environment; ``all`` adds to ``__default__`` what a plain run leaves out."""
     layout = read_layout()
     if not layout.rankers:  # given scores alone are evaluated
-        return {"evaluate": evaluate(layout), "__default__": evaluate(layout)}
+        return dict.fromkeys(("evaluate", "__default__", "all"), evaluate(layout))
     pipelines = {"make_shop": make_shop()} if layout.makes_shop else {}
     pipelines |= {
         "ingest": ingest(layout),
@@ -24,4 +26,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         "train": train(layout),
         "evaluate": evaluate(layout),
     }
-    return {**pipelines, "__default__": Pipeline(pipelines.values())}
+    more = {"index": index(layout), "recall": recall(layout)}
+    default = Pipeline(pipelines.values())
+    return {**pipelines, **more, "__default__": default, "all": Pipeline([default, *more.values()])}

@@ -1,5 +1,7 @@
 """Free-text queries on the small shop: the scores of the candidates, whoever asks and however the split is cut."""
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 import torch
 from kedro.io import CatalogProtocol
 
-from multimodal_recall.commands.search import SearchError, best_products, list_products, search
+from multimodal_recall.commands.find_products import best_products
+from multimodal_recall.commands.search import SearchError, list_products, search
 from multimodal_recall.datasets.atomic import record_path
 from multimodal_recall.evaluation.report.page import render_found
 from multimodal_recall.evaluation.scoring import score_examples
@@ -91,7 +94,7 @@ def test_chunks_and_blocks_give_what_the_whole_gives(
     parts = {f"chunk_{number}": {"products": ds.dataset(part)} for number, part in enumerate(cut)}
     queries = named(examples["chunk_000"]["query_features"])
     whole = best_products(ranker, queries, examples, 60)
-    monkeypatch.setattr("multimodal_recall.commands.search.PAIRS_AT_ONCE", 100)
+    monkeypatch.setattr("multimodal_recall.commands.find_products.PAIRS_AT_ONCE", 100)
     chunked = best_products(ranker, queries, parts, 60)
     assert not chunked.duplicated(["query", "product_id"]).any()
     np.testing.assert_allclose(chunked["score"], whole["score"], atol=2e-5, rtol=1e-5)
@@ -172,3 +175,66 @@ def test_a_query_is_encoded_as_those_of_the_models_training(run_copy: Run) -> No
         path.unlink()
     with pytest.raises(SearchError, match=r"is missing, .* kedro run --from-nodes=train\.chunk_000\.ingest"):
         search(open_catalog(project), ["red dress"])
+
+
+@pytest.fixture
+def indexed(run_copy: Run) -> Run:
+    project, run = run_copy
+    run(pipeline_names=["index"])
+    return project, run
+
+
+QUERIES = ["red dress", "black leather boots", "schwarzes kleid"]
+
+
+def test_the_index_finds_what_scoring_every_product_finds(catalog: CatalogProtocol, indexed: Run) -> None:
+    with_index = open_catalog_of_small(indexed[0])
+    for split in ("catalogue", "valid"):
+        scored = search(catalog, QUERIES, split, top=ALL)
+        found = search(with_index, QUERIES, split, top=ALL)
+        assert "; every product was scored: there is no index" in scored.attrs["source"]
+        assert re.search(r"^\d+ products of \w+, .*; by the index of 20\S+Z$", found.attrs["source"])
+        both = found.merge(scored, on=["query", "product_id"], suffixes=("", "_scored"))
+        assert len(both) == len(found) == len(scored)
+        np.testing.assert_allclose(both["score"], both["score_scored"], atol=2e-3)
+        for name in ("image_h", "labels", "left"):
+            assert both[name].map(str).equals(both[f"{name}_scored"].map(str))
+    assert "products of catalogue" in search(with_index, ["red dress"]).attrs["source"]  # the default with an index
+
+
+@pytest.mark.parametrize("use_index", [False, True])
+def test_labels_and_ids_choose_the_products(catalog: CatalogProtocol, indexed: Run, use_index: bool) -> None:
+    catalog = open_catalog_of_small(indexed[0]) if use_index else catalog
+    shoes = search(catalog, QUERIES, "catalogue", top=ALL, labels=["shoes"])
+    every = search(catalog, QUERIES, "catalogue", top=ALL)
+    has = every["labels"].map(lambda names: "shoes" in names)
+    assert 0 < has.sum() < len(every)
+    assert {*shoes["product_id"]} == {*every.loc[has, "product_id"]}
+    both = search(catalog, QUERIES, "catalogue", top=ALL, labels=["shoes", "top clothes"])
+    assert len(both) > len(shoes)
+    ids = shoes["product_id"].unique()[:5].tolist()
+    chosen = search(catalog, QUERIES, "catalogue", top=3, labels=["shoes"], product_ids=[*ids, 123456789])
+    assert {*chosen["product_id"]} <= {*ids}
+    assert len(chosen) == 3 * len(QUERIES)
+    with pytest.raises(SearchError, match="no product of catalogue has such a label or id"):
+        search(catalog, QUERIES, "catalogue", product_ids=[])
+    with pytest.raises(SearchError, match=r"there is no label 'shoe'\. Did you mean 'shoes'\?"):
+        search(catalog, QUERIES, labels=["shoe"])
+
+
+def test_an_index_of_another_model_or_of_other_products_is_not_used(indexed: Run) -> None:
+    project, run = indexed
+    run(node_names=["train.chunk_001.ingest"])
+    source = search(open_catalog_of_small(project), ["red dress"]).attrs["source"]
+    assert source.endswith("the index is of other products. Make it anew: kedro run --pipelines=index")
+    assert search(open_catalog_of_small(project), ["red dress"], "valid").attrs["source"].count("by the index") == 1
+    run(node_names=["two_tower.train"], parameters={**SMALL, "seed": 3})
+    source = search(open_catalog_of_small(project), ["red dress"], "valid").attrs["source"]
+    assert re.search(r"the index is of the model of 20\S+Z\. Make it anew: kedro run --pipelines=index$", source)
+
+
+def open_catalog_of_small(project: Path) -> CatalogProtocol:
+    """As ``open_catalog``, of a project whose options are those that it was run with."""
+    (project / "conf/local").mkdir(exist_ok=True)
+    (project / "conf/local/parameters.yml").write_text(json.dumps(SMALL))
+    return open_catalog(project)

@@ -45,6 +45,28 @@ def test_only_splits_whose_files_exist_are_run(project: Path) -> None:
     assert layout.answered == ("valid",)  # testB has no public answers
 
 
+def test_the_catalogue_is_a_file_of_its_own_or_the_products_of_all_splits(project: Path) -> None:
+    load(project, "local")
+    layout = read_layout()
+    assert layout.ingested == ("train", "valid", "testA")
+    assert [chunk.namespace for chunk in layout.catalogue_chunks][-3:] == [
+        "train.chunk_003",
+        "valid.chunk_000",
+        "testA.chunk_000",
+    ]
+    (project / "data/01_raw/shop").mkdir(parents=True)
+    (project / "data/01_raw/shop/catalogue.tsv").touch()
+    load(project, "local", chunks={"catalogue": 2})
+    layout = read_layout()
+    assert layout.ingested == ("train", "valid", "testA", "catalogue")
+    assert [chunk.namespace for chunk in layout.catalogue_chunks] == ["catalogue.chunk_000", "catalogue.chunk_001"]
+    assert "catalogue" not in layout.candidate_splits
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    names = {node.name for node in pipelines["__default__"].nodes}
+    assert {"catalogue.chunk_001.ingest", "catalogue.merge_rejected"} < names
+    assert not any(name.startswith("catalogue") and name.endswith(("featurize", "list_examples")) for name in names)
+
+
 def test_the_registry_follows_the_environment(project: Path) -> None:
     pipelines.configure("multimodal_recall.pipeline_registry")
     load(project, "local")
@@ -72,6 +94,11 @@ def test_the_registry_follows_the_environment(project: Path) -> None:
         ({"rankers": "mcan two_tower mcan"}, "rankers names 'mcan' twice; name each once"),
         ({"chunks": {"train": True}}, "chunks.train is True"),
         ({"evaluate": {"reclassify": "maybe"}}, "evaluate.reclassify is 'maybe', not true or false"),
+        ({"evaluate": {"recall": {"first": "two_tower"}}}, "evaluate.recall.second is None, which is none of rankers"),
+        (
+            {"rankers": ["mcan"], "evaluate": {"recall": {"first": "mcan", "second": "mcan"}}},
+            "evaluate.recall.first names 'mcan', which has no index: it reads query and product together",
+        ),
         ({"sample_negativs": {"epochs": 9}}, "'sample_negativs' is neither a group of options"),
         ({"rankers": []}, "There is nothing to run: rankers is empty, and .*valid_scores.parquet does not exist"),
     ],
@@ -94,6 +121,19 @@ def test_scores_of_testa_alone_want_those_of_valid(project: Path) -> None:
         read_layout()
     (folder / "valid_scores.parquet").touch()
     assert read_layout().answered == ("valid", "testA")
+
+
+def test_rankers_with_an_index_and_two_stages(project: Path) -> None:
+    pipelines.configure("multimodal_recall.pipeline_registry")
+    stages = {"first": "bag_of_words", "second": "mcan"}
+    load(project, "local", rankers="bag_of_words mcan", evaluate={"recall": stages})
+    layout = read_layout()
+    assert (layout.indexed, layout.two_stages) == (("bag_of_words",), ("bag_of_words", "mcan"))
+    names = {node.name for node in pipelines["recall"].nodes}
+    assert {"bag_of_words.retrieve_valid", "mcan.rescore_testA", "evaluation.compare_recall"} < names
+    assert "mcan.retrieve_valid" not in names
+    assert not names & {node.name for node in pipelines["__default__"].nodes}
+    assert names < {node.name for node in pipelines["all"].nodes}
 
 
 def test_rankers_may_be_named_from_the_shell(project: Path) -> None:

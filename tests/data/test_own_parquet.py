@@ -48,6 +48,15 @@ def test_rows_come_out_as_they_are_in_the_official_layout(tmp_path: Path, flat: 
     assert list(map(encode_row, ParquetRows(tmp_path / "t.parquet"))) == list(map(encode_row, ROWS))
 
 
+def test_a_table_without_queries_is_a_catalogue(tmp_path: Path) -> None:
+    table_of().drop(columns=["query", "query_id"]).to_parquet(tmp_path / "t.parquet")
+    found = list(ParquetRows(tmp_path / "t.parquet"))
+    assert [(row.product_id, row.query, row.query_id) for row in found] == [(1, "", 0), (3, "", 0), (2, "", 0)]
+    table_of().drop(columns="query").to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(RawFileError, match=r"has no column \['query'\]"):
+        list(ParquetRows(tmp_path / "t.parquet"))
+
+
 IDS = [-5, 1_234_567_890_123_456_789, 123]
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 from kedro.io import CatalogProtocol, DatasetError
 
 from multimodal_recall.commands.check_options import FileCheck, check_checkpoints, check_glove
-from multimodal_recall.config.layout import Chunk, Layout
+from multimodal_recall.config.layout import CATALOGUE, Chunk, Layout
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.boxes import CLIPPED_PIXELS
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError, contents_of
@@ -84,7 +84,7 @@ def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -
     if width_check is not None:
         yield width_check
     known = set[str]()
-    for split in layout.chunks:
+    for split in layout.ingested:
         contents, check = _check_split(split, catalog, layout, labels, options)
         if split == "train":
             known = {word for query in contents.queries for word in words_of(query)}
@@ -158,7 +158,7 @@ def _check_split(
         check.add("all boxes lie within 0 to 1, as fractions of the image do. Write pixels: times image_h and image_w")
     _check_texts(contents.pairs(), split, check)
     _check_looks(contents.pairs(), layout.chunks_of(split), check)
-    if split != "train":
+    if split not in ("train", CATALOGUE):
         _check_lists(contents.pairs(), layout.chunks_of(split), check)
     return contents, check
 
@@ -207,13 +207,14 @@ def _facts(split: str, contents: SplitContents, labels: list[str], known: set[st
     boxes = pairs.drop_duplicates("product_id")["boxes"]
     used, most = int((contents.labels > 0).sum()), int(contents.labels.argmax())
     share = contents.labels[most] / contents.labels.sum()
+    queries = f"{len(contents.queries):,} query texts, {pairs['query_id'].nunique():,} query ids, "
     facts = [
-        f"{len(contents.queries):,} query texts, {pairs['query_id'].nunique():,} query ids, {len(boxes):,} products",
+        f"{queries if split != CATALOGUE else ''}{len(boxes):,} products",
         f"{_range(boxes)} boxes an image, {boxes.mean():.1f} on average",
         f"a box covers {contents.covered / contents.labels.sum():.2%} of its image on average",
         f"{used} of {len(labels)} labels used, {labels[most]!r} by {share:.0%} of the boxes",
     ]
-    if split != "train":
+    if split not in ("train", CATALOGUE):
         lengths = pairs.groupby("query_id").size()
         words = [word for query in contents.queries for word in words_of(query)]
         share = np.mean([word in known for word in words]) if words else 0.0

@@ -1,9 +1,11 @@
-"""Free-text queries against all products of a split, ranked by a trained model."""
+"""Free-text queries against all products of the catalogue or of a split, ranked by a trained model."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from kedro.io import CatalogProtocol
 
-from multimodal_recall.config.layout import SPLITS, read_layout
+from multimodal_recall.commands.find_products import ProductFilter, best_products, fresh_index, search_by_index
+from multimodal_recall.config.layout import CATALOGUE, SPLITS, Layout, read_layout
 from multimodal_recall.config.options import IngestOptions, QueryOptions
-from multimodal_recall.data.official_format import BadRow, decode_query
+from multimodal_recall.data.official_format import BadRow, decode_query, whole_number
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.data.text import strip_leading_token, vocabulary_note, words_of
 from multimodal_recall.evaluation.report.drawings import short_label
@@ -22,32 +25,35 @@ from multimodal_recall.runs.lineage import pinned
 from multimodal_recall.runtime.device import Hardware, choose_hardware
 from multimodal_recall.runtime.progress import bar
 
-if TYPE_CHECKING:  # torch takes seconds to import
-    from multimodal_recall.models.ranker import Ranker
-
-PAIRS_AT_ONCE = 1 << 20
-"""Pairs of a query and a product that are scored at a time: bounds the memory for any number of queries."""
-PRODUCT_COLUMNS = ["product_id", "title", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
-
 
 class SearchError(ValueError):
-    """Query, split, ranker or the record of its training is missing."""
+    """Query, split, ranker, label, product or the record of the training is missing."""
 
 
 def search(
-    catalog: CatalogProtocol, queries: Sequence[str], split: str | None = None, ranker: str | None = None, top: int = 10
+    catalog: CatalogProtocol,
+    queries: Sequence[str],
+    split: str | None = None,
+    ranker: str | None = None,
+    top: int = 10,
+    labels: Sequence[str] = (),
+    product_ids: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """Rank all products of a split for each query, by the newest model of a ranker.
+    """Rank all products of the catalogue or of a split for each query, by the newest model of a ranker.
 
     Queries are encoded like those that the model was trained on: with the cleaning, language model, word vectors and
-    lengths that the records of its training chunks name.
+    lengths that the records of its training chunks name. The ranker's index is used if this model made it of the
+    present products; else every product is scored. ``attrs["source"]`` of the table says which.
 
     Args:
         catalog: The project's; ``catalog`` in a notebook.
         queries: Free texts; texts that are equal after cleaning are searched once.
-        split: Split whose products are ranked; by default the last that this environment runs.
+        split: Split whose products are ranked, or ``catalogue``: all. By default the catalogue if it has a file of its
+            own or the ranker an index, else the last split that this environment runs.
         ranker: Name of the ranker; by default the first of ``rankers``.
         top: Products a query.
+        labels: Names of labels, whole or up to their bracket: only products with a box of one of them are ranked.
+        product_ids: Only these products are ranked; ``None``: all.
 
     Returns:
         One row a query and product, best first: ``query`` after cleaning, ``unknown_words`` (words without a vector of
@@ -56,29 +62,79 @@ def search(
         which ``evaluation.report.drawings`` reads.
 
     Raises:
-        SearchError: If a query is empty, or if split, ranker or the record of the training do not exist.
+        SearchError: If a query is empty, if split, ranker, a label or the record of the training do not exist, or if no
+            product is left to rank.
         DatasetError: If a version that the model was trained with has been dropped.
     """
     layout = read_layout()
-    split, ranker = split or next(reversed(layout.chunks)), ranker or next(iter(layout.rankers), "two_tower")
-    _check_present(catalog, split, ranker)
+    ranker = ranker or next(iter(layout.rankers), "two_tower")
+    split = split or _default_split(catalog, layout, ranker)
+    _check_present(catalog, layout, split, ranker)
     saved = catalog.get(f"{ranker}.model")
     model = saved.load()
     hardware = choose_hardware(catalog.load("params:hardware"))
     hardware.set_threads()
     features = _featurize(catalog, queries, ranker, model.card["inputs"], hardware)
-    module, examples = model.build().to(hardware.device), catalog.load(f"{split}_examples")
-    best = best_products(module, features, examples, top)
-    names = catalog.load("labels")
-    products, version = (
-        sum(tables["products"].count_rows() for tables in examples.values()),
-        saved.load_path().parent.name,
+    module, chunks, names = (
+        model.build().to(hardware.device),
+        _chunks_of(catalog, layout, split),
+        catalog.load("labels"),
     )
+    wanted = ProductFilter(_numbers_of(labels, names), None if product_ids is None else np.array(product_ids, np.int64))
+    index, how = fresh_index(catalog, ranker, model, chunks)
+    best = best_products if index is None else partial(search_by_index, index)
+    best = best(module, features, chunks, top, wanted)
+    if best.empty:
+        raise SearchError(f"no product of {split} has such a label or id. Name others, or another --split")
     best.attrs["source"] = (
-        f"{products:,} products of {split}, ranked by {ranker} of {version}: {model.card['epoch'] + 1} epochs, "
-        f"nDCG@5 on valid {model.card['valid_ndcg_at_5']:.3f}"
+        f"{_count(chunks):,} products of {split}, ranked by {ranker} of {saved.load_path().parent.name}: "
+        f"{model.card['epoch'] + 1} epochs, nDCG@5 on valid {model.card['valid_ndcg_at_5']:.3f}; {how}"
     )
-    return best.assign(labels=[[names[label] for label in labels] for labels in best["labels"]])
+    return best.assign(labels=[[names[label] for label in of_product] for of_product in best["labels"]])
+
+
+def read_ids(file: Iterable[str]) -> list[int]:
+    """Read a product id a line, for ``product_ids`` of ``search``.
+
+    Raises:
+        SearchError: If a line is no whole number of 64 bits.
+    """
+    try:
+        return [whole_number("an id", line.strip().encode()) for line in file if line.strip()]
+    except BadRow as error:
+        raise SearchError(f"the list of ids: {error}") from error
+
+
+def _default_split(catalog: CatalogProtocol, layout: Layout, ranker: str) -> str:
+    indexed = ranker in layout.indexed and catalog.get(f"{ranker}.index").exists()
+    return CATALOGUE if indexed or layout.catalogue else next(reversed(layout.chunks))
+
+
+def _chunks_of(catalog: CatalogProtocol, layout: Layout, split: str) -> dict[str, ChunkTables]:
+    """Open the products of a split or of the catalogue by the namespace of their chunk."""
+    if split == CATALOGUE:
+        names = [chunk.namespace for chunk in layout.catalogue_chunks]
+        return {name: {"products": catalog.load(f"{name}.products")} for name in names}
+    examples = catalog.load(f"{split}_examples")
+    return {f"{split}.{chunk}": {"products": tables["products"]} for chunk, tables in examples.items()}
+
+
+def _count(chunks: dict[str, ChunkTables]) -> int:
+    """Count the distinct products."""
+    ids = [tables["products"].to_table(columns=["product_id"])["product_id"].to_numpy() for tables in chunks.values()]
+    return len(np.unique(np.concatenate(ids)))
+
+
+def _numbers_of(labels: Sequence[str], names: list[str]) -> set[int]:
+    """Look up labels by their names, or by what stands before a bracket or comma."""
+    numbers = {}
+    for label in labels:
+        found = {number for number, name in enumerate(names) if label in (name, short_label(name))}
+        if not found:
+            near = get_close_matches(label, [*names, *map(short_label, names)], 1, 0.0)[0]
+            raise SearchError(f"there is no label {label!r}. Did you mean {near!r}?")
+        numbers |= dict.fromkeys(found)
+    return {*numbers}
 
 
 def list_products(products: pd.DataFrame) -> str:
@@ -98,60 +154,10 @@ def list_products(products: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def best_products(
-    ranker: "Ranker", query_features: pa.Table, examples: dict[str, ChunkTables], top: int
-) -> pd.DataFrame:
-    """Find the best products of a split for each query, with one chunk in memory at a time.
-
-    A product of several chunks comes once, with its best score. Of equal scores the lower product id comes first.
-    ``query_features`` has a column ``unknown_words``.
-
-    Returns:
-        As ``search``, ``labels`` as numbers.
-    """
-    from multimodal_recall.data.examples import read_chunk
-
-    texts, unknown = (query_features[name].to_pylist() for name in ("query", "unknown_words"))
-    rows = {chunk: tables["products"].count_rows() for chunk, tables in examples.items()}
-    best = pd.DataFrame()
-    with bar("search", sum(rows.values()), "products") as shown:
-        for chunk, tables in examples.items():
-            arrays = read_chunk({**tables, "query_features": ds.dataset(query_features)}, ranker.reading)
-            products = tables["products"].to_table(columns=PRODUCT_COLUMNS)
-            for block in np.array_split(np.arange(rows[chunk]), -(-rows[chunk] * len(texts) // PAIRS_AT_ONCE)):
-                best = _best_of(best, _best_of_block(ranker, arrays, products, block, len(texts), top), top)
-                shown.advance(len(block))
-            del arrays  # the next chunk must not be read while this one is in memory
-    best["rank"] = best.groupby("query_row").cumcount() + 1
-    for name, values in {"query": texts, "unknown_words": unknown}.items():
-        best[name] = [values[row] for row in best["query_row"]]
-    return best[["query", "unknown_words", "rank", "product_id", "score", *PRODUCT_COLUMNS[1:]]].reset_index(drop=True)
-
-
-def _best_of_block(
-    ranker: "Ranker", arrays: Any, products: pa.Table, block: np.ndarray, queries: int, top: int
-) -> pd.DataFrame:
-    """Rank a block of a chunk's products for each query."""
-    from multimodal_recall.data.pairs import Pairs
-
-    pairs = Pairs(np.tile(np.arange(queries), len(block)), np.repeat(block, queries), np.zeros(len(block) * queries))
-    with bar(type(ranker).__name__, len(pairs.query_rows), "pairs") as shown:
-        scores = ranker.score(arrays, pairs, shown.advance).reshape(len(block), queries)  # each product is encoded once
-    ids = products["product_id"].to_numpy()[block]
-    order = np.stack([np.lexsort((ids, -scores[:, query]))[:top] for query in range(queries)])
-    table = products.take(block[order.ravel()]).to_pandas()
-    query_rows = np.repeat(np.arange(queries), order.shape[1])
-    return table.assign(query_row=query_rows, score=scores[order.ravel(), query_rows])
-
-
-def _best_of(first: pd.DataFrame, second: pd.DataFrame, top: int) -> pd.DataFrame:
-    """Keep the best rows of both tables, each product of a query once."""
-    both = pd.concat([first, second]).sort_values(["query_row", "score", "product_id"], ascending=[True, False, True])
-    return both.drop_duplicates(["query_row", "product_id"]).groupby("query_row").head(top)
-
-
-def _check_present(catalog: CatalogProtocol, split: str, ranker: str) -> None:
+def _check_present(catalog: CatalogProtocol, layout: Layout, split: str, ranker: str) -> None:
     splits = [name for name in SPLITS if catalog.get(f"{name}_examples").exists()]
+    if all(catalog.get(f"{chunk.namespace}.products").exists() for chunk in layout.catalogue_chunks):
+        splits.append(CATALOGUE)
     if not splits:
         raise SearchError(
             "this environment's data has no products. Make them first: kedro run; or name another environment as --env"

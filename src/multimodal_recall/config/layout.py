@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from multimodal_recall.config.loader import current_configuration
-from multimodal_recall.config.resolve import REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
+from multimodal_recall.config.rankers import UNINDEXED
+from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
 
@@ -38,7 +40,7 @@ class Chunk:
 class Layout:
     """The shape of one environment's pipelines."""
 
-    chunks: dict[str, int]  # number of chunks of each split that is run
+    chunks: dict[str, int]  # number of chunks of each split with queries that is run
     answered: tuple[str, ...]  # splits with an answer file, which are measured
     makes_shop: bool  # whether `make_shop` makes the raw files
     rankers: tuple[str, ...]  # names of the rankers to train and evaluate; empty: given scores alone are evaluated
@@ -47,10 +49,25 @@ class Layout:
     titled: bool = False  # whether a file gives product titles
     reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
     trained: dict[str, str | None] = field(default_factory=dict)  # as `trained_rankers` of `resolve` gives it
+    catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
+    indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
+    two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
-        return [Chunk(split, number, self.chunks[split]) for number in range(self.chunks[split])]
+        count = self.catalogue if split == CATALOGUE else self.chunks[split]
+        return [Chunk(split, number, count) for number in range(count)]
+
+    @property
+    def ingested(self) -> tuple[str, ...]:
+        """Splits whose TSV is read: those with queries, and the catalogue if it has a file of its own."""
+        return (*self.chunks, CATALOGUE) if self.catalogue else tuple(self.chunks)
+
+    @property
+    def catalogue_chunks(self) -> list[Chunk]:
+        """The chunks that hold all products; a product may stand in several."""
+        splits = (CATALOGUE,) if self.catalogue else self.chunks
+        return [chunk for split in splits for chunk in self.chunks_of(split)]
 
     @property
     def candidate_splits(self) -> tuple[str, ...]:
@@ -99,7 +116,15 @@ def read_layout() -> Layout:
         makes_shop or exists("titles"),
         parameters["evaluate"]["reclassify"],
         trained_rankers(parameters),
+        chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,
+        tuple(ranker for ranker in rankers if parameters[ranker]["model"].get("kind") not in UNINDEXED),
+        _two_stages(parameters),
     )
+
+
+def _two_stages(parameters: dict[str, Any]) -> tuple[str, str] | None:
+    stages = parameters["evaluate"].get("recall")
+    return None if stages is None or not parameters["rankers"] else (stages["first"], stages["second"])
 
 
 def options_of_models(names: Iterable[str]) -> list[str]:

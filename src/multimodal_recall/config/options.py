@@ -192,6 +192,18 @@ class RerankOptions:
 
 
 @dataclass(frozen=True, config=STRICT)
+class RecallOptions:
+    """Search in two stages: a ranker with an index finds candidates among all products, another ranker orders them."""
+
+    first: str
+    """Ranker whose index is searched; one of ``rankers``."""
+    second: str
+    """Ranker that scores what the first has found; one of ``rankers``, with an index or without."""
+    candidates: Positive = 500
+    """Products of the first stage that the second stage scores."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class EvaluateOptions:
     """How rankings are measured, blended and compared."""
 
@@ -218,6 +230,8 @@ class EvaluateOptions:
     that exist. ``conf/base`` sets the folder ``photos`` beside the environment's raw files."""
     margin: Share = 0.92
     """Margin of the second place's rule, by which a product's best score must beat its second best score."""
+    recall: RecallOptions | None = None
+    """Search in two stages (below), which the pipeline ``recall`` measures beside each ranker; ``null``: none."""
 
     def __post_init__(self) -> None:
         for name, models in self.blends.items():

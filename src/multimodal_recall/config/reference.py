@@ -40,7 +40,7 @@ class Parameters(BaseModel):
 
     seed: int = 0
     """Seed of draws, weights and intervals; each stage and chunk draws from a stream of its own."""
-    chunks: dict[Literal["train", "valid", "testA", "testB"], options.Positive] = {}
+    chunks: dict[Literal["train", "valid", "testA", "testB", "catalogue"], options.Positive] = {}
     """Number of byte ranges into which each split's TSV is cut; a split whose file is missing is left out."""
     rankers: list[str] | str = []
     """Names of the rankers to train, as a list or with spaces between; empty: only given scores are evaluated."""
@@ -91,6 +91,7 @@ def render_page(project: Path) -> str:
     shared = f"Options that are no group are shared by all stages. In {places['seed']}."
     parts = [INTRODUCTION, _section("Groups", shared, Parameters)]
     parts += [_section(f"`{name}`", f"{kind.__doc__} In {places[name]}.", kind) for name, kind in OPTION_GROUPS.items()]
+    parts.append(_section("`recall` of `evaluate`", options.RecallOptions.__doc__, options.RecallOptions))
     ranker = "The group has the ranker's name, and `model.kind` names the system. In `conf/base/rankers/<name>.yml`."
     parts.append(_section("A ranker", ranker, RankerOptions))
     for system in get_args(get_args(ModelOptions)[0]):

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 SPLITS = ("train", "valid", "testA", "testB")
 REQUIRED_SPLITS = ("train", "valid")
+CATALOGUE = "catalogue"
+"""The split that holds all products and no queries; without a file of its own, the products of all other splits."""
 GROUPS = (
     "seed",
     "hardware",
@@ -97,7 +99,8 @@ def _chain(ranker: str, starts: Mapping[str, str]) -> list[str]:
 def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     """Describe each fault of the parameters that shape the pipelines."""
     chunks, rankers, known = parameters["chunks"], parameters["rankers"], known_rankers(parameters)
-    yield from (f"chunks names {split!r}; a split is one of {SPLITS}" for split in chunks if split not in SPLITS)
+    splits = (*SPLITS, CATALOGUE)
+    yield from (f"chunks names {split!r}; a split is one of {splits}" for split in chunks if split not in splits)
     for split, count in chunks.items():
         if not (type(count) is int and count >= 1):
             yield f"chunks.{split} is {count!r}, not a whole number of at least 1"
@@ -108,6 +111,7 @@ def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     for option, choices in CHOICES.items():
         if parameters[option] not in choices:
             yield f"{option} is {parameters[option]!r}, not {' or '.join(map(repr, choices))}"
+    yield from _stage_problems(parameters)
     starts = _starts(parameters)
     named = [("rankers", ranker) for ranker in rankers]
     named += [(f"{ranker}.start_from", start) for ranker, start in starts.items()]
@@ -121,6 +125,19 @@ def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     )
     for name in sorted(set(parameters) - set(GROUPS) - set(known)):
         yield f"{name!r} is neither a group of options, {GROUPS}, nor a ranker, which has a model"
+
+
+def _stage_problems(parameters: dict[str, Any]) -> Iterator[str]:
+    """Describe each fault of the two stages of ``evaluate.recall``."""
+    from multimodal_recall.config.rankers import UNINDEXED
+
+    stages, rankers = (parameters.get("evaluate") or {}).get("recall") or {}, parameters["rankers"]
+    for stage in ("first", "second") if stages and rankers else ():
+        ranker = stages.get(stage)
+        if ranker not in rankers:
+            yield f"evaluate.recall.{stage} is {ranker!r}, which is none of rankers, {rankers}"
+        elif stage == "first" and (parameters.get(ranker) or {}).get("model", {}).get("kind") in UNINDEXED:
+            yield f"evaluate.recall.first names {ranker!r}, which has no index: it reads query and product together"
 
 
 def _build(group: str, kind: type[T], parameters: dict[str, Any]) -> T:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.layout import CATALOGUE, Chunk
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.decoding import Rows, decode_rows
 from multimodal_recall.data.official_tsv import OfficialTsv
@@ -64,7 +64,7 @@ class ChunkRows:
 
     def __init__(self, tsv: OfficialTsv, label_count: int, options: IngestOptions, chunk: Chunk) -> None:
         self.tsv, self.label_count, self.options, self.chunk = tsv, label_count, options, chunk
-        self.training = chunk.split == "train"
+        self.training, self.with_queries = chunk.split == "train", chunk.split != CATALOGUE
         self.with_torch = "torch" in sys.modules or tsv.path.stat().st_size // chunk.count >= TORCH_PAYS_BYTES
         self.products = ProductColumns()
         self.pairs: list[tuple[int, str, int, int, int]] = []
@@ -102,7 +102,8 @@ class ChunkRows:
         """Take the next lines of the chunk, each with its byte offset in the file, and return the sound rows."""
         options = self.options
         kept = options.max_boxes, options.box_order == "largest_first"
-        rows, malformed = decode_rows(lines, options.feature_size, self.label_count, *kept, self.with_torch)
+        how = (*kept, self.with_torch, self.with_queries)
+        rows, malformed = decode_rows(lines, options.feature_size, self.label_count, *how)
         cleaned = _reasons_to_drop(rows, options) if self.training else {}  # candidates are never dropped
         rows = rows.take(~np.isin(rows.places, list(cleaned)))
         self.clipped += int(rows.clipped.sum())
@@ -132,7 +133,7 @@ class ChunkRows:
             else:
                 query_row = self.query_rows.setdefault(query, len(self.query_rows))
                 self.pairs.append((query_id, query, query_row, product_id, product_row))
-                if not self.training:
+                if self.with_queries and not self.training:  # a product may stand twice in a catalogue
                     self.candidates.add((query_id, product_id))
         return reasons
 

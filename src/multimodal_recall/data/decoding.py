@@ -81,7 +81,13 @@ class SplitLine(NamedTuple):
 
 
 def decode_rows(
-    lines: Sequence[bytes], feature_size: int, label_count: int, max_boxes: int, largest_first: bool, with_torch: bool
+    lines: Sequence[bytes],
+    feature_size: int,
+    label_count: int,
+    max_boxes: int,
+    largest_first: bool,
+    with_torch: bool,
+    with_queries: bool = True,
 ) -> tuple[Rows, dict[int, str]]:
     """Decode a block of TSV lines and check them; of features beyond ``max_boxes`` only the text's length is checked.
 
@@ -93,11 +99,12 @@ def decode_rows(
         label_count: Labels are 0 to ``label_count - 1``.
         largest_first: Keep the largest boxes, largest first, instead of the first boxes of the file.
         with_torch: Round features with torch; see ``to_float16``.
+        with_queries: Read query and query id; ``False``, for a catalogue: each row has an empty query of id 0.
 
     Returns:
         The sound rows; and for the place of each faulty line the reason.
     """
-    split, reasons = _split_lines(lines, feature_size)
+    split, reasons = _split_lines(lines, feature_size, with_queries)
     numbers = np.array([line[:6] for line in split], np.int64).reshape(-1, 6)
     counts = numbers[:, 4]
     boxes = np.frombuffer(b"".join(line.boxes for line in split), "<f4").reshape(-1, 4)
@@ -122,18 +129,20 @@ def decode_rows(
     return rows.take(np.array([line.place not in reasons for line in split], bool)), reasons
 
 
-def _split_lines(lines: Sequence[bytes], feature_size: int) -> tuple[list[SplitLine], dict[int, str]]:
+def _split_lines(
+    lines: Sequence[bytes], feature_size: int, with_queries: bool
+) -> tuple[list[SplitLine], dict[int, str]]:
     """Split the lines that have the official layout; give the reason for each other line."""
     split, reasons = [], {}
     for place, line in enumerate(lines):
         try:
-            split.append(_split_line(place, line, feature_size))
+            split.append(_split_line(place, line, feature_size, with_queries))
         except BadRow as error:
             reasons[place] = str(error)
     return split, reasons
 
 
-def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
+def _split_line(place: int, line: bytes, feature_size: int, with_queries: bool) -> SplitLine:
     """Split a line without reading or copying its features, whose length follows from ``num_boxes``."""
     if isinstance(line, CutLine):
         raise BadRow("the line is longer than ingest.max_line_bytes")
@@ -154,9 +163,9 @@ def _split_line(place: int, line: bytes, feature_size: int) -> SplitLine:
         raise _layout_fault(line, count, feature_size)
     _, labels, query, query_id = rest
     label_bytes = _decode("class_labels", labels, count, 8)
-    query_number = whole_number("query_id", query_id)
+    asked = (whole_number("query_id", query_id), decode_query(query)) if with_queries else (0, "")
     features = memoryview(line)[start:end]
-    return SplitLine(place, *numbers, query_number, decode_query(query), box_bytes, label_bytes, features)
+    return SplitLine(place, *numbers, *asked, box_bytes, label_bytes, features)
 
 
 def _layout_fault(line: bytes, num_boxes: int = 0, feature_size: int = 0) -> BadRow:

@@ -1,5 +1,6 @@
 """Read the tables of a chunk into the arrays that batches are cut from."""
 
+from collections.abc import Container
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from multimodal_recall.data.batch import ChunkArrays, Reading
-from multimodal_recall.data.boxes import relative_positions
+from multimodal_recall.data.boxes import SIDES, relative_positions
 from multimodal_recall.data.pairs import Pairs
-from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.data.text import last_word_groups, normal_form
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 PLAIN = Reading()
 PRODUCT_COLUMNS = ["image_h", "image_w", "top", "left", "bottom", "right", "labels", "features"]
+NO_QUERY = pa.Table.from_pylist([{"query": "", "vector": [0.0], "word_ids": [0]}], TABLES["query_features"])
+BOX = {side: [0.0] for side in SIDES}
+NO_PRODUCT = pa.Table.from_pylist(
+    [{"product_id": 0, "image_h": 1, "image_w": 1, **BOX, "labels": [0], "features": bytes(2)}], TABLES["products"]
+)
+"""A stand-in for what an encoder of the other side does not read: a batch has a query and a product."""
 Tokens = tuple[np.ndarray, np.ndarray]  # token ids of all queries, query after query, and how many each query has
 
 
@@ -52,6 +59,16 @@ def read_chunk(tables: ChunkTables, reading: Reading = PLAIN, tokens: Tokens | N
     )
 
 
+def read_products(products: ds.Dataset, reading: Reading = PLAIN) -> ChunkArrays:
+    """Read products alone, for an encoder of products."""
+    return read_chunk({"products": products, "query_features": ds.dataset(NO_QUERY)}, reading)
+
+
+def read_queries(query_features: ds.Dataset, reading: Reading = PLAIN) -> ChunkArrays:
+    """Read queries alone, for an encoder of queries."""
+    return read_chunk({"products": ds.dataset(NO_PRODUCT), "query_features": query_features}, reading)
+
+
 def tokenise(texts: list[str], tokenizer: "Tokenizer") -> Tokens:
     """Give the token ids of all texts, text after text, and the number of tokens of each text."""
     found = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(map(normal_form, texts)))]
@@ -64,6 +81,19 @@ def read_candidates(tables: ChunkTables) -> tuple[pa.Table, Pairs]:
     table = tables["pairs"].to_table()
     rows = (table[name].to_numpy() for name in ("query_row", "product_row"))
     return table, Pairs(*rows, np.zeros(table.num_rows, np.int8))
+
+
+def read_split_queries(examples: dict[str, ChunkTables], wanted: Container[int]) -> tuple[np.ndarray, pa.Table]:
+    """Read the queries of a split whose ids are wanted: the ids (Q,), and ``query_features``, a row an id."""
+    rows: dict[int, pa.Table] = {}
+    for tables in examples.values():
+        pairs = tables["pairs"].to_table(columns=["query_id", "query_row"]).to_pandas().drop_duplicates("query_id")
+        new = pairs[[query in wanted and query not in rows for query in pairs["query_id"]]]
+        features = tables["query_features"].to_table()
+        rows |= {query: features.slice(row, 1) for query, row in new.itertuples(index=False)}
+    if not rows:
+        return np.empty(0, np.int64), NO_QUERY.slice(0, 0)
+    return np.fromiter(rows, np.int64), pa.concat_tables(rows.values()).combine_chunks()
 
 
 def read_split(examples: dict[str, ChunkTables], reading: Reading = PLAIN) -> tuple[ChunkArrays, Pairs]:

@@ -1,4 +1,7 @@
-"""Read the user's own parquet table, which holds a detector's arrays, to be written as an official TSV."""
+"""Read the user's own parquet table, which holds a detector's arrays, to be written as an official TSV.
+
+A table without queries is a catalogue: each of its rows gets an empty query of id 0.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -20,6 +23,7 @@ ARRAYS = {"boxes": pa.float32(), "features": pa.float32(), "class_labels": pa.in
 LARGEST_EXACT = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
 """Below it, a float holds each whole number as it is."""
 PARQUET_COLUMNS = (*NUMBERS, *ARRAYS, *TEXTS)
+NO_QUERY = {"query": "", "query_id": 0}
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class ParquetRows:
     """The rows of a table with the columns of the official TSV but ``num_boxes``; iteration reads the file.
 
     ``boxes`` (n, 4), ``features`` (n, F) and ``class_labels`` (n) are lists, or lists of lists, of any number type.
+    ``query`` and ``query_id`` may both be missing.
 
     Raises:
         RawFileError: If the file is no parquet table, or a column is missing; for a row, if a value is null, an id or
@@ -43,14 +48,16 @@ class ParquetRows:
             file = pq.ParquetFile(self.path)
         except pa.ArrowInvalid as error:
             raise RawFileError(f"{self.path} is no parquet file: {error}") from error
-        if missing := [name for name in PARQUET_COLUMNS if name not in file.schema_arrow.names]:
+        missing = [name for name in PARQUET_COLUMNS if name not in file.schema_arrow.names]
+        if missing and {*missing} != NO_QUERY.keys():
             raise RawFileError(f"{self.path} has no column {missing}, only {file.schema_arrow.names}. Add them")
-        batches, first_width = file.iter_batches(ROWS_PER_BATCH, columns=list(PARQUET_COLUMNS)), None
+        columns = [name for name in PARQUET_COLUMNS if name not in missing]
+        batches, first_width = file.iter_batches(ROWS_PER_BATCH, columns=columns), None
         rows = (values for batch in batches for values in batch.to_struct_array())
         with bar(f"read {self.path.name}", file.metadata.num_rows, "rows") as shown:
             for place, values in enumerate(rows, start=1):
                 try:
-                    row = _row_of(values)
+                    row = _row_of(values, columns)
                     width = row.features.shape[1]
                     first_width = first_width or width
                     if width != first_width:
@@ -89,23 +96,22 @@ def read_own_titles(path: Path) -> pa.Table | None:
     return pa.table({"product_id": list(titles), "title": list(titles.values())}, TABLES["titles"])
 
 
-def _row_of(row: pa.StructScalar) -> OfficialRow:
-    if null := [name for name in PARQUET_COLUMNS if not row[name].is_valid]:
+def _row_of(row: pa.StructScalar, columns: list[str]) -> OfficialRow:
+    if null := [name for name in columns if not row[name].is_valid]:
         raise ValueError(f"{null} is null")
-    numbers = {name: _whole_number(name, row[name]) for name in NUMBERS}
+    numbers = {name: _whole_number(name, row[name]) for name in NUMBERS if name in columns}
     labels = _numbers(row["class_labels"], "class_labels")
     if not len(labels):
         raise ValueError("class_labels holds no number; wanted a number for each box")
-    texts = {name: row[name].as_py() for name in TEXTS}
+    texts = {name: row[name].as_py() for name in TEXTS if name in columns}
     for name, text in texts.items():
         if not isinstance(text, str) or "\t" in text or "\n" in text:
             raise ValueError(f"the {name} is {text!r}; wanted a text without tabs and line ends")
     return OfficialRow(
-        **numbers,
+        **(NO_QUERY | numbers | texts),
         boxes=_numbers(row["boxes"], "boxes", len(labels), 4),
         features=_numbers(row["features"], "features", len(labels)),
         labels=labels,
-        **texts,
     )
 
 

@@ -128,6 +128,23 @@ TABLES: Mapping[str, pa.Schema] = {
             "top_5": pa.list_(pa.int64()),  # best product first
         }
     ),
+    # One row a product that a search of the whole catalogue has found for a query of the answers, best first.
+    "retrieved": pa.schema({**PAIR_IDS, "rank": pa.int32(), "score": pa.float32()}),
+    # One row a query of the answers and ranking of the whole catalogue.
+    "recall_metrics": pa.schema(
+        {
+            "ranking": pa.string(),
+            "query_id": pa.int64(),
+            **{f"recall_at_{cut}": pa.float64() for cut in (10, 50, 100, 1000)},
+            **{f"success_at_{cut}": pa.float64() for cut in (10, 50, 100, 1000)},
+            "reciprocal_rank": pa.float64(),
+            "ndcg_at_10": pa.float64(),
+            "judged_at_10": pa.float64(),
+            "wrong_at_10": pa.float64(),
+            "top_10": pa.list_(pa.int64()),
+            "ceiling": pa.float64(),  # recall of all candidates of the second stage; null for a single stage
+        }
+    ),
     "training_log": pa.schema(
         {
             "epoch": pa.int64(),

@@ -255,7 +255,8 @@ def verify_files(path: Path) -> None:
 
 def remake(record: dict[str, Any]) -> str:
     """Name the command that makes the output of a record, and what follows from it, anew."""
-    return f"kedro run --from-nodes={record['node']}"
+    pipeline = f"--pipelines={record['pipeline']} " if "pipeline" in record else ""
+    return f"kedro run {pipeline}--from-nodes={record['node']}"
 
 
 def _list_versions(pattern: str) -> Iterable[str]:

@@ -97,6 +97,20 @@ def _points_of(
     }
 
 
+class RecallCsv(CsvFile):
+    """A ``recall``, drawn as recall@k of each ranking with its interval."""
+
+    def preview(self) -> PlotlyPreview:
+        """Draw a series for each split and ranking."""
+        traces, table = [], self.load()
+        for (split, ranking), rows in table[table["measure"].str.startswith("recall")].groupby(["split", "ranking"]):
+            ends = {"array": rows["high"] - rows["value"], "arrayminus": rows["value"] - rows["low"]}
+            interval = {"type": "data", "symmetric": False, **{side: list(widths) for side, widths in ends.items()}}
+            points = {"x": rows["measure"].tolist(), "y": rows["value"].tolist(), "error_y": interval}
+            traces.append({"mode": "lines+markers", "name": f"{split}, {ranking}", **points})
+        return _plot(traces, _axes(xaxis="of all products", yaxis="share of the right products found"))
+
+
 class NegativesCsv(CsvFile):
     """A ranker's ``negatives``, drawn as how false each kind is against how hard."""
 

@@ -1,12 +1,15 @@
 """Score the candidates of a split, chunk by chunk. torch is imported where it is used: it takes seconds."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from multimodal_recall.config.options import HardwareOptions
+from multimodal_recall.data.origins import QueryEncoding
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.progress import bar
 
 if TYPE_CHECKING:
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
 
 ScoredChunk = tuple[pa.Table, Pairs, "ChunkArrays"]
 """Ids of a chunk's candidates, their rows in the chunk's arrays, and the arrays."""
+
+
+def build_for(model: Any, examples: dict[str, ChunkTables], hardware: HardwareOptions) -> "Ranker":
+    """Build a trained ranker; refuse examples whose queries were encoded in another way than its training queries."""
+    QueryEncoding(**model.card["query_features"]).check(examples, "the ranker's training queries")
+    return model.build().to(use_hardware(hardware).device)
 
 
 def score_examples(ranker: "Ranker", examples: dict[str, ChunkTables]) -> pa.Table:

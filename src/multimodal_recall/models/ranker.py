@@ -151,8 +151,11 @@ class Ranker(nn.Module):
         return values
 
 
-class TowerRanker(Ranker):
-    """Encode queries and products into vectors of their own, so that products can be encoded ahead."""
+class IndexableRanker(Ranker):
+    """Encode queries and products apart, so that products can be encoded ahead and kept in an index."""
+
+    word_major = False  # whether a product is encoded as a number a word, of which a query needs its own words alone
+    numbers_of_a_pair = 1  # that `compare` holds in memory
 
     def encode_queries(self, batch: Batch) -> Tensor:
         """Encode the batch's queries, (Q, Dq)."""
@@ -162,6 +165,28 @@ class TowerRanker(Ranker):
         """Encode the batch's products, (P, Dp)."""
         raise NotImplementedError
 
+    def compare(self, queries: Tensor, products: Tensor) -> Tensor:
+        """Score every encoded query (Q, Dq) with every encoded product (P, Dp), (Q, P) float32."""
+        raise NotImplementedError
+
+    def query_vectors(self, arrays: ChunkArrays) -> np.ndarray:
+        """Encode each query of a chunk, (queries, Dq) float32."""
+        rows = np.arange(len(arrays.word_counts))
+        pairs = Pairs(rows, np.zeros_like(rows), np.zeros_like(rows))
+        return self._compute(
+            lambda batch: self.encode_queries(batch)[batch.pair_queries], arrays, pairs, lambda _: None
+        )
+
+    def product_vectors(
+        self, arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None] = lambda _: None
+    ) -> np.ndarray:
+        """Encode the product of each pair of a chunk, (n, Dp) float32; see ``score``."""
+        return self._compute(lambda batch: self.encode_products(batch)[batch.pair_products], arrays, pairs, tell)
+
+
+class TowerRanker(IndexableRanker):
+    """Encode queries and products into vectors, which ``compare`` reads in training too."""
+
     def all_queries(self, batch: Batch) -> Tensor:
         """Encode the batch's queries in float32, shared by the processes of a training."""
         return self.encode_rows(lambda rows: self.encode_queries(batch.take_queries(rows)), len(batch.word_mask))
@@ -170,15 +195,9 @@ class TowerRanker(Ranker):
         """Encode the batch's products in float32, shared by the processes of a training."""
         return self.encode_rows(lambda rows: self.encode_products(batch.take_products(rows)), len(batch.box_mask))
 
-    def product_vectors(
-        self, arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None] = lambda _: None
-    ) -> np.ndarray:
-        """Encode the product of each pair of a chunk, (n, Dp) float32; see ``score``."""
-
-        def encode(batch: Batch) -> Tensor:
-            return self.encode_products(batch)[batch.pair_products]
-
-        return self._compute(encode, arrays, pairs, tell)
+    def score_all(self, batch: Batch) -> Tensor:
+        """Score every query with every product, (Q, P)."""
+        return self.compare(self.all_queries(batch), self.all_products(batch))
 
 
 class DotRanker(TowerRanker):
@@ -196,9 +215,8 @@ class DotRanker(TowerRanker):
         """Sum and scale each pair's vector, (N, D) -> (N,)."""
         return self.scale * vectors.sum(dim=1)
 
-    def score_all(self, batch: Batch) -> Tensor:
-        """Score every query with every product, (Q, P)."""
-        queries, products = self.all_queries(batch), self.all_products(batch)
+    def compare(self, queries: Tensor, products: Tensor) -> Tensor:
+        """Multiply every query's vector (Q, D) with every product's (P, D), (Q, P)."""
         with in_float32(queries):
             return self.scale * queries @ products.T
 
@@ -209,6 +227,11 @@ class ConcatRanker(TowerRanker):
     query_encoder: nn.Module
     image_encoder: nn.Module
     head: ConcatMlp
+
+    @property
+    def numbers_of_a_pair(self) -> int:
+        """The width of the head's first hidden layer."""
+        return self.head.query_part.out_features
 
     def encode_queries(self, batch: Batch) -> Tensor:
         """Encode the batch's queries, (Q, Dq)."""
@@ -227,9 +250,9 @@ class ConcatRanker(TowerRanker):
         """Score pairs by the head's last layer, (N, D) -> (N,)."""
         return self.head.score(vectors)
 
-    def score_all(self, batch: Batch) -> Tensor:
-        """Score every query with every product, (Q, P)."""
-        return self.head.score_all(self.all_queries(batch), self.all_products(batch))
+    def compare(self, queries: Tensor, products: Tensor) -> Tensor:
+        """Score every query's vector (Q, Dq) with every product's (P, Dp) by the head, (Q, P)."""
+        return self.head.score_all(queries, products)
 
 
 def build_ranker(options: RankerOptions, sizes: InputSizes, tokenizer: Any = None) -> Ranker:

@@ -60,7 +60,7 @@ class CheckStaleInputs:
         Raises:
             StaleInputsError: If inputs are stale and ``params:stale_inputs`` is ``refuse``.
         """
-        everything = pipelines["__default__"]
+        everything = pipelines["all"]
         made = (pipeline.inputs() & everything.all_outputs()) - set(run_params["load_versions"] or ())
         made -= set(catalog.load("params:pins"))
         if not made:
@@ -228,14 +228,18 @@ class TellResults:
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
-        """Name report, figures and submissions of the run, and the command to go on with."""
+        """Name report, figures and submissions of the run, rankers without an index, and the command to go on with."""
         names = sorted(pipeline.all_outputs())
+        layout = read_layout()
+        if any(name.endswith(".index") for name in names):
+            for ranker in (ranker for ranker in layout.rankers if ranker not in layout.indexed):
+                logger.info("%s has no index: it reads query and product together", ranker)
         named = {"report": "evaluation.report", "figures": "comparison"}
         named |= {f"submission of {name.removesuffix('_submission')}": name for name in names if "_submission" in name}
         for title, dataset in named.items():
             if dataset in names:
                 logger.info("%s: %s", title, catalog.get(dataset).load_path())
-        if "evaluation.report" in names and read_layout().rankers:
+        if "evaluation.report" in names and layout.rankers:
             environment = f" --env={run_params['env']}" if run_params["env"] else ""
             logger.info('next: kedro search%s "red boots" --html=found.html', environment)
 

@@ -13,6 +13,7 @@ from kedro.pipeline import Pipeline
 from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets, read_record, unfinished_beside
 from multimodal_recall.datasets.chunk_list import ChunkList, listed_files
 from multimodal_recall.datasets.model_folders import RankerFolder, checkpoint_files
+from multimodal_recall.datasets.product_index import IndexList, read_index_list
 from multimodal_recall.models.saved import read_card
 from multimodal_recall.runs.lineage import pinned
 
@@ -73,18 +74,33 @@ def _kept(dataset: AtomicDataset, keep: int) -> list[Path]:
 
 
 def _named_by(dataset: AtomicDataset, catalog: CatalogProtocol, keep: int) -> Iterator[Path]:
-    """Folders of the versions that the kept chunk lists, model cards or scores name."""
+    """Folders of the versions that the kept chunk lists, indexes, model cards or scores name."""
     for file in _kept(dataset, keep):
         if isinstance(dataset, ChunkList):
             yield from (table.parent for tables in listed_files(file).values() for table in tables.values())
+        if isinstance(dataset, IndexList):
+            yield from _named_by_index(file, catalog)
         if isinstance(dataset, RankerFolder):
             yield from _named_by_card(file, catalog)
         inputs = (read_record(file) or {"inputs": {}})["inputs"]
         for name in (name for name in inputs if name.endswith(".model")):  # else newer tries push out a pinned model
-            model = pinned(name, inputs[name], catalog)
-            if model.exists():
-                yield model.load_path().parent.resolve()
-                yield from _named_by_card(model.load_path(), catalog)
+            yield from _named_model(name, inputs[name], catalog)
+
+
+def _named_by_index(index: Path, catalog: CatalogProtocol) -> Iterator[Path]:
+    """Folders of the encoded products, of the products that search draws, and of the model that it encodes with."""
+    listed = read_index_list(index)
+    yield from _named_model(f"{listed['ranker']}.model", listed["model"], catalog)
+    for name, facts in listed["chunks"].items():
+        yield facts["folder"].parent
+        yield pinned(f"{name}.products", facts["products"], catalog).load_path().parent.resolve()
+
+
+def _named_model(name: str, version: str, catalog: CatalogProtocol) -> Iterator[Path]:
+    model = pinned(name, version, catalog)
+    if model.exists():
+        yield model.load_path().parent.resolve()
+        yield from _named_by_card(model.load_path(), catalog)
 
 
 def _named_by_card(model: Path, catalog: CatalogProtocol) -> Iterator[Path]:

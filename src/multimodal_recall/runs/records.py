@@ -21,10 +21,11 @@ def make_record(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
     Returns:
         ``node``, its name; ``options``, its ``params:`` inputs by name; ``bound``, the fixed arguments of its function,
         such as the chunk; ``code``, digests of the definitions that its function reaches (see ``code_of``); ``inputs``,
-        the state of each other input by name.
+        the state of each other input by name; ``pipeline`` if the node is tagged with one that a plain run leaves out.
     """
-    code = code_of(node.func, _systems(node, catalog))
-    return {**describe_options(node, catalog), "code": code, "inputs": states_of(node.inputs, catalog)}
+    code, outside = code_of(node.func, _systems(node, catalog)), [{"pipeline": tag} for tag in node.tags]
+    record = {**describe_options(node, catalog), "code": code, "inputs": states_of(node.inputs, catalog)}
+    return record | (outside[0] if outside else {})
 
 
 def describe_options(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:

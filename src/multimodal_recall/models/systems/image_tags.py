@@ -8,19 +8,21 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from multimodal_recall.config.systems import ImageTagsOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.precision import in_float32
-from multimodal_recall.models.ranker import InputSizes
+from multimodal_recall.models.ranker import IndexableRanker, InputSizes
 from multimodal_recall.models.word_matching import WordMatching
 
 UNKNOWN_ROW = 0  # row of the unknown word, which is no tag and is not written
 
 
-class ImageTags(WordMatching):
+class ImageTags(WordMatching, IndexableRanker):
     """Score a word by its log-odds of being a tag of the image; all words of a query weigh the same.
 
     The tenth place compared its learned weights with these equal weights. With the loss ``tags_and_caption``, the right
     pairs alone train the image encoder, from which other rankers can start (``start_from``). Differs from the
     publication: stop words are tags too, and start and end of a caption are learned, since they have no word vectors.
     """
+
+    word_major = True
 
     def __init__(self, options: ImageTagsOptions, sizes: InputSizes) -> None:
         super().__init__(options.image_encoder, sizes)
@@ -35,15 +37,34 @@ class ImageTags(WordMatching):
         """Give all words of every query the same logit for every product, (Q, W, P)."""
         return heads.new_zeros(*batch.word_mask.shape, len(heads))
 
+    def encode_queries(self, batch: Batch) -> Tensor:
+        """Weigh every word, (Q, words): its share of the query's words."""
+        shares = (~batch.word_mask).float() / (~batch.word_mask).sum(dim=1, keepdim=True)
+        weights = shares.new_zeros(len(shares), len(self.words.word_vectors.vectors))
+        return weights.scatter_add_(1, batch.word_ids, shares)
+
+    def encode_products(self, batch: Batch) -> Tensor:
+        """Compute the score of every word, (P, words)."""
+        return self._tag_logits(self.image_encoder(batch), self.words.all())
+
+    def compare(self, queries: Tensor, products: Tensor) -> Tensor:
+        """Sum the weighted scores of the words, (Q, words) and (P, words) -> (Q, P)."""
+        with in_float32(queries):
+            return queries @ products.T
+
+    @staticmethod
+    def _tag_logits(heads: Tensor, words: Tensor) -> Tensor:
+        """Find each word's best dot product with a tag head, (P, 1 + tag_heads, D) and (words, D) -> (P, words)."""
+        with in_float32(heads):
+            return (heads[:, 1:].flatten(0, 1) @ words.T).unflatten(0, (len(heads), -1)).amax(dim=1)
+
     def own_losses(self, batch: Batch) -> Tensor:
         """Compute the losses of each right pair's tags and caption, (right pairs, 2)."""
         right = batch.relevance == 1
         queries, products = batch.pair_queries[right], batch.pair_products[right]
         word_ids, mask = batch.word_ids.index_select(0, queries), batch.word_mask.index_select(0, queries)
         heads, words = self.image_encoder(batch), self.words.all()
-        with in_float32(heads):
-            similarities = (heads[:, 1:].flatten(0, 1) @ words.T).unflatten(0, (len(heads), -1))  # (P, H, words)
-        logits = similarities.amax(dim=1).index_select(0, products)
+        logits = self._tag_logits(heads, words).index_select(0, products)
         captions = self.captioner(heads[:, 0].index_select(0, products), words, word_ids, mask)
         tags = tag_losses(logits, word_ids.masked_fill(mask, UNKNOWN_ROW), self.hard_negatives)
         return torch.stack([tags, captions], dim=1)

@@ -18,6 +18,8 @@ from multimodal_recall.models.ranker import DotRanker, InputSizes
 class QueryLikelihood(DotRanker):
     """Sum the log-probabilities of the query's words, in which frequent words weigh more."""
 
+    word_major = True
+
     def __init__(self, options: QueryLikelihoodOptions, sizes: InputSizes) -> None:
         super().__init__()
         self.power, self.words = options.frequency_power, sizes.words

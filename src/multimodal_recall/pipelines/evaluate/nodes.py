@@ -14,15 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.options import HardwareOptions, RerankOptions
-from multimodal_recall.data.origins import QueryEncoding
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.evaluation import submission
 from multimodal_recall.evaluation.metrics import IDS
 from multimodal_recall.evaluation.negatives import draws_of, false_share, hardness
 from multimodal_recall.evaluation.rankings import RESCORED
-from multimodal_recall.evaluation.scoring import score_examples
-from multimodal_recall.runtime.device import use_hardware
+from multimodal_recall.evaluation.scoring import build_for, score_examples
 from multimodal_recall.runtime.progress import bar, rate
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ def score_candidates(
     Returns:
         ``scores``: one row a candidate, in file order, higher is better.
     """
-    ranker, start = _build(model, examples, hardware), time.perf_counter()
+    ranker, start = build_for(model, examples, hardware), time.perf_counter()
     scores = score_examples(ranker, examples)
     logger.info("%s: %s candidates, %s", model.options.model.kind, f"{len(scores):,}", rate(len(scores), start))
     rescored = _rescore(ranker, examples, scores, options)
@@ -52,12 +50,6 @@ def score_candidates(
     for name in RESCORED:
         scores = scores.append_column(name, pa.array(rescored[name]) if name in rescored else empty)
     return scores.cast(TABLES["scores"])
-
-
-def _build(model: Any, examples: dict[str, ChunkTables], hardware: HardwareOptions) -> "Ranker":
-    """Build a trained ranker; refuse examples whose queries were encoded in another way than its training queries."""
-    QueryEncoding(**model.card["query_features"]).check(examples, "the ranker's training queries")
-    return model.build().to(use_hardware(hardware).device)
 
 
 def _rescore(
@@ -89,7 +81,7 @@ def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: Ha
     """
     from multimodal_recall.data.examples import read_candidates, read_chunk
 
-    ranker, encoded = _build(model, examples, hardware), []
+    ranker, encoded = build_for(model, examples, hardware), []
     for tables in examples.values():
         candidates, pairs = read_candidates(tables)
         with bar(type(ranker).__name__, len(candidates), "pairs") as shown:
@@ -119,7 +111,7 @@ def judge_negatives(
     """
     from multimodal_recall.data.examples import read_chunk
 
-    ranker, tables = _build(model, train_examples, hardware), next(iter(train_examples.values()))
+    ranker, tables = build_for(model, train_examples, hardware), next(iter(train_examples.values()))
     arrays, judged = read_chunk(tables, ranker.reading), []
     for kind in pc.unique(tables["samples"].to_table(columns=["kind"])["kind"]).to_pylist():
         query_rows, products = draws_of(tables["samples"], kind)

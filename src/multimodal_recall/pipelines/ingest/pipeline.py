@@ -9,7 +9,7 @@ from multimodal_recall.pipelines.wiring import for_each_chunk
 
 def create_pipeline(layout: Layout) -> Pipeline:
     """Decode every chunk of every split."""
-    return Pipeline([_ingest_split(split, layout.chunks_of(split), layout.titled) for split in layout.chunks])
+    return Pipeline([_ingest_split(split, layout.chunks_of(split), layout.titled) for split in layout.ingested])
 
 
 def _ingest_split(split: str, chunks: list[Chunk], titled: bool) -> Pipeline:

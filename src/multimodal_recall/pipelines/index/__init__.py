@@ -1,0 +1,1 @@
+"""From a trained ranker and all products to an index."""

@@ -1,0 +1,49 @@
+"""Wiring of ``recall``: each ranker searches its index for the queries of each split, then all are measured."""
+
+from kedro.pipeline import Node, Pipeline
+
+from multimodal_recall.config.layout import Layout
+from multimodal_recall.pipelines.recall.nodes import compare_recall, measure_recall, rescore, retrieve
+from multimodal_recall.pipelines.wiring import bind
+
+OPTIONS, HARDWARE, SEED = "params:evaluate", "params:hardware", "params:seed"
+
+
+def create_pipeline(layout: Layout) -> Pipeline:
+    """Search the catalogue for the queries of every split with answers, and compare what the rankers find."""
+    if not layout.indexed:
+        return Pipeline([])
+    nodes = [_retrieve(ranker, split) for ranker in layout.indexed for split in layout.answered]
+    if layout.two_stages:
+        nodes += [_rescore(layout, split) for split in layout.answered]
+    index = f"{layout.indexed[0]}.index"  # of any ranker: the products are the same
+    nodes += [_measure(layout, split, index) for split in layout.answered]
+    metrics = [f"evaluation.{split}_recall_metrics" for split in layout.answered]
+    compare = bind(compare_recall, splits=layout.answered)
+    nodes.append(
+        Node(compare, [OPTIONS, SEED, index, *metrics], "recall", name="compare_recall", namespace="evaluation")
+    )
+    return Pipeline(nodes, tags="recall")
+
+
+def _retrieve(ranker: str, split: str) -> Node:
+    inputs = [f"{ranker}.model", f"{ranker}.index", f"{split}_examples", f"{split}_answers", OPTIONS, HARDWARE]
+    return Node(retrieve, inputs, f"{ranker}.{split}_retrieved", name=f"retrieve_{split}", namespace=ranker)
+
+
+def _rescore(layout: Layout, split: str) -> Node:
+    first, second = layout.two_stages
+    inputs = [f"{second}.model", f"{first}.{split}_retrieved", f"{split}_examples", f"{split}_answers"]
+    products = [f"{chunk.namespace}.products" for chunk in layout.catalogue_chunks]
+    made = f"{second}.{split}_rescored"
+    return Node(rescore, [*inputs, OPTIONS, HARDWARE, *products], made, name=f"rescore_{split}", namespace=second)
+
+
+def _measure(layout: Layout, split: str, index: str) -> Node:
+    found = {ranker: f"{ranker}.{split}_retrieved" for ranker in layout.indexed}
+    if layout.two_stages:
+        first, second = layout.two_stages
+        found[f"{first}, then {second}"] = f"{second}.{split}_rescored"
+    inputs = [OPTIONS, SEED, index, f"{split}_examples", f"{split}_answers", *found.values()]
+    measure, made = bind(measure_recall, rankings=tuple(found)), f"evaluation.{split}_recall_metrics"
+    return Node(measure, inputs, made, name=f"measure_{split}_recall", namespace="evaluation")

@@ -1,0 +1,71 @@
+"""Recall of the small shop in all its products, in one stage and in two."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from multimodal_recall.evaluation.recall import COVERAGE, TITLES
+from multimodal_recall.models.index import IndexMismatch
+from tests.conftest import SMALL, load
+
+Run = tuple[Path, Callable[..., None]]
+STAGES = {"first": "two_tower", "second": "two_tower", "candidates": 50}
+TWO_STAGES = {**SMALL, "evaluate": {**SMALL["evaluate"], "recall": STAGES}}
+
+
+@pytest.fixture
+def measured(run_copy: Run) -> Run:
+    project, run = run_copy
+    run(pipeline_names=["index", "recall"], parameters=TWO_STAGES)
+    return project, run
+
+
+def test_the_second_stage_orders_what_the_first_has_found(measured: Run) -> None:
+    # Given the same ranker twice: its own scores differ from those of the index by the rounding of float16
+    project, _ = measured
+    first = load(project, "two_tower.testA_retrieved").to_table().to_pandas()
+    second = load(project, "two_tower.testA_rescored").to_table().to_pandas()
+    assert first.groupby("query_id").size().eq(len(load(project, "two_tower.index").product_ids())).all()
+    assert second.groupby("query_id")["rank"].agg(list).map(lambda ranks: ranks == [*range(1, 51)]).all()
+    both = second.merge(first, on=["query_id", "product_id"], suffixes=("", "_first"))
+    assert len(both) == len(second) == 50 * 8
+    assert both["rank_first"].max() == 50
+    assert both["score"].to_numpy() == pytest.approx(both["score_first"].to_numpy(), abs=2e-3)
+
+
+def test_the_table_names_each_ranking_its_measures_and_the_ceiling(measured: Run) -> None:
+    project, _ = measured
+    table = load(project, "recall")
+    assert table["split"].unique().tolist() == ["valid", "testA"]
+    names = ["random order", "two_tower", "two_tower, then two_tower"]
+    assert table["ranking"].unique().tolist() == names
+    assert table["measure"].unique().tolist() == [*TITLES.values(), COVERAGE]
+    assert table["value"].between(0, 1).all()
+    cells = table.set_index(["split", "ranking", "measure"])
+    for split in ("valid", "testA"):
+        first, second = (cells.loc[(split, name)] for name in names[1:])
+        assert second.loc["recall@10", "ceiling"] == first.loc["recall@50", "value"] == second.loc["recall@50", "value"]
+        assert first.loc["recall@1000", "value"] == 1  # all products are found, the right ones among them
+    retrieved = load(project, "two_tower.testA_retrieved").to_table().to_pandas()
+    pairs = load(project, "testA_examples")["chunk_000"]["pairs"].to_table().to_pandas()
+    top = retrieved[retrieved["rank"] <= 10].merge(pairs[["query_id", "product_id"]])
+    assert cells.loc[("testA", "two_tower", "judged@10"), "value"] == pytest.approx(len(top) / 80)
+    preview = json.loads(json.dumps(open_preview(project)))
+    assert {trace["name"] for trace in preview["data"]} == {
+        f"{split}, {name}" for split in cells.index.levels[0] for name in names
+    }
+
+
+def open_preview(project: Path) -> dict:
+    from tests.conftest import open_catalog
+
+    return dict(open_catalog(project).get("recall").preview())
+
+
+def test_an_index_of_another_model_is_refused(measured: Run) -> None:
+    _, run = measured
+    run(node_names=["two_tower.train"], parameters={**SMALL, "seed": 3})
+    with pytest.raises(IndexMismatch, match=r"the index of two_tower was made by the model of .*--pipelines=index$"):
+        run(pipeline_names=["recall"])
