@@ -190,16 +190,16 @@ def test_a_catalogue_has_products_and_no_queries(tmp_path: Path) -> None:
     rows = [make_row(1), make_row(2), make_row(1)]
     empty = [encode_row(replace(row, query="", query_id=0)) for row in rows]
     for lines in (empty, rows):
-        made = ingest_chunk(tsv_of(tmp_path / "t.tsv", *lines), LABELS, OPTIONS, Chunk("catalogue", 0, 1))
+        made = ingest_chunk(tsv_of(tmp_path / "t.tsv", *lines), LABELS, OPTIONS, chunk=Chunk("catalogue", 0, 1))
         assert made["products"]["product_id"].to_pylist() == [1, 2]
         assert made["pairs"]["query"].to_pylist() == [""] * 3
         assert made["pairs"]["query_id"].to_pylist() == [0] * 3
         assert made["rejected"].num_rows == 0
     # in any other split an empty query is a fault
     with pytest.raises(IngestError, match="empty query"):
-        ingest_chunk(tsv_of(tmp_path / "t.tsv", *empty), LABELS, OPTIONS, Chunk("testA", 0, 1))
+        ingest_chunk(tsv_of(tmp_path / "t.tsv", *empty), LABELS, OPTIONS, chunk=Chunk("testA", 0, 1))
 
 
 def test_an_empty_catalogue_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IngestError, match=r"chunk_000 of 1 holds no rows\. Put a whole file there"):
-        ingest_chunk(tsv_of(tmp_path / "t.tsv"), LABELS, OPTIONS, Chunk("catalogue", 0, 1))
+        ingest_chunk(tsv_of(tmp_path / "t.tsv"), LABELS, OPTIONS, chunk=Chunk("catalogue", 0, 1))
