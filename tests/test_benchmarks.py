@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import experiments, gpu, index, made_up, ranker_speed, simulate, straightforward
+from benchmarks import experiments, gpu, index, made_up, model_peers, ranker_speed, simulate, straightforward
 from benchmarks.__main__ import run_side
 from benchmarks.experiments import (
     READERS,
@@ -73,7 +73,11 @@ def test_query_vectors(tmp_path: Path) -> None:
     for part in (tokenizer, new_albert(options, tokenizer)):
         part.save_pretrained(tmp_path)
     ours = QueryVectors(tmp_path, max_tokens=64, tokens_per_batch=100, hardware=Hardware())(queries)
-    np.testing.assert_allclose(straightforward.query_vectors(queries, tmp_path, batch_size=7), ours, atol=2e-3)
+    np.testing.assert_allclose(
+        straightforward.query_vectors(queries, *straightforward.load_text_model(tmp_path), batch_size=7),
+        ours,
+        atol=2e-3,
+    )
 
 
 def test_the_straightforward_ranker_learns() -> None:
@@ -86,6 +90,23 @@ def test_the_straightforward_ranker_learns() -> None:
     for _ in range(100):
         straightforward.training_step(model, optimiser, padded(batch), batch.relevance)
     assert (model.eval()(*padded(batch)).argmax(dim=1) == batch.relevance).all()
+
+
+def test_the_data_loader_makes_the_batches_that_we_train_on() -> None:
+    # Given the straightforward model's weights, on packed sequences
+    arrays = made_up_arrays(60, 30, np.random.default_rng(0))
+    pairs = made_up_pairs(arrays, 20, np.random.default_rng(1))
+    torch.manual_seed(0)
+    padded_model, packed_model = straightforward.TwoTower(5000).eval(), model_peers.PackedTwoTower(5000).eval()
+    packed_model.load_state_dict(padded_model.state_dict())
+    rows = model_peers.PairRows(arrays, pairs)
+    inputs, target = model_peers.collate([rows[row] for row in range(len(rows))])
+    assert target.tolist() == pairs.relevance.tolist()
+    # When all images have as many boxes and all queries as many words, padding changes nothing
+    arrays = replace(arrays, box_counts=np.ones_like(arrays.box_counts), word_counts=np.ones_like(arrays.word_counts))
+    rows, batch = model_peers.PairRows(arrays, pairs), arrays.batch(pairs)
+    inputs = model_peers.collate([rows[row] for row in range(len(rows))])[0]
+    torch.testing.assert_close(packed_model(*inputs), padded_model(*padded(batch)), atol=1e-5, rtol=1e-5)
 
 
 def test_label_sharing_negatives_share_a_label_and_are_not_right() -> None:
