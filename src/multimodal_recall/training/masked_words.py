@@ -128,9 +128,11 @@ class MaskedQueries:
 
     def batches(self, random: np.random.Generator) -> list[np.ndarray]:
         """Shuffle the queries and cut them into batches (queries,)."""
+        # A generator of its own: batches are made in a thread, while dropout draws from torch's stream.
+        self.collate.generator = torch.Generator().manual_seed(int(random.integers(2**63)))
         order = random.permutation(self.examples)
         return np.array_split(order, -(-self.examples // self.batch_size))
 
     def batch(self, rows: np.ndarray) -> BatchEncoding:
-        """Pad some queries to the longest query's length, and mask tokens with torch's random stream."""
+        """Pad some queries to the longest query's length, and mask tokens."""
         return self.collate([{"input_ids": self.token_ids[row]} for row in rows])
