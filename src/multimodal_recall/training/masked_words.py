@@ -128,8 +128,9 @@ class MaskedQueries:
 
     def batches(self, random: np.random.Generator) -> list[np.ndarray]:
         """Shuffle the queries and cut them into batches (queries,)."""
-        # A generator of its own: batches are made in a thread, while dropout draws from torch's stream.
-        self.collate.generator = torch.Generator().manual_seed(int(random.integers(2**63)))
+        # A copy of torch's stream, which the loop has seeded: a thread may make batches while dropout draws from it.
+        self.collate.generator = torch.Generator()
+        self.collate.generator.set_state(torch.get_rng_state())
         order = random.permutation(self.examples)
         return np.array_split(order, -(-self.examples // self.batch_size))
 
