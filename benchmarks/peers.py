@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 import pybase64
 
-PEERS = {"ingest": ("datasets", "polars"), "measures": ("pytrec_eval", "ranx")}
+PEERS = {
+    "ingest": ("datasets", "polars"),
+    "albert": ("sentence_transformers",),  # this and the next in model_peers.py
+    "train": ("data_loader",),
+    "measures": ("pytrec_eval", "ranx"),
+}
 """The peers of each stage that has some."""
 MAX_BOXES, WIDTH = 12, 2048
 NUMBERS = ("product_id", "image_h", "image_w", "num_boxes", "query_id")

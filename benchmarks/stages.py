@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,10 +24,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from transformers import AlbertConfig, AlbertModel
+from transformers import AlbertConfig, AlbertModel, AutoTokenizer
 
-from benchmarks import peers, straightforward
+from benchmarks import model_peers, peers, straightforward
 from benchmarks.made_up import FOLDER, made_up_queries, made_up_tsv
+from benchmarks.model_peers import SentenceEncoder
 from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import HardwareOptions, IngestOptions
 from multimodal_recall.config.rankers import RankerOptions
@@ -42,7 +44,7 @@ from multimodal_recall.models.ranker import InputSizes, build_ranker
 from multimodal_recall.negatives.drawing import LabelSharing, SimilarQueries
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runtime.allocator import keep_freed_memory
-from multimodal_recall.runtime.device import choose_hardware, use_hardware
+from multimodal_recall.runtime.device import Hardware, choose_hardware, use_hardware
 from multimodal_recall.training.losses import cross_entropy
 
 LABELS = [f"label {number}" for number in range(33)]
@@ -62,13 +64,15 @@ class Timed:
     rows: int
     work: float = 0.0
     seconds: float = field(default=0.0, init=False)
+    cpu_seconds: float = field(default=0.0, init=False)  # of this process's threads together
 
     @contextmanager
     def clock(self) -> Iterator[None]:
         """Time the block; what stands outside is preparation."""
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         yield
         self.seconds += time.perf_counter() - start
+        self.cpu_seconds += time.process_time() - cpu_start
 
 
 def peak_memory() -> float:
@@ -143,14 +147,26 @@ def albert_folder(queries: list[str]) -> Path:
 def albert(side: str) -> Timed:
     """ALBERT-base on distinct queries of 3 to 14 tokens."""
     queries = made_up_queries(20_000, np.random.default_rng(0))
-    folder = albert_folder(queries)
-    queries = queries[: 256 if side == "straightforward" else 1024]
-    ours = QueryVectors(folder, max_tokens=64, tokens_per_batch=4096, hardware=choose_hardware(HardwareOptions()))
-    tokens = sum(len(ids) for ids in ours.tokenizer(queries)["input_ids"])
+    folder, hardware = albert_folder(queries), hardware_of(side)
+    queries = queries[: 1024 if side in ("ours", "float32") else 256]
+    if side == "straightforward":
+        tokenizer, model = straightforward.load_text_model(folder)
+        encode = partial(straightforward.query_vectors, tokenizer=tokenizer, model=model)
+    elif side == "sentence_transformers":
+        encode = SentenceEncoder(folder, hardware)
+    else:
+        encode = QueryVectors(folder, max_tokens=64, tokens_per_batch=4096, hardware=hardware)
+    encode(queries[:128])  # the first call allocates
+    tokens = sum(map(len, AutoTokenizer.from_pretrained(folder, trust_remote_code=False)(queries)["input_ids"]))
     timed = Timed(len(queries), tokens * 11 * ALBERT_LAYER_FLOP / 1e9)
     with timed.clock():
-        ours(queries) if side == "ours" else straightforward.query_vectors(queries, folder)
+        encode(queries)
     return timed
+
+
+def hardware_of(side: str) -> Hardware:
+    """Choose the hardware of a side: that of ours, or with the side ``float32`` that precision."""
+    return choose_hardware(HardwareOptions(precision="float32" if side == "float32" else "auto"))
 
 
 _SPECIAL = {"pad_token_id": "pad", "bos_token_id": "cls", "eos_token_id": "sep"}
@@ -197,37 +213,49 @@ def train(side: str) -> Timed:
     """Section 0's model as published (image tower 1024 wide), batches of 1000 pairs; reading the batch included."""
     random, size = np.random.default_rng(0), 1000
     arrays = made_up_arrays(20_000, 9_000, random)
-    steps = [made_up_pairs(arrays, size, random) for _ in range(2 if side == "straightforward" else 5)]
-    products = [np.unique(pairs.product_rows) for pairs in steps[1:]]
+    steps = [made_up_pairs(arrays, size, random) for _ in range(3 if side == "straightforward" else 6)]
+    products = [np.unique(pairs.product_rows) for pairs in steps[2:]]
     boxes = sum(int(arrays.box_counts[rows].sum()) for rows in products)
     later = boxes - sum(map(len, products))
     timed = Timed(size * len(products), (boxes * BOX_STEP_FLOP + later * LATER_BOX_STEP_FLOP) / 1e9)
+    make = {"straightforward": straightforward_steps, "data_loader": model_peers.training_steps}.get(side, our_steps)
     torch.manual_seed(0)
-    hardware = choose_hardware(HardwareOptions())
-    if side == "ours":
-        keep_freed_memory()  # as the training loop does
-        model = build_ranker(RankerOptions(TwoTowerOptions()), InputSizes(768, 2048, 5000, 300, 33))
-    else:
-        model = straightforward.TwoTower(5000)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimiser = torch.optim.Adam(weights, 2e-4, fused=side == "ours")
+    todo = make(arrays, steps, hardware_of(side))
+    for step in todo[:2]:  # the first steps allocate
+        step()
+    with timed.clock():
+        for step in todo[2:]:
+            step()
+    return timed
+
+
+def our_steps(arrays: ChunkArrays, steps: list[Pairs], hardware: Hardware) -> list[Callable[[], None]]:
+    """Section 0's training steps as the training loop runs them."""
+    keep_freed_memory()
+    model = build_ranker(RankerOptions(TwoTowerOptions()), InputSizes(768, 2048, 5000, 300, 33))
+    optimiser = torch.optim.AdamW(model.parameters(), 2e-4, fused=True)
 
     def step(pairs: Pairs) -> None:
         batch = arrays.batch(pairs)
-        if side == "straightforward":
-            straightforward.training_step(model, optimiser, padded(batch), batch.relevance)
-            return
         optimiser.zero_grad()
         with hardware.autocast():
             loss = cross_entropy(model(batch), batch.relevance).mean()
         loss.backward()
         optimiser.step()
 
-    step(steps[0])  # the first step allocates
-    with timed.clock():
-        for pairs in steps[1:]:
-            step(pairs)
-    return timed
+    return [partial(step, pairs) for pairs in steps]
+
+
+def straightforward_steps(arrays: ChunkArrays, steps: list[Pairs], _: Hardware) -> list[Callable[[], None]]:
+    """The same steps with every pair's own copy of query and product, in float32."""
+    model = straightforward.TwoTower(5000)
+    optimiser = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], 2e-4)
+
+    def step(pairs: Pairs) -> None:
+        batch = arrays.batch(pairs)
+        straightforward.training_step(model, optimiser, padded(batch), batch.relevance)
+
+    return [partial(step, pairs) for pairs in steps]
 
 
 def label_sharing(side: str) -> Timed:
@@ -324,14 +352,13 @@ def main() -> None:
     """Run one side of one stage and print what it took."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("stage", choices=STAGES)
-    arguments.add_argument(
-        "side", choices=["ours", "straightforward", "two_workers", *itertools.chain(*peers.PEERS.values())]
-    )
+    sides = ("ours", "straightforward", "two_workers", "float32", *itertools.chain(*peers.PEERS.values()))
+    arguments.add_argument("side", choices=sides)
     options = arguments.parse_args()
     FOLDER.mkdir(exist_ok=True)
     use_hardware(HardwareOptions())
     timed = STAGES[options.stage](options.side)
-    print(json.dumps({"rows": timed.rows, "seconds": timed.seconds, "work": timed.work, "peak_gb": peak_memory()}))
+    print(json.dumps({**asdict(timed), "peak_gb": peak_memory()}))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import base64
 import csv
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,11 +35,15 @@ def ingest(tsv: Path, folder: Path, max_boxes: int = 12, rows_per_file: int = 20
     return rows
 
 
-@torch.inference_mode()
-def query_vectors(queries: list[str], folder: Path, batch_size: int = 64) -> np.ndarray:
-    """Pad each batch, run every layer, take the second-to-last, average over the real tokens (queries, hidden)."""
+def load_text_model(folder: Path) -> tuple[Any, nn.Module]:
+    """Load tokenizer and model."""
     tokenizer, model = (kind.from_pretrained(folder, trust_remote_code=False) for kind in (AutoTokenizer, AutoModel))
-    model.eval()
+    return tokenizer, model.eval()
+
+
+@torch.inference_mode()
+def query_vectors(queries: list[str], tokenizer: Any, model: nn.Module, batch_size: int = 64) -> np.ndarray:
+    """Pad each batch, run every layer, take the second-to-last, average over the real tokens (queries, hidden)."""
     vectors = []
     for start in range(0, len(queries), batch_size):
         encoded = tokenizer(queries[start : start + batch_size], padding=True, return_tensors="pt")

@@ -11,7 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from benchmarks import __main__ as command
-from benchmarks import experiments, gpu, index, made_up, ranker_speed, simulate, straightforward
+from benchmarks import (
+    choices,
+    experiments,
+    gpu,
+    index,
+    made_up,
+    model_peers,
+    ranker_speed,
+    simulate,
+    straightforward,
+)
 from benchmarks.__main__ import run_side
 from benchmarks.experiments import (
     READERS,
@@ -41,6 +51,8 @@ from multimodal_recall.data.pairs import RightAnswers
 from multimodal_recall.evaluation.blending import blend
 from multimodal_recall.evaluation.metrics import MEASURES, measure_queries, ndcg_at_5
 from multimodal_recall.models.language_model import QueryVectors, new_albert, train_tokenizer
+from multimodal_recall.models.layers.padding import Packing
+from multimodal_recall.models.layers.recurrent import BiLstm
 from multimodal_recall.models.ranker import build_ranker
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runtime.device import Hardware
@@ -73,7 +85,11 @@ def test_query_vectors(tmp_path: Path) -> None:
     for part in (tokenizer, new_albert(options, tokenizer)):
         part.save_pretrained(tmp_path)
     ours = QueryVectors(tmp_path, max_tokens=64, tokens_per_batch=100, hardware=Hardware())(queries)
-    np.testing.assert_allclose(straightforward.query_vectors(queries, tmp_path, batch_size=7), ours, atol=2e-3)
+    np.testing.assert_allclose(
+        straightforward.query_vectors(queries, *straightforward.load_text_model(tmp_path), batch_size=7),
+        ours,
+        atol=2e-3,
+    )
 
 
 def test_the_straightforward_ranker_learns() -> None:
@@ -86,6 +102,49 @@ def test_the_straightforward_ranker_learns() -> None:
     for _ in range(100):
         straightforward.training_step(model, optimiser, padded(batch), batch.relevance)
     assert (model.eval()(*padded(batch)).argmax(dim=1) == batch.relevance).all()
+
+
+def test_the_data_loader_makes_the_batches_that_we_train_on() -> None:
+    # Given the straightforward model's weights, on packed sequences
+    arrays = made_up_arrays(60, 30, np.random.default_rng(0))
+    pairs = made_up_pairs(arrays, 20, np.random.default_rng(1))
+    torch.manual_seed(0)
+    padded_model, packed_model = straightforward.TwoTower(5000).eval(), model_peers.PackedTwoTower(5000).eval()
+    packed_model.load_state_dict(padded_model.state_dict())
+    rows = model_peers.PairRows(arrays, pairs)
+    inputs, target = model_peers.collate([rows[row] for row in range(len(rows))])
+    assert target.tolist() == pairs.relevance.tolist()
+    # When all images have as many boxes and all queries as many words, padding changes nothing
+    arrays = replace(arrays, box_counts=np.ones_like(arrays.box_counts), word_counts=np.ones_like(arrays.word_counts))
+    rows, batch = model_peers.PairRows(arrays, pairs), arrays.batch(pairs)
+    inputs = model_peers.collate([rows[row] for row in range(len(rows))])[0]
+    torch.testing.assert_close(packed_model(*inputs), padded_model(*padded(batch)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("inputs", [300, 7])
+def test_the_recurrent_step_is_torchs(inputs: int) -> None:
+    # Given sequences of one to twelve entries, and both ways of reading them
+    torch.manual_seed(0)
+    counts = torch.arange(1, 13).repeat(2)
+    packed, net = Packing(torch.arange(12) >= counts.unsqueeze(1)), BiLstm(inputs, 16)
+    data = torch.randn(len(packed.places), inputs)
+    states = [way(net, data, packed) for way in (choices.own_step, choices.packed_lstm)]
+    gradients = [torch.autograd.grad(state[:, 0].sum(), [*net.parameters()]) for state in states]
+    torch.testing.assert_close(*states, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+
+
+def test_both_sides_of_each_choice_are_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(choices, "RECURRENT", {"words": (10, 8, 4)})
+    monkeypatch.setattr(choices, "MOST_PAIRS", 8)
+    choices.print_recurrent(seconds=0)
+    choices.print_precisions("kddcup", ["siamese"], seconds=0)
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == ["words", "words", "kddcup"]
+    assert choices.rankers_of("kddcup")["siamese"].model.state == 768
+    assert choices.rankers_of("base")["siamese"].model.state == 128
 
 
 def test_label_sharing_negatives_share_a_label_and_are_not_right() -> None:

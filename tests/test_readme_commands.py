@@ -60,6 +60,11 @@ ELSEWHERE = {
     "python -m benchmarks --only rankers": (
         "tests/test_benchmarks.py::test_the_speed_of_both_sides_is_measured_and_printed"
     ),
+    "python -m benchmarks --only albert train --busy --peers": (
+        "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone"
+    ),
+    "python -m benchmarks.choices precision": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",
+    "python -m benchmarks.choices recurrent": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",
     "python -m benchmarks.gpu": "tests/test_benchmarks.py::test_the_script_for_a_gpu_runs_its_parts",
     "python -m benchmarks.growth": "tests/test_benchmarks.py::test_growth_times_a_stage_of_a_project_of_its_own",
     "python -m benchmarks.together --repeats 20 --kills 50": (

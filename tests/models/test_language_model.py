@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.models.language_model import QueryVectors, load, train_tokenizer
@@ -69,6 +77,33 @@ def test_typographic_signs_are_read_as_those_of_a_keyboard(folder: Path) -> None
 
 def test_the_last_layer_is_not_built(folder: Path) -> None:
     assert encoder(folder).model.config.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+def test_the_fast_ways_are_the_published_model(kernel: str, folder: Path, tmp_path: Path) -> None:
+    # Given an ALBERT with the activation of the published ones, in float32
+    config = AlbertConfig.from_pretrained(folder, hidden_act="gelu_new")
+    torch.manual_seed(0)
+    for part in (AlbertModel(config), AutoTokenizer.from_pretrained(folder)):
+        part.save_pretrained(tmp_path)
+    encode = QueryVectors(tmp_path, 64, 40, Hardware("cpu", "float32"))
+    assert (encode.model.config.hidden_act, encode.model.config._attn_implementation) == ("gelu_pytorch_tanh", "sdpa")
+    # When the layers are run with either attention
+    encode.model.set_attn_implementation(kernel)
+    theirs = AutoModel.from_pretrained(tmp_path).eval()
+    tokens = torch.randint(5, 60, (4, 9), generator=torch.Generator().manual_seed(0))
+    states = encode.model(tokens).last_hidden_state, theirs(tokens, output_hidden_states=True).hidden_states[-2]
+    # Then states and gradients are transformers'
+    torch.testing.assert_close(*states, atol=1e-5, rtol=1e-5)
+    weights = (model.encoder.albert_layer_groups[0].albert_layers[0].ffn.weight for model in (encode.model, theirs))
+    gradients = [torch.autograd.grad(s[..., 0].mean(), w)[0] for s, w in zip(states, weights, strict=True)]
+    assert gradients[0].abs().max() > 1e-3
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+
+
+def test_bfloat16_on_a_cpu_takes_plain_attention(folder: Path) -> None:
+    model = QueryVectors(folder, 64, 40, Hardware("cpu", "bfloat16")).model
+    assert model.config._attn_implementation == "eager"
 
 
 def test_a_vector_does_not_depend_on_the_other_queries(folder: Path) -> None:

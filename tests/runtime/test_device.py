@@ -8,6 +8,7 @@ import pytest
 import torch
 from kedro.runner import SequentialRunner, ThreadRunner
 from pydantic import ValidationError
+from torch.nn.functional import scaled_dot_product_attention
 
 from multimodal_recall.config.options import HardwareOptions
 from multimodal_recall.config.rankers import RankerOptions
@@ -51,6 +52,27 @@ def test_auto_on_a_gpu(machine: pytest.MonkeyPatch, native: bool, precision: str
     machine.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
     chosen = choose_hardware(HardwareOptions())
     assert (chosen.device, chosen.precision) == ("cuda", precision)
+
+
+@pytest.mark.parametrize("hardware", [Hardware(), Hardware("cpu", "bfloat16")])
+def test_attention_is_fused_but_in_bfloat16_on_a_cpu(hardware: Hardware) -> None:
+    # Given a training with and without bfloat16; both ways give the same gradient of the same float32 numbers
+    torch.manual_seed(0)
+    queries, keys, values = (torch.randn(3, 2, 5, 8, requires_grad=True) for _ in range(3))
+    with hardware.autocast():
+        assert torch.is_autocast_enabled("cpu") == (hardware.precision == "bfloat16")
+        assert torch.backends.cuda.flash_sdp_enabled() == hardware.fused_attention
+        with torch.autocast("cpu", enabled=False):
+            attended = scaled_dot_product_attention(queries, keys, values)
+    weights = (queries @ keys.mT / 8**0.5).softmax(dim=-1)
+    torch.testing.assert_close(attended, weights @ values, atol=1e-5, rtol=1e-5)
+    found = [
+        torch.autograd.grad(result.square().sum(), (queries, keys, values)) for result in (attended, weights @ values)
+    ]
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-5)
+    # Then afterwards nothing is left of the context
+    assert torch.backends.cuda.flash_sdp_enabled()
+    assert Hardware("cuda", "bfloat16").fused_attention
 
 
 def test_options_win(machine: pytest.MonkeyPatch) -> None:

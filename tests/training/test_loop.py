@@ -1,4 +1,5 @@
 import re
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from multimodal_recall.config import rankers
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.ranker import Ranker
+from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.training import schedules
 from multimodal_recall.training.batching import TrainingPairs, batch_rows, epoch_order, share_of_batch, stream
 from multimodal_recall.training.loop import Recipe, Trainer, TrainingError
@@ -203,6 +205,21 @@ def test_every_pair_is_seen_every_epoch_in_another_order() -> None:
             assert (rows == rows[:, :1] + np.arange(3)).all()
             assert (pairs.relevance[rows[:, 0]] == 1).all()
     assert not np.array_equal(np.concatenate(epochs[0]), np.concatenate(epochs[1]))
+
+
+def test_batches_gathered_ahead_in_a_thread_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given dropout, which draws from torch's stream while the next batch is gathered
+    options = replace(OPTIONS, model=replace(MODEL, dropout=0.3))
+    assert [Hardware(device).gathers_ahead for device in ("cpu", "cuda")] == [False, True]
+    in_turn = trainer(options=options).fit()[0]
+    monkeypatch.setattr(Hardware, "gathers_ahead", True)
+    threads = threading.active_count()
+    assert_equal(trainer(options=options).fit()[0], in_turn)
+    # When a batch cannot be gathered, then the training stops with that error, and leaves no thread
+    monkeypatch.setattr(TrainingPairs, "batch", lambda chunk, rows: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer(options=options).fit()
+    assert threading.active_count() == threads
 
 
 def test_chunks_come_in_another_order_each_epoch_and_the_same_again() -> None:

@@ -3,9 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.runtime.ahead import one_ahead
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.progress import TrainingBar
 from multimodal_recall.training.batching import TrainingChunk, epoch_order, share_of_batch, stream
@@ -46,6 +48,15 @@ class Recipe:
     def of(cls, options: RankerOptions) -> "Recipe":
         """Take the recipe from a ranker's options."""
         return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+
+
+class Share(NamedTuple):
+    """Hold a process's share of a batch."""
+
+    batch: Any  # the objective's input
+    rows: int  # of the share
+    weight: float  # of the share's losses in the sum over all processes
+    all_rows: int  # of the batch
 
 
 @dataclass
@@ -88,12 +99,14 @@ class Trainer:
             TrainingError: If the loss is no longer a number.
         """
         self._resume()
-        for epoch, place, name, chunk in self._remaining_chunks():
-            self._train_chunk(epoch, place, name, chunk)
-            self.state.chunk = place + 1
-            if self.state.chunk == len(self.chunks):
-                self._end_epoch()
-            self._save()
+        todo = self._remaining_chunks()
+        with one_ahead(lambda coming: self.load_chunk(coming[2], coming[0]), todo) as chunks:
+            for (epoch, place, name), chunk in zip(todo, chunks, strict=True):
+                self._train_chunk(epoch, place, name, chunk)
+                self.state.chunk = place + 1
+                if self.state.chunk == len(self.chunks):
+                    self._end_epoch()
+                self._save()
         return self.best_weights, self.state.log
 
     def _resume(self) -> None:
@@ -125,55 +138,59 @@ class Trainer:
             f"hardware.{name} ({was.get(name)}, now {value})" for name, value in now.items() if was.get(name) != value
         )
 
-    def _remaining_chunks(self) -> Iterator[tuple[int, int, str, TrainingChunk]]:
-        """Yield epoch, place in the epoch, name and content of each chunk; read a chunk ahead."""
-        todo = [
+    def _remaining_chunks(self) -> list[tuple[int, int, str]]:
+        """List epoch, place in the epoch and name of each chunk."""
+        return [
             (epoch, place, name)
             for epoch in range(self.state.epoch, self.recipe.epochs)
             for place, name in enumerate(epoch_order(self.chunks, self.recipe.seed, epoch))
             if (epoch, place) >= (self.state.epoch, self.state.chunk)
         ]
-        with ThreadPoolExecutor(1) as reader:
-            ahead = [reader.submit(self.load_chunk, name, epoch) for epoch, _, name in todo[:1]]
-            for number, (epoch, place, name) in enumerate(todo):
-                ahead += [reader.submit(self.load_chunk, n, e) for e, _, n in todo[number + 1 : number + 2]]
-                yield epoch, place, name, ahead.pop(0).result()
 
     def _train_chunk(self, epoch: int, place: int, name: str, chunk: TrainingChunk) -> None:
         state, random = self.state, stream(self.recipe.seed, epoch, name)
         torch.manual_seed(int(random.integers(2**63)) + self.accelerator.process_index)  # dropout
-        batches = chunk.batches(random)
+        todo = chunk.batches(random)
         self.compute_losses.train()
-        for number, rows in enumerate(batches):
-            done = (epoch + (place + number / len(batches)) / len(self.chunks)) / self.recipe.epochs
-            start = time.perf_counter()
-            loss = self._step(chunk, rows, self.recipe.learning_rate * SCHEDULES[self.recipe.schedule](done))
-            if not np.isfinite(sum(loss)):
-                raise TrainingError(
-                    f"the loss is {sum(loss)} in epoch {epoch}, {name}, batch {number}. Try a lower learning_rate"
-                )
-            sums = state.loss_sums or [0.0] * len(loss)
-            state.loss_sums = [before + part * rows.size for before, part in zip(sums, loss, strict=True)]
-            state.pairs += rows.size
-            state.seconds += time.perf_counter() - start
-            total = chunk.examples * len(self.chunks)
-            self.progress.advance(state.pairs, total, sum(state.loss_sums) / state.pairs, epoch)
+        start = time.perf_counter()
+        with self._shares(chunk, todo) as shares:
+            for number, (rows, share) in enumerate(zip(todo, shares, strict=True)):
+                done = (epoch + (place + number / len(todo)) / len(self.chunks)) / self.recipe.epochs
+                loss = self._step(share, self.recipe.learning_rate * SCHEDULES[self.recipe.schedule](done))
+                if not np.isfinite(sum(loss)):
+                    raise TrainingError(
+                        f"the loss is {sum(loss)} in epoch {epoch}, {name}, batch {number}. Try a lower learning_rate"
+                    )
+                sums = state.loss_sums or [0.0] * len(loss)
+                state.loss_sums = [before + part * rows.size for before, part in zip(sums, loss, strict=True)]
+                state.pairs += rows.size
+                total = chunk.examples * len(self.chunks)
+                self.progress.advance(state.pairs, total, sum(state.loss_sums) / state.pairs, epoch)
+        state.seconds += time.perf_counter() - start
 
-    def _step(self, chunk: TrainingChunk, rows: np.ndarray, learning_rate: float) -> list[float]:
-        """Move the weights by a batch that all processes share; give the mean of each part of the loss."""
+    def _shares(self, chunk: TrainingChunk, todo: list[np.ndarray]) -> AbstractContextManager[Iterator[Share]]:
+        """Gather this process's share of each batch."""
+        make = partial(self._share, chunk)
+        return one_ahead(make, todo) if self.hardware.gathers_ahead else nullcontext(map(make, todo))
+
+    def _share(self, chunk: TrainingChunk, rows: np.ndarray) -> Share:
+        """Gather this process's share of a batch, on the device."""
         processes, process = self.accelerator.num_processes, self.accelerator.process_index
-        share, weight = share_of_batch(rows, process, processes, self.objective.whole_batches)
+        own, weight = share_of_batch(rows, process, processes, self.objective.whole_batches)
+        return Share(chunk.batch(own).to(self.accelerator.device), len(own), weight, len(rows))
+
+    def _step(self, share: Share, learning_rate: float) -> list[float]:
+        """Move the weights by a batch that all processes share; give the mean of each part of the loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.zero_grad()
-        batch = chunk.batch(share).to(self.accelerator.device)
         with self.hardware.autocast():
-            losses = self.compute_losses(batch)
+            losses = self.compute_losses(share.batch)
         # Gradients are averaged over processes: the share's sum times their number gives the batch's mean.
-        total = len(losses) // len(share) * len(rows)
-        self.accelerator.backward(losses.sum() * (processes * weight) / total)
+        total = len(losses) // share.rows * share.all_rows
+        self.accelerator.backward(losses.sum() * (self.accelerator.num_processes * share.weight) / total)
         self.optimiser.step()
-        sums = self.accelerator.reduce(losses.detach().reshape(len(losses), -1).sum(dim=0) * weight)
+        sums = self.accelerator.reduce(losses.detach().reshape(len(losses), -1).sum(dim=0) * share.weight)
         return [part / total for part in sums.tolist()]
 
     def _end_epoch(self) -> None:

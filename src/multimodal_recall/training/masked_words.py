@@ -128,9 +128,12 @@ class MaskedQueries:
 
     def batches(self, random: np.random.Generator) -> list[np.ndarray]:
         """Shuffle the queries and cut them into batches (queries,)."""
+        # A copy of torch's stream, which the loop has seeded: a thread may make batches while dropout draws from it.
+        self.collate.generator = torch.Generator()
+        self.collate.generator.set_state(torch.get_rng_state())
         order = random.permutation(self.examples)
         return np.array_split(order, -(-self.examples // self.batch_size))
 
     def batch(self, rows: np.ndarray) -> BatchEncoding:
-        """Pad some queries to the longest query's length, and mask tokens with torch's random stream."""
+        """Pad some queries to the longest query's length, and mask tokens."""
         return self.collate([{"input_ids": self.token_ids[row]} for row in rows])
