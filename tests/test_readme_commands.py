@@ -30,7 +30,9 @@ WHOLE_RUN = "python3 -m venv .venv && .venv/bin/pip install -e . && .venv/bin/ke
 TESTS = 'python3 -m venv .venv && .venv/bin/pip install -e ".[dev]" && .venv/bin/pytest'
 ON_A_CLUSTER = "tests/runtime/test_dask_runner.py::test_a_run_with_a_killed_worker_ends_as_without"
 DASK_RUNNER = "multimodal_recall.runtime.dask_runner.DaskRunner"
-OWN_CATALOGUE = "tests/commands/test_check.py::test_it_trains_and_beats_random_order"
+OWN_CATALOGUE = (
+    "tests/commands/test_check.py::test_the_advised_ranker_beats_random_order_and_one_that_learns_nothing_says_so"
+)
 VIZ_PAGE = "tests/test_viz.py::test_the_page_draws_the_graph_and_shows_previews_without_errors"
 
 ELSEWHERE = {
