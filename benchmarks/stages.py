@@ -39,7 +39,7 @@ from multimodal_recall.data.pairs import Pairs, RightAnswers
 from multimodal_recall.datasets.parquet_table import ChunkParquet
 from multimodal_recall.evaluation.bootstrap import bootstrap_means
 from multimodal_recall.evaluation.metrics import MEASURES, measure_queries, ndcg_at_5
-from multimodal_recall.models.language_model import QueryVectors, train_tokenizer
+from multimodal_recall.models.language_model import QueryVectors, load, train_tokenizer
 from multimodal_recall.models.ranker import InputSizes, build_ranker
 from multimodal_recall.negatives.drawing import LabelSharing, SimilarQueries
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
@@ -157,7 +157,7 @@ def albert(side: str) -> Timed:
     else:
         encode = QueryVectors(folder, max_tokens=64, tokens_per_batch=4096, hardware=hardware)
     encode(queries[:128])  # the first call allocates
-    tokens = sum(map(len, AutoTokenizer.from_pretrained(folder, trust_remote_code=False)(queries)["input_ids"]))
+    tokens = sum(map(len, load(AutoTokenizer, folder)(queries)["input_ids"]))
     timed = Timed(len(queries), tokens * 11 * ALBERT_LAYER_FLOP / 1e9)
     with timed.clock():
         encode(queries)
