@@ -64,7 +64,7 @@ def prepare(
     if options.epochs:
         chunks = {f"queries_{place:03d}": part for place, part in enumerate(chunked(queries, QUERIES_PER_CHUNK))}
         longest = most_tokens(model, tokenizer, LONGEST)
-        weights, log = Trainer(
+        weights, _ = Trainer(
             objective=MaskedWords(model),
             recipe=Recipe(options.epochs, options.peak_rate, seed),
             hardware=hardware,
@@ -75,7 +75,6 @@ def prepare(
             progress=progress,
         ).fit()
         model.load_state_dict(weights)
-        logger.info("language model: masked-word loss of each epoch %s", ", ".join(f"{row.loss:.2f}" for row in log))
     # The training cuts queries, which would be saved with the tokenizer, but not if the training resumes from its last
     # checkpoint.
     tokenizer.backend_tokenizer.no_truncation()

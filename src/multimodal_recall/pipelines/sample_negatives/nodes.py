@@ -60,5 +60,6 @@ def list_examples(
     check_origins(chunks, examples)
     if chunks[0].split != "train":
         check_candidates(chunks, examples)
-    logger.info("%s: %d rows of its file were rejected", chunks[0].split, rejected.count_rows())
+    if faulty := rejected.count_rows():
+        logger.info("%s: %d rows of its file were rejected", chunks[0].split, faulty)
     return examples
