@@ -1,7 +1,6 @@
 """A changed byte of whatever a run saved is found and named, with the command that makes the file anew."""
 
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,8 +156,11 @@ def test_a_run_that_has_waited_reads_what_was_saved_meanwhile(run_copy: Run, mon
 def test_an_interrupted_run_does_not_hold_up_the_next_of_its_process(
     run_copy: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def interrupt(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt  # no signal: a process in the background of a shell ignores it
+
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(SequentialRunner, "run", lambda *arguments, **named: signal.raise_signal(signal.SIGINT))
+        interrupted.setattr(SequentialRunner, "run", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_copy[1](node_names=["train.chunk_000.ingest"])
     run_copy[1](node_names=["train.chunk_000.ingest"], parameters={**SMALL, "at_once": "refuse"})
