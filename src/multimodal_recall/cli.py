@@ -210,7 +210,7 @@ def _save_titles(titles: "pa.Table", tsv: Path) -> None:
 
     file = TitlesParquet(str(tsv.with_name(TITLES_FILE)))
     file.save(add_titles(titles, file.load() if file.exists() else None))
-    click.echo(f"{file.path}: titles of {titles.num_rows:,} products")
+    click.echo(f"{file.path}: titles of {titles.num_rows - titles['title'].null_count:,} products")
 
 
 @cli.command()

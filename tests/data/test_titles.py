@@ -62,5 +62,11 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
 def test_new_titles_replace_those_of_the_same_products() -> None:
     new = pa.table({"product_id": [1, 2], "title": ["a", "b"]})
     old = ds.dataset(pa.table({"product_id": [2, 3], "title": ["x", "c"]}))
-    assert add_titles(new, None) is new
+    assert add_titles(new, None).equals(new)
     assert add_titles(new, old).to_pydict() == {"product_id": [1, 2, 3], "title": ["a", "b", "c"]}
+
+
+def test_a_new_null_takes_an_old_title_away() -> None:
+    old = ds.dataset(pa.table({"product_id": [1, 2], "title": ["old", "kept"]}, TABLES["titles"]))
+    new = pa.table({"product_id": [1, 3], "title": [None, "new"]}, TABLES["titles"])
+    assert add_titles(new, old).to_pydict() == {"product_id": [3, 2], "title": ["new", "kept"]}

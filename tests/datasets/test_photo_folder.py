@@ -76,3 +76,9 @@ def test_a_damaged_picture_is_named(photos: PhotoFolder, tmp_path: Path) -> None
 def test_the_preview_shows_the_first_pictures(photos: PhotoFolder) -> None:
     with Image.open(io.BytesIO(base64.b64decode(photos.preview()))) as sheet:
         assert [sheet.getpixel((x, 1)) for x in (1, CELL + 1, 2 * CELL + 1)] == [(255, 0, 0), (0, 0, 255), (255,) * 3]
+
+
+def test_a_hidden_file_is_no_change(photos: PhotoFolder, tmp_path: Path) -> None:
+    before = photos.state()
+    (tmp_path / "photos" / ".DS_Store").write_bytes(b"of a file browser")
+    assert photos.state() == before

@@ -10,7 +10,7 @@ from multimodal_recall.config.rankers import UNINDEXED
 from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models import index
-from multimodal_recall.models.index import IndexChunk, encode_catalogue, search_index
+from multimodal_recall.models.index import EncodingError, IndexChunk, encode_catalogue, search_index
 from multimodal_recall.models.ranker import DotRanker, IndexableRanker
 from tests.tiny_rankers import OPTIONS, SYSTEMS, make_arrays, make_ranker
 
@@ -142,3 +142,16 @@ def test_a_query_reads_the_rows_of_its_words_alone() -> None:
     _, scores = search_index(ranker, queries, [(chunk, None)], 3)
     assert np.isfinite(scores).all()
     assert scores.shape == (1, 3)
+
+
+def test_numbers_that_cannot_be_compared_are_refused(arrays: ChunkArrays) -> None:
+    ranker = make_ranker(options=replace(OPTIONS, model=SYSTEMS["bag_of_words"]))
+    ids, values = encode_catalogue(ranker, arrays, IDS)
+    queries = ranker.query_vectors(arrays)
+    queries[1, 0] = np.nan
+    chunk = IndexChunk("bag_of_words", "m", "p", ids, values, ranker.word_major)
+    with pytest.raises(EncodingError, match="encodes a query as NaN or infinite"):
+        search_index(ranker, queries, [(chunk, None)], 5)
+    ranker.product_vectors = lambda *_: np.full((PRODUCTS, 4), 1e6, np.float32)
+    with pytest.raises(EncodingError, match="some of 60 products as NaN or beyond float16"):
+        encode_catalogue(ranker, arrays, IDS)

@@ -42,9 +42,15 @@ class RememberingConfigLoader(OmegaConfigLoader):
         """Give a part of the configuration; ``parameters`` resolved.
 
         Raises:
-            LayoutError: If the environment does not say where its files lie.
+            LayoutError: If the environment does not say where its files lie, or does not fit to ``conf/base``.
         """
-        part = super().__getitem__(key)
+        try:
+            part = super().__getitem__(key)
+        except TypeError as error:
+            raise LayoutError(
+                f"the {key} of conf/{self.env or self.default_run_env} and of conf/{self.base_env} cannot be merged: "
+                f"{error}. An option is a list in one of them and has names in the other: compare both files"
+            ) from error
         if key == "parameters":
             self._check_places()
             return resolve(part)

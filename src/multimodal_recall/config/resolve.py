@@ -53,7 +53,7 @@ def resolve(parameters: dict[str, Any]) -> dict[str, Any]:
     """
     rankers = parameters.get("rankers") or []
     rankers = rankers.split() if isinstance(rankers, str) else list(rankers)
-    resolved = {**parameters, "chunks": parameters.get("chunks") or {}, "rankers": rankers}
+    resolved = {**parameters, "rankers": rankers} | {name: parameters.get(name) or {} for name in ("chunks", "pins")}
     if problems := list(_problems(resolved)):
         raise LayoutError(f"The parameters do not fit: {'; '.join(problems)}. Correct the parameters in conf/<env>")
     for name in known_rankers(resolved):
@@ -108,6 +108,9 @@ def _problems(parameters: dict[str, Any]) -> Iterator[str]:
     reclassify = (parameters.get("evaluate") or {}).get("reclassify", False)
     if type(reclassify) is not bool:
         yield f"evaluate.reclassify is {reclassify!r}, not true or false"
+    pins = parameters["pins"]
+    if not isinstance(pins, dict) or not all(isinstance(version, str) for version in pins.values()):
+        yield f"pins is {pins!r}, not a version for each dataset, such as {{two_tower.model: <version>}}"
     for option, choices in CHOICES.items():
         if parameters[option] not in choices:
             yield f"{option} is {parameters[option]!r}, not {' or '.join(map(repr, choices))}"

@@ -72,25 +72,25 @@ def read_own_titles(path: Path) -> pa.Table | None:
     """Read the titles of the products of a table for ``ParquetRows``, whose rows are sound; ``None`` without a column.
 
     Returns:
-        ``titles``: a row for each product that has a title.
+        ``titles``: a row for each product, null where it has no title in any row.
 
     Raises:
         RawFileError: If a title is no text, or a product has two different titles.
     """
-    file, titles = pq.ParquetFile(path), dict[int, str]()
+    file, titles = pq.ParquetFile(path), dict[int, str | None]()
     if "title" not in file.schema_arrow.names:
         return None
     batches = file.iter_batches(ROWS_PER_BATCH, columns=["product_id", "title"])
     rows = (values for batch in batches for values in batch.to_struct_array())
     for place, values in enumerate(rows, start=1):
         product, title = _whole_number("product_id", values["product_id"]), values["title"].as_py()
-        if title is None:
-            continue
-        if not isinstance(title, str):
+        if title is not None and not isinstance(title, str):
             raise RawFileError(f"{path}: row {place}: the title is {title!r}; wanted a text. Mend the table")
-        if titles.setdefault(product, title) != title:
+        known = titles.get(product)
+        titles[product] = known if title is None else title
+        if None not in (known, title) and known != title:
             raise RawFileError(
-                f"{path}: row {place}: product {product} has the title {title!r}, and {titles[product]!r} in an "
+                f"{path}: row {place}: product {product} has the title {title!r}, and {known!r} in an "
                 "earlier row. Give it one title in all its rows"
             )
     return pa.table({"product_id": list(titles), "title": list(titles.values())}, TABLES["titles"])

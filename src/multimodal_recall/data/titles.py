@@ -11,11 +11,12 @@ PRODUCTS_NAMED = 3
 
 
 def add_titles(new: pa.Table, old: ds.Dataset | None) -> pa.Table:
-    """Put new titles before those of the other products that ``old`` holds."""
+    """Put new titles before those of the other products that ``old`` holds; a new null takes the old title away."""
+    titles = new.filter(new["title"].is_valid())
     if old is None:
-        return new
+        return titles
     others = ~ds.field("product_id").isin(new["product_id"].combine_chunks())
-    return pa.concat_tables([new, old.to_table(filter=others)])
+    return pa.concat_tables([titles, old.to_table(filter=others)])
 
 
 def titles_of(titles: ds.Dataset, product_ids: pa.Array) -> pa.Array:

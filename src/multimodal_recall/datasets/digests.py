@@ -33,11 +33,12 @@ def digest_files(path: Path) -> dict[str, str]:
 def content_state(path: Path) -> dict[str, int | str]:
     """Describe an unversioned file, or a folder of files, so that a copy is equal and another content is not.
 
-    A file of more than ``WHOLE_BYTES`` is hashed in samples. A change between the samples keeps size and digest, so the
-    time of change counts too: a large file that was copied without its time (``cp -r``) is another file.
+    Hidden files of a folder, such as ``.DS_Store``, do not count. A file of more than ``WHOLE_BYTES`` is hashed in
+    samples. A change between the samples keeps size and digest, so the time of change counts too: a large file that was
+    copied without its time (``cp -r``) is another file.
     """
     own = path.stat()
-    files = [file.stat() for file in path.iterdir()] if path.is_dir() else [own]
+    files = [file.stat() for file in path.glob("[!.]*")] if path.is_dir() else [own]
     newest = max([own.st_mtime_ns, *(file.st_mtime_ns for file in files)])  # a folder's changes with its names
     return dict(_content_state(path, sum(file.st_size for file in files), newest))
 
@@ -45,7 +46,8 @@ def content_state(path: Path) -> dict[str, int | str]:
 @lru_cache(maxsize=1024)
 def _content_state(path: Path, size: int, mtime_ns: int) -> dict[str, int | str]:
     if path.is_dir():
-        names = json.dumps(digest_files(path)).encode()
+        digests = digest_files(path)
+        names = json.dumps({name: digests[name] for name in digests if not name.startswith(".")}).encode()
         return {"size": size, "digest": hashlib.sha256(names).hexdigest()}
     if size <= WHOLE_BYTES:
         return {"size": size, "digest": digest_file(path)}

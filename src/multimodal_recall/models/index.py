@@ -20,6 +20,10 @@ BLOCK_PAIR_NUMBERS = 1 << 24  # of scores, or of the numbers that scores are mad
 QUERIES_AT_ONCE = 256
 
 
+class EncodingError(Exception):
+    """A ranker encodes products or queries as numbers that cannot be compared."""
+
+
 class IndexMismatch(Exception):
     """An index was made by another model, or of other products."""
 
@@ -74,6 +78,9 @@ def encode_catalogue(
     Returns:
         The ids in ascending order (P,), and the encoded products in the same order: (P, D), or (D, P) for a ranker that
         is ``word_major``.
+
+    Raises:
+        EncodingError: If a number is NaN or beyond ``dtype``.
     """
     order = np.argsort(product_ids)
     values = np.empty(0, dtype)
@@ -83,7 +90,13 @@ def encode_catalogue(
         if not values.size:
             shape = (len(order), vectors.shape[1])
             values = np.empty(shape[::-1] if ranker.word_major else shape, dtype)
-        (values.T if ranker.word_major else values)[start : start + len(rows)] = vectors
+        with np.errstate(over="ignore"):  # refused below
+            (values.T if ranker.word_major else values)[start : start + len(rows)] = vectors
+    if not np.isfinite(values).all():
+        raise EncodingError(
+            f"{type(ranker).__name__} encodes some of {len(order):,} products as NaN or beyond {dtype.__name__}: its "
+            "training went wrong. Train again with a lower learning_rate"
+        )
     return product_ids[order], values
 
 
@@ -108,8 +121,16 @@ def search_index(
 
     Returns:
         Product ids and scores, both (Q, k) and best first; k is ``top``, or the number of products if it is lower.
+
+    Raises:
+        EncodingError: If a query is encoded as NaN or infinite.
     """
     ranker.eval()
+    if not np.isfinite(queries).all():
+        raise EncodingError(
+            f"{type(ranker).__name__} encodes a query as NaN or infinite: its training went wrong. Train again with a "
+            "lower learning_rate"
+        )
     encoded = torch.from_numpy(queries).to(next(ranker.parameters()).device)
     parts = encoded.split(QUERIES_AT_ONCE)
     found = [(np.empty((len(part), 0), np.int64), np.empty((len(part), 0), np.float32)) for part in parts]

@@ -1,7 +1,7 @@
 """The checkpoints that options name, tried before the first node of a run."""
 
 from collections.abc import Container, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
@@ -41,13 +41,17 @@ class CheckCheckpoints:
     """Refuses a run whose options name a checkpoint that it cannot use, before hours are spent on the first stages."""
 
     @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
         """Load each checkpoint that a node of the run loads, as that node does.
+
+        With ``--only-missing-outputs`` Kedro leaves nodes out after this hook: those that have all their outputs.
 
         Raises:
             CheckpointError: With the option and what to put there.
         """
-        for named in named_checkpoints(catalog, {node.name for node in pipeline.nodes}):
+        missing_only = run_params["only_missing_outputs"]
+        nodes = [node for node in pipeline.nodes if not (missing_only and all(map(catalog.exists, node.outputs)))]
+        for named in named_checkpoints(catalog, {node.name for node in nodes}):
             from multimodal_recall.models.pretrained import load_checkpoint
 
             load_checkpoint(*named)

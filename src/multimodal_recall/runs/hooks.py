@@ -62,7 +62,7 @@ class CheckStaleInputs:
         """
         everything = pipelines["all"]
         made = (pipeline.inputs() & everything.all_outputs()) - set(run_params["load_versions"] or ())
-        made -= set(catalog.load("params:pins"))
+        made = {name for name, dataset in atomic_datasets(made, catalog).items() if not dataset.pinned_version}
         if not made:
             return
         staleness = find_stale(everything.to_outputs(*made) - pipeline, catalog)

@@ -23,6 +23,9 @@ class PinVersions:
             PinError: With the dataset, and the newest versions that it has.
         """
         for name, version in catalog.load("params:pins").items():
+            log = name.removesuffix(".model") + ".training_log"
+            if name.endswith(".model") and version in catalog.get(log).list_versions(full_path=False):
+                catalog.get(log).pinned_version = version  # else the report showed the newest training's curve
             dataset = catalog.get(name)
             versions = dataset.list_versions(full_path=False) if isinstance(dataset, AtomicDataset) else []
             if version not in versions:

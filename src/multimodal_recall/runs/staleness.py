@@ -36,8 +36,9 @@ def find_stale(pipeline: Pipeline, catalog: CatalogProtocol, with_code: bool = T
     """Compare each output of a pipeline with its record and with its node's inputs and options.
 
     An output is stale if it is missing or has no record, if an input has a newer version than the output, or if a raw
-    file, an option or the code differs from the record. An input that was pinned to an old version makes nothing stale,
-    nor does a raw file that replaced a node's: both are the user's decision.
+    file, an option or the code differs from the record. An input that ``--load-versions`` pinned to an old version
+    makes nothing stale, nor does a raw file that replaced a node's: both are the user's decision. What ``params:pins``
+    pins is not judged itself; what was made with another version of it is stale.
     """
     reasons: dict[str, dict[str, None]] = {}  # the inner dictionaries are ordered sets
     stale, first, remade = set(), [], Pipeline([])
@@ -75,16 +76,28 @@ def name_briefly(names: list[str]) -> str:
 def _reasons(node: Node, catalog: CatalogProtocol, with_code: bool) -> Iterator[tuple[str, str]]:
     """Why outputs of the node are stale, each reason with the output or the node that it concerns."""
     present, defaults = make_record(node, catalog), default_options(node, catalog)
+    inputs = atomic_datasets(node.inputs, catalog)
+    pins = {name: dataset.pinned_version for name, dataset in inputs.items() if dataset.pinned_version}
     for name, dataset in atomic_datasets(node.outputs, catalog).items():
         state = dataset.state()
+        if dataset.pinned_version:
+            continue
         if state is None:
             yield "missing", name
         elif (record := dataset.record()) is None:
             yield "no record of how it was made", name
         elif not _is_replaced(state, record):
-            reasons = [*_changed_inputs(record, present, state), *_changed_options(record, present, defaults)]
+            reasons = [*_other_pins(record, pins), *_changed_inputs(record, present, state)]
+            reasons += _changed_options(record, present, defaults)
             reasons += _changed_code(record, present) if with_code else ()
             yield from ((reason, node.name) for reason in reasons)
+
+
+def _other_pins(record: dict[str, Any], pins: dict[str, str]) -> Iterator[str]:
+    """Name the inputs that ``params:pins`` pins to another version than the output was made with, older or newer."""
+    for name, version in pins.items():
+        if (made_with := record["inputs"].get(name)) != version:
+            yield f"{name} is pinned to {version}, was {made_with}"
 
 
 def _changed_inputs(record: dict[str, Any], present: dict[str, Any], output: State) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from multimodal_recall.evaluation.report.drawings import box_colours, draw_product, draw_strip, find_photo, short_label
 
@@ -124,3 +125,13 @@ def test_a_broken_photo_is_named_and_the_boxes_are_drawn(
     drawing = draw_product({**PRODUCT, "product_id": 7}, COLOURS, tmp_path)
     assert f"the photo {tmp_path / '7.jpg'} cannot be read" in caplog.text
     assert drawing == draw_product({**PRODUCT, "product_id": 7}, COLOURS, None)
+
+
+def test_a_png_with_a_text_that_unpacks_to_megabytes_is_drawn_as_boxes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = PngInfo()
+    text.add_text("comment", "x" * 5_000_000, zip=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "7.png", pnginfo=text)
+    assert draw_product({**PRODUCT, "product_id": 7}, COLOURS, tmp_path).svg
+    assert f"the photo {tmp_path / '7.png'} cannot be read" in caplog.text

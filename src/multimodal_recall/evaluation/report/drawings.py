@@ -167,7 +167,7 @@ def _embed_photo(product_id: int, photos: Path | None) -> str | None:
         with Image.open(path) as photo:
             photo.load()
             kind, content = ("png", path.read_bytes()) if _is_small_png(photo) else ("jpeg", _as_small_jpeg(photo))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for a broken file
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # of Pillow, for a broken file
         logger.warning("the photo %s cannot be read (%s): the product is drawn as its boxes alone", path, error)
         return None
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -74,7 +74,8 @@ def rescore(
 ) -> pa.Table:
     """Order the first stage's candidates by a second ranker: ``retrieved`` again, of ``recall.candidates`` a query.
 
-    ``products`` are the chunks of the catalogue; the products that were found in one are in memory at a time.
+    ``products`` are the chunks of the catalogue; the products that were found in one are in memory at a time. A product
+    of several chunks has its best score.
 
     Raises:
         IndexMismatch: If a product that was found stands in none of the chunks.
@@ -85,22 +86,23 @@ def rescore(
     ranker = build_for(model, examples, hardware)
     query_ids, features = read_split_queries(examples, answers)
     found = retrieved.to_table(filter=ds.field("rank") <= options.recall.candidates).to_pandas()
-    queries, scores = pd.Index(query_ids).get_indexer(found["query_id"]), np.full(len(found), np.nan, np.float32)
+    queries, scores = pd.Index(query_ids).get_indexer(found["query_id"]), np.full(len(found), -np.inf, np.float32)
+    seen, wanted = np.zeros(len(found), bool), pa.array(found["product_id"].unique())
     for table in products:
-        wanted = pa.array(found.loc[np.isnan(scores), "product_id"].unique())
         needed = table.to_table(filter=ds.field("product_id").isin(wanted))
         rows = pd.Index(needed["product_id"].to_numpy()).get_indexer(found["product_id"])
-        here = np.flatnonzero((rows >= 0) & np.isnan(scores))
+        here = np.flatnonzero(rows >= 0)
         if len(here):
             arrays = read_chunk(
                 {"products": ds.dataset(needed), "query_features": ds.dataset(features)}, ranker.reading
             )
             pairs = Pairs(queries[here], rows[here], np.zeros(len(here), np.int8))
             with bar(type(ranker).__name__, len(here), "pairs") as shown:
-                scores[here] = ranker.score(arrays, pairs, shown.advance)
-    if np.isnan(scores).any():
+                scores[here] = np.maximum(scores[here], ranker.score(arrays, pairs, shown.advance))  # NaN stays
+            seen[here] = True
+    if not seen.all():
         raise IndexMismatch(
-            f"{np.isnan(scores).sum()} products that the first stage has found stand in no chunk of the catalogue. "
+            f"{(~seen).sum()} products that the first stage has found stand in no chunk of the catalogue. "
             "Make the index anew: kedro run --pipelines=index,recall"
         )
     return from_pandas(TABLES["retrieved"], rank_candidates(found[IDS].assign(score=scores)))
