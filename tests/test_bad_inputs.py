@@ -19,7 +19,7 @@ FIRST_STAGES = ["make_shop", "ingest"]
 def test_a_run_goes_on_once_there_is_space_again(disk: Path) -> None:
     project = copy_project(disk.parent / "project")
     (project / "data").symlink_to(disk)
-    with pytest.raises(DatasetError, match=r"\.tsv could not be written: No space left on device\. Free space there"):
+    with pytest.raises(DatasetError, match=r"photos could not be written: No space left on device\. Free space there"):
         run_project(project, pipeline_names=FIRST_STAGES)
     assert not [path for path in disk.rglob("*") if "unfinished" in path.name]
     subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
