@@ -189,7 +189,6 @@ def write_tsv(table: Path, tsv: Path) -> None:
     class_labels, query, query_id. Boxes, features and class_labels are lists or lists of lists; all features have the
     same width. A table without query and query_id is a catalogue, to be written as catalogue.tsv.
 
-
     A further column title, a text or null, goes into titles.parquet beside the TSV, and replaces the titles that the
     file has of the same products.
     """

@@ -39,7 +39,7 @@ def search(
     labels: Sequence[str] = (),
     product_ids: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """Rank all products of the catalogue or of a split for each query, by the newest model of a ranker.
+    """Rank all products of the catalogue or of a split for each query, by the newest or the pinned model of a ranker.
 
     Queries are encoded like those that the model was trained on: with the cleaning, language model, word vectors and
     lengths that the records of its training chunks name. The ranker's index is used if this model made it of the

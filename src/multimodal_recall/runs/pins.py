@@ -17,7 +17,7 @@ class PinVersions:
 
     @hook_impl
     def after_catalog_created(self, catalog: CatalogProtocol) -> None:
-        """Pin each version.
+        """Pin each version; with a model, the log of its training, which the report draws beside it.
 
         Raises:
             PinError: With the dataset, and the newest versions that it has.
@@ -25,7 +25,7 @@ class PinVersions:
         for name, version in catalog.load("params:pins").items():
             log = name.removesuffix(".model") + ".training_log"
             if name.endswith(".model") and version in catalog.get(log).list_versions(full_path=False):
-                catalog.get(log).pinned_version = version  # else the report showed the newest training's curve
+                catalog.get(log).pinned_version = version
             dataset = catalog.get(name)
             versions = dataset.list_versions(full_path=False) if isinstance(dataset, AtomicDataset) else []
             if version not in versions:

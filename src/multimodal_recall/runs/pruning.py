@@ -58,8 +58,9 @@ def find_prunable(pipeline: Pipeline, catalog: CatalogProtocol, keep: int) -> li
     old = [
         Prunable(name.rpartition(".")[2], Path(file).parent)
         for name, dataset in outputs.items()
+        for kept in [_kept(dataset, keep)]  # once a dataset: it lists the disk
         for file in dataset.list_versions()  # newest first
-        if Path(file) not in _kept(dataset, keep) and Path(file).parent.resolve() not in named
+        if Path(file) not in kept and Path(file).parent.resolve() not in named
     ]
     datasets = atomic_datasets(sorted(pipeline.datasets()), catalog).values()
     left = [path for dataset in datasets for path in dataset.leftovers()]

@@ -23,9 +23,9 @@ def make_record(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
         such as the chunk; ``code``, digests of the definitions that its function reaches (see ``code_of``); ``inputs``,
         the state of each other input by name; ``pipeline`` if the node is tagged with one that a plain run leaves out.
     """
-    code, outside = code_of(node.func, _systems(node, catalog)), [{"pipeline": tag} for tag in node.tags]
+    code = code_of(node.func, _systems(node, catalog))
     record = {**describe_options(node, catalog), "code": code, "inputs": states_of(node.inputs, catalog)}
-    return record | (outside[0] if outside else {})
+    return record | ({"pipeline": min(node.tags)} if node.tags else {})
 
 
 def describe_options(node: Node, catalog: CatalogProtocol) -> dict[str, Any]:
