@@ -13,7 +13,9 @@ from kedro.io import CatalogProtocol
 
 from multimodal_recall.config.rankers import UNINDEXED
 from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.product_index import REMAKE, read_index_list
+from multimodal_recall.runs.lineage import pinned
 from multimodal_recall.runtime.progress import bar
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -62,6 +64,7 @@ def fresh_index(
     dataset = catalog.get(f"{ranker}.index")
     if not dataset.exists():
         return None, f"every product was scored: there is no index, which makes search faster: {REMAKE}"
+    dataset = _index_of(catalog, dataset, f"{ranker}.index", model.folder.parent.name)
     listed, version = read_index_list(dataset.load_path()), dataset.load_path().parent.name
     if listed["model"] != model.folder.parent.name:
         return None, f"every product was scored: the index is of the model of {listed['model']}. Make it anew: {REMAKE}"
@@ -70,6 +73,13 @@ def fresh_index(
     if not searched.items() <= versions.items():
         return None, f"every product was scored: the index is of other products. Make it anew: {REMAKE}"
     return dataset.load(), f"by the index of {version}"
+
+
+def _index_of(catalog: CatalogProtocol, newest: AtomicDataset, name: str, model: str) -> AtomicDataset:
+    """Find the newest version of an index that a model has made; without one, give the newest of all."""
+    versions = [newest.pinned_version] if newest.pinned_version else newest.list_versions(full_path=False)
+    datasets = (pinned(name, version, catalog) for version in versions)
+    return next((made for made in datasets if read_index_list(made.load_path())["model"] == model), newest)
 
 
 def search_by_index(
