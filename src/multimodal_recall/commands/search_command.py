@@ -99,7 +99,7 @@ def _serve(
         from multimodal_recall.commands.serve.wanted import start_with
 
         shop = open_shop(load_project(metadata, env, [], {})[1], split, ranker, ids and read_ids(ids))
-        serve(listening, shop, start_with(shop.first, top, labels, shop.products.labels), queries)
+        serve(listening, place[0], shop, start_with(shop.first, top, labels, shop.products.labels), queries)
 
 
 def _draw(ranked: "pd.DataFrame", html: Path, photos: Path) -> None:

@@ -41,19 +41,27 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def serve(listening: socket.socket, shop: "Shop", start: "Wanted", queries: Sequence[str]) -> None:
-    """Answer requests until Ctrl-C; print the address of the page, or of a page for each query."""
+def serve(listening: socket.socket, host: str, shop: "Shop", start: "Wanted", queries: Sequence[str]) -> None:
+    """Answer requests until Ctrl-C; print the address of the page, or of a page for each query.
+
+    Args:
+        listening: Of ``listen``.
+        host: As given to ``listen``.
+        shop: What is served.
+        start: What the page starts with.
+        queries: Texts whose pages are named.
+    """
     import uvicorn
 
     from multimodal_recall.commands.serve.app import make_app
 
-    host, port = listening.getsockname()[:2]
-    name = f"[{host}]" if ":" in host else host
+    address, port = listening.getsockname()[:2]
+    name = f"[{address}]" if ":" in address else address
     click.echo(shop.searcher(start.ranker).source(len(shop.product_ids)))
     for query in queries or [""]:
         click.echo(f"http://{name}:{port}/" + (f"?{urlencode({'q': query})}" if query else ""))
     click.echo("end with Ctrl-C")
-    app = make_app(shop, start, allowed_hosts(host))
+    app = make_app(shop, start, allowed_hosts(host, address))
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -69,9 +77,8 @@ def serve(listening: socket.socket, shop: "Shop", start: "Wanted", queries: Sequ
         click.echo("ended")
 
 
-def allowed_hosts(host: str) -> list[str]:
-    """List the names under which a server on an address may be asked; on all addresses of a machine: any."""
-    address = ip_address(host)
-    if address.is_unspecified:
+def allowed_hosts(host: str, address: str) -> list[str]:
+    """List the names under which a server may be asked that listens on the address of a host; on all addresses: any."""
+    if ip_address(address).is_unspecified:
         return ["*"]
-    return [*OWN_NAMES, f"[{host}]" if address.version == 6 else host]
+    return [*OWN_NAMES, host, f"[{address}]" if ":" in address else address]
