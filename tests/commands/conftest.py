@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from kedro.io import CatalogProtocol
@@ -31,6 +33,12 @@ def served(served_project: Path) -> CatalogProtocol:
     return open_catalog(served_project)
 
 
+@pytest.fixture(scope="session")
+def opened(served_project: Path) -> Shop:
+    return open_shop(open_catalog(served_project))
+
+
 @pytest.fixture
-def shop(served: CatalogProtocol) -> Shop:
-    return open_shop(served)
+def shop(opened: Shop) -> Shop:
+    """A shop that has loaded its first ranker alone, and that a test may change."""
+    return replace(opened, searchers={opened.first: opened.searchers[opened.first]}, opening=Lock())

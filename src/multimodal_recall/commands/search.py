@@ -55,7 +55,7 @@ def search(
     products = open_products(catalog, split or default_split(catalog, layout, ranker))
     searcher = open_searcher(catalog, ranker, products, choose_hardware(catalog.load("params:hardware")))
     best = searcher.find(queries, top, labels, product_ids)
-    best.attrs["source"] = searcher.source(len(products.product_ids()))
+    best.attrs["source"] = searcher.source()
     return best
 
 

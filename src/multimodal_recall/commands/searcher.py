@@ -1,8 +1,9 @@
 """A trained ranker that is loaded once and ranks the products of a split for any number of queries."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from multimodal_recall.commands.find_products import (
     ProductFilter,
     best_products,
     fresh_index,
+    read_shown,
     search_by_index,
 )
 from multimodal_recall.config.layout import CATALOGUE, SPLITS, Layout, read_layout
@@ -48,24 +50,49 @@ class SplitProducts:
     split: str
     chunks: dict[str, ChunkTables]
     """``products`` of each chunk by its namespace, ``train.chunk_000``."""
-    shown: dict[str, ChunkTables]
-    """The same products with the columns that are shown; in memory where many queries follow."""
     labels: list[str]
     """Names of the labels, by number."""
 
-    def in_memory(self) -> "SplitProducts":
-        """Read the columns that are shown into memory."""
-        tables = {name: chunk["products"].to_table(columns=PRODUCT_COLUMNS) for name, chunk in self.chunks.items()}
-        shown = {name: {"products": ds.dataset(table.combine_chunks())} for name, table in tables.items()}
-        return replace(self, shown=shown)
-
+    @cached_property
     def product_ids(self) -> np.ndarray:
-        """List the distinct products, ascending."""
-        tables = [chunk["products"].to_table(columns=["product_id"]) for chunk in self.shown.values()]
+        """The distinct products, ascending."""
+        tables = [chunk["products"].to_table(columns=["product_id"]) for chunk in self.chunks.values()]
         return np.unique(np.concatenate([table["product_id"].to_numpy() for table in tables]))
 
+    def look_up(self, product_ids: np.ndarray) -> pd.DataFrame:
+        """Read a row of ``PRODUCT_COLUMNS`` for each of some products."""
+        return read_shown(self.chunks, product_ids)
 
-def open_products(catalog: CatalogProtocol, split: str) -> SplitProducts:
+    @property
+    def filtered(self) -> dict[str, ChunkTables]:
+        """``product_id`` and ``labels`` of each chunk's products, for a ``ProductFilter``."""
+        return self.chunks
+
+
+class ProductsInMemory(SplitProducts):
+    """The products with what is shown of them in memory, where many searches follow: some hundred bytes each."""
+
+    @cached_property
+    def shown(self) -> pa.Table:
+        """Give ``PRODUCT_COLUMNS`` of the distinct products, in ascending order."""
+        tables = [chunk["products"].to_table(columns=PRODUCT_COLUMNS) for chunk in self.chunks.values()]
+        table = pa.concat_tables(tables).combine_chunks()
+        return table.take(np.unique(table["product_id"].to_numpy(), return_index=True)[1])
+
+    def look_up(self, product_ids: np.ndarray) -> pd.DataFrame:
+        """Give a row of ``PRODUCT_COLUMNS`` for each of some products."""
+        return self.shown.take(np.searchsorted(self.product_ids, product_ids)).to_pandas()
+
+    @cached_property
+    def filtered(self) -> dict[str, ChunkTables]:
+        """``product_id`` and ``labels`` of each chunk's products, for a ``ProductFilter``."""
+        tables = {
+            name: chunk["products"].to_table(columns=["product_id", "labels"]) for name, chunk in self.chunks.items()
+        }
+        return {name: {"products": ds.dataset(table)} for name, table in tables.items()}
+
+
+def open_products(catalog: CatalogProtocol, split: str, kind: type[SplitProducts] = SplitProducts) -> SplitProducts:
     """Open the products of a split, or of ``catalogue``: all.
 
     Raises:
@@ -73,8 +100,7 @@ def open_products(catalog: CatalogProtocol, split: str) -> SplitProducts:
     """
     layout = read_layout()
     _check_split(catalog, layout, split)
-    chunks = _chunks_of(catalog, layout, split)
-    return SplitProducts(split, chunks, chunks, catalog.load("labels"))
+    return kind(split, _chunks_of(catalog, layout, split), catalog.load("labels"))
 
 
 @dataclass(frozen=True)
@@ -111,7 +137,8 @@ class Searcher:
         if self.index is None:
             best = best_products(self.module, features, self.products.chunks, top, wanted)
         else:
-            best = search_by_index(self.index, self.module, features, self.products.shown, top, wanted)
+            of = self.products
+            best = search_by_index(self.index, self.module, features, of.filtered, top, wanted, of.look_up)
         if best.empty:
             raise SearchError(
                 f"no product of {self.products.split} has such a label or id. Name others, or another --split"
@@ -148,11 +175,12 @@ class Searcher:
         found = (tables["products"].filter(wanted) for tables in self.products.chunks.values())
         return next(products for products in found if products.count_rows())
 
-    def source(self, products: int) -> str:
+    def source(self) -> str:
         """Say which model ranks how many products, and how."""
+        products, trained = self.products, f"{self.card['epoch'] + 1} epochs"
         return (
-            f"{products:,} products of {self.products.split}, ranked by {self.ranker} of {self.version}: "
-            f"{self.card['epoch'] + 1} epochs, nDCG@5 on valid {self.card['valid_ndcg_at_5']:.3f}; {self.how}"
+            f"{len(products.product_ids):,} products of {products.split}, ranked by {self.ranker} of {self.version}: "
+            f"{trained}, nDCG@5 on valid {self.card['valid_ndcg_at_5']:.3f}; {self.how}"
         )
 
     def featurize(self, queries: Sequence[str]) -> pa.Table:

@@ -110,7 +110,7 @@ class Pages:
         """Give what is served as JSON."""
         del request
         rankers = {name: choice.facts() for name, choice in self.shop.choices.items()}
-        products = {"split": self.shop.products.split, "products": len(self.shop.product_ids)}
+        products = {"split": self.shop.products.split, "products": len(self.shop.products.product_ids)}
         loaded = sorted(self.shop.searchers)
         return JSONResponse({"status": "ok", **products, "loaded": loaded, "rankers": rankers})
 

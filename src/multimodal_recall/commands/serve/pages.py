@@ -72,7 +72,7 @@ def _side(shop: Shop, name: str, found: pd.DataFrame, badges: dict[int, str]) ->
         {**product, "drawing": _draw(shop, product), "right": False, "badge": badges.get(product["product_id"], "")}
         for product in found.to_dict("records")
     ]
-    return Side(name, shop.searcher(name).source(len(shop.product_ids)), products)
+    return Side(name, shop.searcher(name).source(), products)
 
 
 def _badges(overlap: Overlap, first: list[int], second: list[int]) -> list[dict[int, str]]:

@@ -1,7 +1,9 @@
 """Open a port, and answer there until Ctrl-C."""
 
+import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -37,7 +39,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise ServeError(
-            f"cannot listen on port {port} of {host}: {error.strerror}. Name another with --port or --host"
+            f"cannot listen on port {port} of {host}: {os.strerror(error.errno)}. Name another with --port or --host"
         ) from error
 
 
@@ -57,7 +59,7 @@ def serve(listening: socket.socket, host: str, shop: "Shop", start: "Wanted", qu
 
     address, port = listening.getsockname()[:2]
     name = f"[{address}]" if ":" in address else address
-    click.echo(shop.searcher(start.ranker).source(len(shop.product_ids)))
+    click.echo(shop.searcher(start.ranker).source())
     for query in queries or [""]:
         click.echo(f"http://{name}:{port}/" + (f"?{urlencode({'q': query})}" if query else ""))
     click.echo("end with Ctrl-C")
@@ -71,10 +73,9 @@ def serve(listening: socket.socket, host: str, shop: "Shop", start: "Wanted", qu
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-    try:
+    with suppress(KeyboardInterrupt):  # uvicorn has ended, and passes the signal on
         uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:  # uvicorn has ended, and passes the signal on
-        click.echo("ended")
+    click.echo("ended")
 
 
 def allowed_hosts(host: str, address: str) -> list[str]:

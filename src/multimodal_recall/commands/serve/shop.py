@@ -11,11 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from kedro.io import CatalogProtocol
 
 from multimodal_recall.commands.search import default_split, first_ranker
-from multimodal_recall.commands.searcher import Searcher, SearchError, SplitProducts, open_products, open_searcher
+from multimodal_recall.commands.searcher import (
+    ProductsInMemory,
+    Searcher,
+    SearchError,
+    SplitProducts,
+    open_products,
+    open_searcher,
+)
 from multimodal_recall.config.layout import Layout, read_layout
 from multimodal_recall.config.loader import current_configuration, in_project
 from multimodal_recall.config.resolve import known_rankers
@@ -81,19 +87,21 @@ class Shop:
         """Rank the products for a query, as ``kedro search``."""
         return self.searcher(name).find([query], top, labels, self.only)
 
+    def knows(self, product_id: int) -> bool:
+        """Whether a product is served."""
+        place = np.searchsorted(self.products.product_ids, product_id)
+        return place < len(self.products.product_ids) and self.products.product_ids[place] == product_id
+
     def product(self, product_id: int) -> dict[str, Any] | None:
         """Look up what is shown of a product, labels as names; ``None`` for an unknown product."""
-        for tables in self.products.shown.values():
-            rows = tables["products"].to_table(filter=ds.field("product_id") == product_id).to_pylist()
-            if rows:
-                return {**rows[0], "labels": [self.products.labels[label] for label in rows[0]["labels"]]}
-        return None
+        if not self.knows(product_id):
+            return None
+        row = self.products.look_up(np.array([product_id])).to_dict("records")[0]
+        return {**row, "labels": [self.products.labels[label] for label in row["labels"]]}
 
     def photo(self, product_id: int) -> Path | None:
         """Find the photo of a product that is served; ``None`` for an unknown product."""
-        place = np.searchsorted(self.product_ids, product_id)
-        known = place < len(self.product_ids) and self.product_ids[place] == product_id
-        return find_photo(product_id, self.photos) if known else None
+        return find_photo(product_id, self.photos) if self.knows(product_id) else None
 
     def query_id(self, text: str) -> int:
         """Give the id of a cleaned query: that of the split with answers that has the text, else one of the text.
@@ -103,11 +111,6 @@ class Shop:
         return self.query_ids[text] if text in self.query_ids else id_of_text(text)
 
     @cached_property
-    def product_ids(self) -> np.ndarray:
-        """The distinct products, ascending."""
-        return self.products.product_ids()
-
-    @cached_property
     def colours(self) -> dict[str, str]:
         """A colour for each label."""
         return box_colours([self.products.labels])
@@ -115,7 +118,7 @@ class Shop:
     @cached_property
     def labels(self) -> list[str]:
         """The labels that a product has, by their short names, in the order of the alphabet."""
-        columns = (chunk["products"].to_table(columns=["labels"])["labels"] for chunk in self.products.shown.values())
+        columns = (chunk["products"].to_table(columns=["labels"])["labels"] for chunk in self.products.chunks.values())
         numbers = {number for column in columns for number in pc.unique(pc.list_flatten(column)).to_pylist()}
         return sorted({short_label(self.products.labels[number]) for number in numbers})
 
@@ -141,7 +144,7 @@ def open_shop(
     """
     layout = read_layout()
     ranker = ranker or first_ranker(layout)
-    products = open_products(catalog, split or default_split(catalog, layout, ranker)).in_memory()
+    products = open_products(catalog, split or default_split(catalog, layout, ranker), ProductsInMemory)
     hardware = choose_hardware(catalog.load("params:hardware"))
     shop = Shop(
         catalog=catalog,
@@ -156,7 +159,7 @@ def open_shop(
     )
     if ranker not in shop.choices:
         open_searcher(catalog, ranker, products, hardware)  # says what is missing
-    if only is not None and not np.isin(shop.product_ids, only).any():
+    if only is not None and not np.isin(shop.products.product_ids, only).any():
         raise SearchError(f"no product of {products.split} has an id of the list. Name others, or another --split")
     shop.searcher(ranker)
     return shop
