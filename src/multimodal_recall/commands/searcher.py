@@ -157,7 +157,7 @@ class Searcher:
             {"products": self._stored(product_id), "query_features": ds.dataset(features)}, self.module.reading
         )
         scores = self.module.explain(arrays, Pairs(none, none, none))[0].tolist()
-        words = self.encode.read_words(features["query"][0].as_py()) or [NO_WORD]
+        words = self.encode.words.read(features["query"][0].as_py()) or [NO_WORD]
         for word, score in zip(words, scores, strict=True):
             parts[word] = parts.get(word, 0.0) + score
         return parts
@@ -190,7 +190,7 @@ class Searcher:
             raise SearchError("there is no query: name one or more")
         with bar("featurize", len(texts), "queries") as shown:
             features = self.encode(texts, shown.advance)
-        unknown = [[word for word in words_of(text) if word not in self.encode.rows] for text in texts]
+        unknown = [[word for word in words_of(text) if word not in self.encode.words] for text in texts]
         return features.append_column("unknown_words", pa.array(unknown, pa.list_(pa.string())))
 
     def clean(self, query: str) -> str:

@@ -132,7 +132,7 @@ def render_why(shop: Shop, wanted: Wanted, product_id: int) -> str:
             words=words,
             most=max(map(abs, (words or {}).values()), default=0.0) or 1.0,
             largest_box=searcher.reads_largest_box,
-            unknown=[word for word in words or () if word not in searcher.encode.rows],
+            unknown=[word for word in words or () if word not in searcher.encode.words],
             product={**product, "drawing": _draw(shop, product), "right": False},
         )
     )
