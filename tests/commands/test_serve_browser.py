@@ -4,18 +4,20 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import ir_measures
 import pytest
 from PIL import Image
 
-from multimodal_recall.commands.serve.shop import Shop, id_of_text
+from multimodal_recall.commands.serve.shop import Shop, id_of_text, open_shop
 from multimodal_recall.commands.serve.wanted import Wanted
 from tests.commands.test_serve import HOSTILE, running
+from tests.conftest import load, open_catalog
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -230,3 +232,33 @@ def test_hostile_titles_labels_queries_and_notes_run_nothing(desktop: Any, hosti
     desktop.locator(".card a").first.click()
     assert HOSTILE.split("\u202e")[0] in desktop.inner_text("h2")
     assert desktop.evaluate("document.querySelectorAll('script, img').length") == 1
+
+
+def test_downloaded_judgements_are_what_evaluate_measures(
+    browser: Any, run_copy: tuple[Path, Callable[..., None]]
+) -> None:
+    project, run = run_copy
+    pairs = load(project, "testA_examples")["chunk_000"]["pairs"].to_table().to_pandas()
+    texts = pairs.drop_duplicates("query_id").set_index("query_id")["query"].head(2)
+    shop, context = open_shop(open_catalog(project)), browser.new_context(accept_downloads=True)
+    with running(shop, Wanted("", shop.first)) as address:
+        page = context.new_page()
+        for text in [*texts, "a query of no split"]:
+            page.goto(f"{address}/?{urlencode({'q': text, 'top': 100})}")
+            for key in ("j", "2", "j", "0", "j", "1"):
+                page.keyboard.press(key)
+        qrels = download(page, "#qrels")
+    context.close()
+    assert len(qrels.splitlines()) == 9
+    (project / "data/01_raw/shop/testA.qrels").write_text(qrels)
+    run(pipeline_names=["qrels", "evaluate"])
+    measured = load(project, "evaluation.testA_query_metrics").to_table().to_pandas()
+    assert {*measured["query_id"]} == {*texts.index}
+    # against ir_measures, which reads the same file and the candidates as evaluate ranks them
+    scores = load(project, "two_tower.testA_scores").to_table().to_pandas()
+    run_rows = [ir_measures.ScoredDoc(str(row.query_id), str(row.product_id), row.score) for row in scores.itertuples()]
+    judged = [row for row in ir_measures.read_trec_qrels(qrels) if int(row.query_id) in texts.index]
+    right = [ir_measures.Qrel(row.query_id, row.doc_id, min(row.relevance, 1)) for row in judged]
+    expected = {row.query_id: row.value for row in ir_measures.iter_calc([ir_measures.nDCG @ 5], right, run_rows)}
+    ours = measured[measured["ranking"] == "two_tower"].set_index("query_id")["ndcg_at_5"]
+    assert ours.to_dict() == pytest.approx({int(query): value for query, value in expected.items()}, abs=1e-6)
