@@ -221,13 +221,14 @@ def open_searcher(
     hardware.set_threads()
     model = saved.load()
     records = _records_of_a_chunk(catalog, ranker, model.card["inputs"])
+    module = model.build().to(hardware.device).eval()
     index, how = fresh_index(catalog, ranker, model, products.chunks)
     return Searcher(
         ranker=ranker,
         version=saved.load_path().parent.name,
         card=model.card,
-        module=model.build().to(hardware.device).eval(),
-        encode=_encoder(catalog, records["query_features"], hardware),
+        module=module,
+        encode=_encoder(catalog, records["query_features"], module.reads_sentences, hardware),
         cleaning=IngestOptions(**records["products"]["options"]["params:ingest"]),
         products=products,
         index=index,
@@ -235,12 +236,14 @@ def open_searcher(
     )
 
 
-def _encoder(catalog: CatalogProtocol, record: dict[str, Any], hardware: Hardware) -> QueryEncoder:
+def _encoder(
+    catalog: CatalogProtocol, record: dict[str, Any], reads_sentences: bool, hardware: Hardware
+) -> QueryEncoder:
     """Load what a ranker's training queries were encoded with, by the record of a chunk's ``query_features``."""
-    language_model, word_vectors = (
-        catalog.load(name, version=record["inputs"][name]) for name in ("language_model", "word_vectors")
-    )
-    return QueryEncoder(language_model, word_vectors, QueryOptions(**record["options"]["params:featurize"]), hardware)
+    names = ("word_vectors", *["language_model"] * reads_sentences)
+    loaded = {name: catalog.load(name, version=record["inputs"][name]) for name in names}
+    options = QueryOptions(**record["options"]["params:featurize"])
+    return QueryEncoder(loaded.get("language_model"), loaded["word_vectors"], options, hardware)
 
 
 def _check_split(catalog: CatalogProtocol, layout: Layout, split: str) -> None:

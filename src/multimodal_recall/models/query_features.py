@@ -44,17 +44,24 @@ class QueryEncoder:
     """
 
     def __init__(
-        self, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions, hardware: Hardware
+        self, language_model: Path | None, word_vectors: ds.Dataset, options: QueryOptions, hardware: Hardware
     ) -> None:
-        """Load a transformers folder, and the words, with the unknown word in row 0."""
-        from multimodal_recall.models.language_model import QueryVectors
+        """Load a transformers folder, and the words, with the unknown word in row 0.
 
-        self.vectors = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, hardware)
+        Without a folder, for a ranker that reads words alone, the vectors are zeros of length 1: transformers takes
+        seconds to import.
+        """
+        self.encode = lambda queries, _: np.zeros((len(queries), 1), np.float16)
+        if language_model is not None:
+            from multimodal_recall.models.language_model import QueryVectors
+
+            tokens = options.max_query_tokens, options.tokens_per_batch
+            self.encode = QueryVectors(language_model, *tokens, hardware)
         self.words = WordRows(word_vectors, options)
 
     def __call__(self, queries: list[str], tell: Callable[[int], None] = lambda _: None) -> pa.Table:
         """Give distinct texts as ``query_features``, a row each; ``tell`` is called with the size of each batch."""
-        return self.words.table(queries, self.vectors(queries, tell))
+        return self.words.table(queries, self.encode(queries, tell))
 
 
 def featurize_queries(
