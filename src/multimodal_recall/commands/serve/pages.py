@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from multimodal_recall.commands.searcher import SearchError
+from multimodal_recall.commands.products import SearchError
 from multimodal_recall.commands.serve.shop import Shop
 from multimodal_recall.commands.serve.wanted import MOST_CHARACTERS, MOST_PRODUCTS, Wanted
 from multimodal_recall.data.text import vocabulary_note
