@@ -16,6 +16,33 @@ from multimodal_recall.data.text import words_of
 from multimodal_recall.runtime.device import Hardware
 
 
+class QueryEncoder:
+    """A language model and the rows of the words, loaded once; after a first call, threads may call at the same time.
+
+    The first call sets the tokenizer's truncation, which no thread may change while another thread reads.
+    """
+
+    def __init__(
+        self, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions, hardware: Hardware
+    ) -> None:
+        """Load a transformers folder, and the words, with the unknown word in row 0."""
+        from multimodal_recall.models.language_model import QueryVectors
+
+        self.vectors = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, hardware)
+        self.rows = word_rows(word_vectors)
+        self.most_words = options.max_query_words
+
+    def __call__(self, queries: list[str], tell: Callable[[int], None] = lambda _: None) -> pa.Table:
+        """Give distinct texts as ``query_features``, a row each; ``tell`` is called with the size of each batch."""
+        vectors = self.vectors(queries, tell)
+        word_ids = word_ids_of(queries, self.rows, self.most_words)
+        return pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
+
+    def read_words(self, query: str) -> list[str]:
+        """List the words of a query that are read, in their order."""
+        return words_of(query)[: self.most_words]
+
+
 def featurize_queries(
     pairs: ds.Dataset,
     language_model: Path,
@@ -44,10 +71,19 @@ def featurize_queries(
     tell(len(vectors))
     missing = [query for query in queries if query not in vectors]
     vectors |= zip(missing, encode_queries(missing, language_model, options, hardware, tell), strict=True)
-    rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
-    word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
+    word_ids = word_ids_of(queries, word_rows(word_vectors), options.max_query_words)
     table = pa.table([queries, [vectors[query] for query in queries], word_ids], TABLES["query_features"])
     return stamp_origin(table, origin_of(pairs) | encoding.metadata())
+
+
+def word_rows(word_vectors: ds.Dataset) -> dict[str, int]:
+    """Give the row of each word of ``word_vectors``, whose row 0 is the unknown word."""
+    return {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
+
+
+def word_ids_of(queries: list[str], rows: dict[str, int], most_words: int) -> list[list[int]]:
+    """Give the rows of each query's first words; a query without a word has the row of the unknown word."""
+    return [[rows.get(word, 0) for word in words_of(query)[:most_words]] or [0] for query in queries]
 
 
 def find_vectors(queries: list[str], encoded: Iterable[ds.Dataset]) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ STRIP_STYLE = Markup("""<style>
 .products p.title { color: inherit; }
 .products svg { display: block; height: 130px; margin-top: 4px; overflow: visible; width: 100%; }
 .products .edge { fill: #fff; stroke: var(--soft); }
-.products .box { fill: var(--colour); fill-opacity: .13; stroke: var(--colour); stroke-width: 1.5; }
+.products .box { fill: currentColor; fill-opacity: .13; stroke: currentColor; stroke-width: 1.5; }
 .products .photo .box { fill-opacity: 0; stroke-width: 2; }
 .products .edge, .products .box { vector-effect: non-scaling-stroke; }
 .products text { font-weight: 600; paint-order: stroke; stroke: #fff; stroke-width: .3em; }
@@ -77,11 +77,15 @@ def draw_product(product: Mapping[str, Any], colours: Mapping[str, str], photos:
         colours: Colour of each label; see ``box_colours``.
         photos: Absolute path of the folder of photos, or ``None``; see ``find_photo``.
     """
+    return draw_over(product, colours, _embed_photo(product["product_id"], photos))
+
+
+def draw_over(product: Mapping[str, Any], colours: Mapping[str, str], photo: str | None) -> Drawing:
+    """Draw a product's boxes over the photo of an address, or without a photo; see ``draw_product``."""
     columns = (product[name] for name in ("top", "left", "bottom", "right", "labels"))
     boxes = sorted(zip(*columns, strict=True), key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
     height, width = product["image_h"], product["image_w"]
     unit = max(height, width) / 100
-    photo = _embed_photo(product["product_id"], photos)
     title = product["title"] if isinstance(product["title"], str) else None
     named = [(short_label(box[4]), _size(box)) for box in boxes]
     told = f"{len(boxes)} boxes: {', '.join(map(' '.join, named))}"
@@ -134,10 +138,7 @@ def _size(box: Box) -> str:
 def _draw_box(number: int, box: Box, colour: str) -> Markup:
     top, left, bottom, right, label = box
     title = f"{number} {label}: {_size(box)} pixels"
-    form = (
-        '<rect class="box" style="--colour:{}" x="{:.0f}" y="{:.0f}" width="{:.0f}" height="{:.0f}">'
-        "<title>{}</title></rect>"
-    )
+    form = '<rect class="box" color="{}" x="{:.0f}" y="{:.0f}" width="{:.0f}" height="{:.0f}"><title>{}</title></rect>'
     return Markup(form).format(colour, left, top, right - left, bottom - top, title)
 
 
@@ -161,16 +162,23 @@ def find_photo(product_id: int, photos: Path | None) -> Path | None:
 def _embed_photo(product_id: int, photos: Path | None) -> str | None:
     """Encode a product's photo as a data address, scaled down unless it is a small PNG; ``None`` without a photo."""
     path = find_photo(product_id, photos)
-    if path is None:
-        return None
+    small = None if path is None else read_small(path)
+    return small and f"data:image/{small[0]};base64,{base64.b64encode(small[1]).decode()}"
+
+
+def read_small(path: Path) -> tuple[str, bytes] | None:
+    """Read a photo as it is if it is a small PNG, else as a small JPEG.
+
+    Returns:
+        ``png`` or ``jpeg``, and the content of such a file; ``None`` with a warning for a broken photo.
+    """
     try:
         with Image.open(path) as photo:
             photo.load()
-            kind, content = ("png", path.read_bytes()) if _is_small_png(photo) else ("jpeg", _as_small_jpeg(photo))
+            return ("png", path.read_bytes()) if _is_small_png(photo) else ("jpeg", _as_small_jpeg(photo))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # of Pillow, for a broken file
         logger.warning("the photo %s cannot be read (%s): the product is drawn as its boxes alone", path, error)
         return None
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _is_small_png(photo: Image.Image) -> bool:
