@@ -44,7 +44,9 @@ class Layout:
     answered: tuple[str, ...]  # splits with an answer file, which are measured
     makes_shop: bool  # whether `make_shop` makes the raw files
     rankers: tuple[str, ...]  # names of the rankers to train and evaluate; empty: given scores alone are evaluated
-    given_scores: tuple[str, ...] = ()  # answered splits with a file of given scores
+    given_scores: tuple[str, ...] = ()  # answered splits with a table of given scores
+    given_runs: tuple[str, ...] = ()  # answered splits with a TREC run of given scores
+    judged: tuple[str, ...] = ()  # answered splits with TREC qrels, which stand in for the answer file
     given_counts: bool = False  # whether a file gives the number of candidate lists of each product
     titled: bool = False  # whether a file gives product titles
     reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
@@ -57,6 +59,15 @@ class Layout:
         """List all chunks of a split, in file order."""
         count = self.catalogue if split == CATALOGUE else self.chunks[split]
         return [Chunk(split, number, count) for number in range(count)]
+
+    def answers_of(self, split: str) -> str:
+        """Name the dataset of a split's right products."""
+        return f"{split}.answers" if split in self.judged else f"{split}_answers"
+
+    def given_of(self, split: str) -> list[str]:
+        """Name the datasets of a split's given scores."""
+        tables = [f"{split}_given_scores"] if split in self.given_scores else []
+        return tables + ([f"{split}_given_run"] if split in self.given_runs else [])
 
     @property
     def ingested(self) -> tuple[str, ...]:
@@ -99,24 +110,28 @@ def read_layout() -> Layout:
 
     makes_shop = parameters.get("make_shop") is not None
     shop = SHOP_SPLITS if makes_shop else ()
-    scored = tuple(split for split in SPLITS[1:] if exists("{split}_given_scores", split))
+    tables, runs, judged = (
+        [split for split in SPLITS[1:] if exists(pattern, split)]
+        for pattern in ("{split}_given_scores", "{split}_given_run", "{split}_qrels")
+    )
     if rankers:
         run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in shop or exists("{split}_tsv", s))]
     else:
-        run = list(scored)
+        run = [split for split in SPLITS if split in {*tables, *runs}]
     if "valid" not in run:  # weights and stacks are fitted on valid
         given = f" Scores of {', '.join(run)} alone cannot be evaluated." if run else ""
         raise LayoutError(
             f"There is nothing to run: rankers is empty, and {path_of('{split}_given_scores', 'valid')} does not "
             f"exist.{given} Put scores of valid there (query_id, product_id, a column a model), or name a ranker."
         )
-    answered = [s for s in run if s != "train" and (s in shop or s == "valid" or exists("{split}_answers", s))]
+    with_answers = {*shop, *judged, "valid", *(split for split in run if exists("{split}_answers", split))}
+    answered = [split for split in run if split != "train" and split in with_answers]
     return Layout(
         {split: chunks[split] for split in run},
         tuple(answered),
         makes_shop,
         tuple(rankers),
-        tuple(split for split in scored if split in answered),
+        *(tuple(split for split in splits if split in answered) for splits in (tables, runs, judged)),
         exists("given_list_counts"),
         makes_shop or exists("titles"),
         parameters["evaluate"]["reclassify"],
