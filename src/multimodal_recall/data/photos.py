@@ -26,17 +26,7 @@ TOLERANCE = 24
 NOT_ALL = 0.98
 """Share of the photo from which on a cut-out product is the whole photo."""
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    EOFError,
-    MemoryError,
-    OverflowError,
-    struct.error,
-)
+UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, MemoryError, struct.error)
 """What Pillow raises for damaged files."""
 
 # A JPEG of twice the limit is still read in bounded memory; beyond, Pillow raises an error.

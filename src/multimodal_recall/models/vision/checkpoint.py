@@ -10,8 +10,8 @@ from multimodal_recall.models.language_model import load
 from multimodal_recall.models.pretrained import refusing
 
 REMEDY = (
-    "Name a folder with config.json, model.safetensors and preprocessor_config.json, relative to the project, or a name "
-    "of the hub, or null. Without a network: on another machine, `hf download NAME --local-dir FOLDER`; then copy the "
+    "Name a folder with config.json, model.safetensors and preprocessor_config.json, relative to the project, or a "
+    "name of the hub, or null. Without a network: on another machine, `hf download NAME --local-dir FOLDER`; then copy the "
     "folder here and name it"
 )
 

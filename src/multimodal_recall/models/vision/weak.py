@@ -21,7 +21,7 @@ LOWEST, HIGHEST = np.array([0, -60, -60]), np.array([100.001, 60, 60])
 class WeakDescriptor:
     """Colours by horizontal band (CIELAB) and directions of edges (HOG) of a crop.
 
-    It tells red from blue and a dot from a stripe, but no shirt from a blouse: a vision model's features are far better.
+    It tells red from blue and a dot from a stripe, but no shirt from a blouse.
     """
 
     name = "weak descriptor (colours and edges, no vision model)"
@@ -30,7 +30,7 @@ class WeakDescriptor:
     def __init__(self) -> None:
         self.width = self.embed([Image.new("RGB", (SIDE, SIDE))], 1).shape[1]
 
-    def embed(self, crops: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+    def embed(self, crops: Sequence[Image.Image], batch_size: int) -> np.ndarray:  # noqa: ARG002 - of a Descriptor
         """Describe pictures in mode RGB, (crops, width) float32, each of length 1; one after the other."""
         return np.stack([_describe(crop) for crop in crops]) if crops else np.empty((0, self.width), np.float32)
 
