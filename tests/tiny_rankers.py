@@ -26,6 +26,7 @@ from multimodal_recall.config.systems import (
 from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
+from multimodal_recall.models.systems.kernel_words import KernelWords
 
 SIZES = InputSizes(query_vector=6, box_feature=10, words=20, word_vector=5, labels=33, tokens=25, landmarks=7)
 IMAGE_HEADS = ImageHeadsOptions(
@@ -127,6 +128,8 @@ def make_ranker(seed: int = 0, options: RankerOptions = OPTIONS) -> Ranker:
     random = np.random.default_rng(seed)
     tables = (random.normal(size=(rows, SIZES.word_vector)) for rows in (SIZES.words, SIZES.labels))
     ranker.start(*(table.astype(np.float32) for table in tables))
+    if isinstance(ranker, KernelWords):  # estimates above zero, as of words that occur
+        ranker.mean.fill_(0.5)
     return ranker
 
 

@@ -25,7 +25,7 @@ class KernelWords(WordSum):
         self.floor = options.floor
         self.product = KernelFeatures(options, unit_length(torch.randn(sizes.landmarks, sizes.box_feature)))
         self.register_buffer("mean", torch.zeros(sizes.words))
-        self.coefficients = nn.Parameter(torch.randn(sizes.landmarks, sizes.words), requires_grad=False)
+        self.coefficients = nn.Parameter(0.1 * torch.randn(sizes.landmarks, sizes.words), requires_grad=False)
 
     def estimate(self, batch: Batch) -> Tensor:
         """Estimate for every word how likely a query for the product has the word, (P, words); may be negative."""

@@ -36,7 +36,7 @@ def _sum_one(ranker: str, chunks: list[Chunk]) -> Pipeline:
     """Draw landmarks, sum each chunk over them, and solve the sum of all chunks."""
     read, options = EXAMPLES[:-1], {OPTIONS: f"params:{ranker}", HARDWARE: HARDWARE, INGEST: INGEST}
     draw = Node(draw_landmarks, ["train_tsv", "labels", INGEST, OPTIONS], "landmarks", name="draw_landmarks")
-    sums = [f"train.{chunk.name}.word_sums" for chunk in chunks]
+    sums = [f"sums.{chunk.name}.word_sums" for chunk in chunks]
     made = {"model": "model", "training_log": "training_log"}
     solve = Node(bind(solve_ranker, ranker=ranker), [*read, "landmarks", OPTIONS, HARDWARE, *sums], made, name="train")
     whole = Pipeline([draw, solve], namespace=ranker, inputs={"train_tsv", "labels", *read}, parameters=options)
@@ -47,7 +47,7 @@ def _sum_chunk(ranker: str, chunk: Chunk) -> Pipeline:
     tables = ("products", "pairs", "query_features")
     return Pipeline(
         [Node(bind(sum_words, chunk=chunk), [*tables, "landmarks", OPTIONS, HARDWARE], "word_sums", name="sum_words")],
-        namespace=f"{ranker}.{chunk.namespace}",
+        namespace=f"{ranker}.sums.{chunk.name}",  # in `train.chunk_000` of the ranker, `index` runs after the model
         inputs={**{table: f"{chunk.namespace}.{table}" for table in tables}, "landmarks": f"{ranker}.landmarks"},
         parameters={OPTIONS: f"params:{ranker}", HARDWARE: HARDWARE},
     )

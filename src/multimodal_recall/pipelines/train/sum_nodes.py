@@ -86,7 +86,7 @@ def solve_ranker(
 
     encoding, chosen = common_encoding(train_examples, valid_examples, word_vectors), use_hardware(hardware)
     for (chunk, tables), part in zip(train_examples.items(), sums, strict=True):
-        _check_origin(f"{ranker}.train.{chunk}", part.origin, _origin(tables, landmarks, options))
+        _check_origin(f"{ranker}.sums.{chunk}", part.origin, _origin(tables, landmarks, options))
     features = landmark_features(landmarks, options, chosen.device)
     vectors = word_vectors, label_vectors
     trained, log = solve_summed(options, features, sums, valid_examples, valid_answers, vectors)
