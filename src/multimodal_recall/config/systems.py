@@ -129,7 +129,7 @@ class KernelWordsOptions:
     """Similarity of two boxes at distance d: ``rbf`` is exp(-gamma d²), ``laplace`` is exp(-gamma d)."""
     gamma: Annotated[float, Field(gt=0)] = 0.4
     """How fast the similarity falls with the distance; a box's feature has the length 1."""
-    ridge: Annotated[float, Field(gt=0)] = 3.0
+    ridge: Annotated[float, Field(gt=0)] = 10.0
     """Penalty on large coefficients: a larger ridge makes a smoother regression."""
     boxes: Literal["largest", "all"] = "largest"
     """Boxes that describe a product: its largest box, or the mean over all its boxes."""
