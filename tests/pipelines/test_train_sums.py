@@ -100,7 +100,7 @@ def test_a_chunk_made_anew_changes_exactly_its_share(trained: Run) -> None:
     # Then its sums alone are made anew, on the same landmarks
     assert [len(versions(project, name)) for name in [*CHUNKS, "kernel_words.landmarks"]] == [1, 2, 1]
     after = load(project, CHUNKS[1])
-    assert (before[1].pairs, after.pairs) == (60, 59) or before[1].pairs - after.pairs == 1
+    assert after.pairs == before[1].pairs - 1
     share = np.zeros_like(counts)
     share[after.words] += after.word_counts
     share[before[1].words] -= before[1].word_counts
@@ -138,7 +138,7 @@ def test_sums_of_another_origin_are_refused(trained: Run, made: list[str], chang
 
 
 def test_tables_of_different_pairs_are_not_summed(trained: Run) -> None:
-    project, run = trained
+    _, run = trained
     options = {**OPTIONS, "chunks": {"train": 3}}
     run(node_names=["train.chunk_001.ingest"], parameters=options)
     with pytest.raises(ExamplesError, match=r"query_features of train.chunk_001 are not of the same pairs"):
@@ -149,9 +149,8 @@ def test_landmarks_are_decoded_as_a_chunk_is(tmp_path: Path, trained: Run) -> No
     project, _ = trained
     drawn = load(project, "kernel_words.landmarks").to_table().to_pylist()
     products = [load(project, f"train.chunk_00{number}.products").to_table().to_pylist() for number in range(2)]
-    assert all(
-        any({**row, "title": None} in [{**p, "title": None} for p in chunk] for chunk in products) for row in drawn
-    )
+    by_id = {row["product_id"]: {**row, "title": None} for chunk in products for row in chunk}
+    assert all(row == by_id[row["product_id"]] for row in drawn)
     ingest = open_catalog(project).load("params:ingest")
     with pytest.raises(IngestError, match=r"train\.tsv: no row of 5 drawn rows is sound"):
         draw_products(write_tsv(tmp_path / "train.tsv", [b"nothing"] * 9), 33, ingest, 5, 0)
