@@ -11,7 +11,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from kedro.framework.cli.cli import KedroCLI
 from tests.conftest import PROJECT, SMALL
 from tests.pages import COMMANDS, PAGES, commands_of
 from tests.test_whole_run import scores_of
-from tests.tiny_rankers import SYSTEMS
+from tests.tiny_rankers import tiny_recipe
 
 pytestmark = pytest.mark.docs
 
@@ -113,10 +112,7 @@ def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(PROJECT / "benchmarks", project / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     files = sorted((PROJECT / "conf/base/rankers").glob("*.yml"))
     recipes = {path.stem: yaml.safe_load(path.read_text())[path.stem] for path in files}
-    tiny = {
-        name: {"model": asdict(SYSTEMS.get(name) or SYSTEMS[recipe["model"]["kind"]]), "epochs": 1, "batch_size": 50}
-        for name, recipe in recipes.items()
-    }
+    tiny = {name: tiny_recipe(name, recipe) for name, recipe in recipes.items()}
     (project / "conf/kddcup/rankers/two_tower.yml").unlink()  # SMALL's is written into parameters.yml
     small = {**SMALL, **tiny}
     set_options(project, "local", small)

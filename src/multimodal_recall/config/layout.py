@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_recall.config.loader import current_configuration
-from multimodal_recall.config.rankers import UNINDEXED
+from multimodal_recall.config.rankers import SUMMED, UNINDEXED
 from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
@@ -51,6 +51,7 @@ class Layout:
     titled: bool = False  # whether a file gives product titles
     reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
     trained: dict[str, str | None] = field(default_factory=dict)  # as `trained_rankers` of `resolve` gives it
+    summed: tuple[str, ...] = ()  # the trained rankers that are solved from sums over the training chunks
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
     two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
@@ -126,6 +127,8 @@ def read_layout() -> Layout:
         )
     with_answers = {*shop, *judged, "valid", *(split for split in run if exists("{split}_answers", split))}
     answered = [split for split in run if split != "train" and split in with_answers]
+    trained = trained_rankers(parameters)
+    kinds = {ranker: parameters[ranker]["model"].get("kind") for ranker in trained}
     return Layout(
         {split: chunks[split] for split in run},
         tuple(answered),
@@ -135,9 +138,10 @@ def read_layout() -> Layout:
         exists("given_list_counts"),
         makes_shop or exists("titles"),
         parameters["evaluate"]["reclassify"],
-        trained_rankers(parameters),
+        trained,
+        tuple(ranker for ranker, kind in kinds.items() if kind in SUMMED),
         chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,
-        tuple(ranker for ranker in rankers if parameters[ranker]["model"].get("kind") not in UNINDEXED),
+        tuple(ranker for ranker in rankers if kinds[ranker] not in UNINDEXED),
         _two_stages(parameters),
     )
 
