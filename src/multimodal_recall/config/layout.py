@@ -10,6 +10,8 @@ from multimodal_recall.config.rankers import UNINDEXED
 from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
+SHOP_PRODUCTS = "shop_products"
+"""The dataset of an own table of products, which the tables of the splits name."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,18 @@ class Layout:
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
     two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
 
+    tables: tuple[str, ...] = ()  # splits whose rows stand in a parquet table, as they have no TSV
+    joined: bool = False  # whether the products of these tables stand in a table of their own
+    import_chunks: int = 0  # number of chunks in which `import_shop` reads products; 0: no shop is imported
+
+    def sources_of(self, split: str) -> list[str]:
+        """Name the datasets that hold a split's rows: its TSV or table, then maybe the table of the products."""
+        if split not in self.tables:
+            return [f"{split}_tsv"]
+        if split == CATALOGUE and self.joined:
+            return [SHOP_PRODUCTS]
+        return [f"{split}_table", *([SHOP_PRODUCTS] if self.joined else [])]
+
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
         count = self.catalogue if split == CATALOGUE else self.chunks[split]
@@ -92,11 +106,23 @@ def read_layout() -> Layout:
     def exists(pattern: str, split: str = "") -> bool:
         return path_of(pattern, split).exists()
 
-    makes_shop = parameters.get("make_shop") is not None
-    shop = SHOP_SPLITS if makes_shop else ()
+    makes_shop, imports = parameters.get("make_shop") is not None, parameters.get("import_shop")
+    shop = SHOP_SPLITS if makes_shop or imports else ()
+    joined = bool(imports) or exists(SHOP_PRODUCTS)
+
+    def in_table(split: str) -> bool:
+        if imports or exists("{split}_tsv", split):
+            return bool(imports)
+        return exists("{split}_table", split) or (split == CATALOGUE and joined)
+
+    def has_rows(split: str) -> bool:
+        return exists("{split}_tsv", split) or in_table(split)
+
     scored = tuple(split for split in SPLITS[1:] if exists("{split}_given_scores", split))
     if rankers:
-        run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in shop or exists("{split}_tsv", s))]
+        run = [
+            s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in shop or (not imports and has_rows(s)))
+        ]
     else:
         run = list(scored)
     if "valid" not in run:  # weights and stacks are fitted on valid
@@ -116,9 +142,12 @@ def read_layout() -> Layout:
         makes_shop or exists("titles"),
         parameters["evaluate"]["reclassify"],
         trained_rankers(parameters),
-        chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,
+        chunks.get(CATALOGUE, 0) if rankers and has_rows(CATALOGUE) else 0,
         tuple(ranker for ranker in rankers if parameters[ranker]["model"].get("kind") not in UNINDEXED),
         _two_stages(parameters),
+        tuple(split for split in (*run, CATALOGUE) if in_table(split)),
+        joined,
+        imports["chunks"] if imports else 0,
     )
 
 

@@ -12,11 +12,14 @@ REFERENCE_SCORES = {**PAIR_IDS, "random": pa.float32(), "noun_alone": pa.float32
 TABLES: Mapping[str, pa.Schema] = {
     # Raw: one row a product that has a title, in any order.
     "titles": pa.schema({"product_id": pa.int64(), "title": pa.string()}),
+    # One row a product of an own table, as people read it.
+    "names": pa.schema({"product_id": pa.int64(), "title": pa.string(), "sku": pa.string()}),
     # One row a distinct product of the chunk, in order of first appearance.
     "products": pa.schema(
         {
             "product_id": pa.int64(),
             "title": pa.string(),  # null where the product has none
+            "sku": pa.string(),  # the shop's own name of the product; null where its number is the name
             "image_h": pa.int32(),  # pixels
             "image_w": pa.int32(),
             "top": pa.list_(pa.float32()),  # of each kept box, pixels
@@ -42,7 +45,7 @@ TABLES: Mapping[str, pa.Schema] = {
         {
             "file": pa.string(),
             "row": pa.int64(),  # 1 is the first line after the header
-            "byte": pa.int64(),  # where the row starts in the file
+            "byte": pa.int64(),  # where the row starts in the file; null in a parquet table
             "kind": pa.string(),  # malformed, or cleaned (left out by an option)
             "reason": pa.string(),
             "text": pa.string(),  # the row's first 200 characters
