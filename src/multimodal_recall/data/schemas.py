@@ -43,19 +43,21 @@ TABLES: Mapping[str, pa.Schema] = {
             "text": pa.string(),  # the row's first 200 characters, or the name of the photo
         }
     ),
-    # One row a product whose photo was described.
+    # One row a product of an own table, as people read it.
+    "names": pa.schema({"product_id": pa.int64(), "title": pa.string(), "sku": pa.string()}),
+    # One row a product of a shop whose photo could be read.
     "described": pa.schema(
         {
             "product_id": pa.int64(),
-            "image_h": pa.int64(),
-            "image_w": pa.int64(),
-            "boxes": pa.list_(pa.list_(pa.float32())),
-            "features": pa.list_(pa.list_(pa.float16())),
-            "class_labels": pa.list_(pa.string()),
+            "image_h": pa.int32(),  # pixels of the photo as it was opened, upright and perhaps scaled down
+            "image_w": pa.int32(),
+            "boxes": pa.list_(pa.float32()),  # top, left, bottom, right of each box, pixels
+            "features": pa.list_(pa.float16()),  # of each box, of length 1
+            "class_labels": pa.list_(pa.string()),  # name of each box's label
         }
     ),
-    # One row a product of an own table, as people read it.
-    "names": pa.schema({"product_id": pa.int64(), "title": pa.string(), "sku": pa.string()}),
+    # One row a product of a shop whose photo could not be read.
+    "rejected_photos": pa.schema({"product_id": pa.int64(), "photo": pa.string(), "reason": pa.string()}),
     # One row a distinct product of the chunk, in order of first appearance.
     "products": pa.schema(
         {
