@@ -17,6 +17,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from multimodal_recall.commands.errors import as_click_error
+from multimodal_recall.commands.import_shop import import_shop
 from multimodal_recall.config.loader import in_project
 from multimodal_recall.runtime.kedro_private import params_option
 
@@ -290,3 +291,6 @@ def compare(metadata: ProjectMetadata, env: str | None, versions: tuple[str, ...
         click.echo(compare_runs(_load(metadata, env, [], {})[1], versions))
     except RunError as error:
         raise click.BadParameter(str(error), param_hint="VERSIONS") from error
+
+
+cli.add_command(import_shop)

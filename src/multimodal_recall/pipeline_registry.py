@@ -5,6 +5,7 @@ from kedro.pipeline import Pipeline
 from multimodal_recall.config.layout import read_layout
 from multimodal_recall.pipelines.evaluate.pipeline import create_pipeline as evaluate
 from multimodal_recall.pipelines.featurize.pipeline import create_pipeline as featurize
+from multimodal_recall.pipelines.import_shop.pipeline import create_pipeline as import_shop
 from multimodal_recall.pipelines.index.pipeline import create_pipeline as index
 from multimodal_recall.pipelines.ingest.pipeline import create_pipeline as ingest
 from multimodal_recall.pipelines.make_shop.pipeline import create_pipeline as make_shop
@@ -26,6 +27,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "train": train(layout),
         "evaluate": evaluate(layout),
     }
-    more = {"index": index(layout), "recall": recall(layout)}
+    imported = {"import_shop": import_shop(layout)} if layout.import_chunks else {}
+    more = {**imported, "index": index(layout), "recall": recall(layout)}
     default = Pipeline(pipelines.values())
     return {**pipelines, **more, "__default__": default, "all": Pipeline([default, *more.values()])}

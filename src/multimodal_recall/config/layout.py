@@ -69,7 +69,8 @@ class Layout:
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
-        count = self.catalogue if split == CATALOGUE else self.chunks[split]
+        counts = {**self.chunks, CATALOGUE: self.catalogue, "photos": self.import_chunks}
+        count = counts[split]
         return [Chunk(split, number, count) for number in range(count)]
 
     @property

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -108,6 +109,10 @@ class OwnTable:
             except (ValueError, pa.ArrowException) as error:
                 line = _faulty(cells, str(error))
             yield offset, line if len(line) < longest else CutLine(line[:KEPT_BYTES])
+
+    def ids(self) -> np.ndarray:
+        """Read the distinct products (n,) int64."""
+        return self._product_ids(range(self.size)).to_numpy()
 
     def queries(self, longest: int = IngestOptions.max_line_bytes) -> Iterator[tuple[int, str | None]]:
         """Read 1, a row's size, and its query; ``None`` where ingest rejects the query."""

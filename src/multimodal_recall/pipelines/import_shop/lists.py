@@ -66,9 +66,10 @@ def choose_doubles(
     paired = wanted.rename_axis("product").reset_index().merge(spare, on=["category", "turn"], how="left")
     left = spare[~spare["double"].isin(paired["double"])]["double"].to_numpy()
     missing = paired["double"].isna().to_numpy()
-    doubles = paired["double"].fillna(0).to_numpy(np.int64)
+    doubles = paired["double"].fillna(0).to_numpy(np.int64).copy()
     doubles[missing] = left[: missing.sum()]
-    return {product: doubles[rows] for product, rows in paired.groupby("product").indices.items()}
+    rows = paired.groupby("product").indices
+    return {product: doubles[rows.get(product, [])] for product in products.index}
 
 
 def place_wrong(
