@@ -15,6 +15,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from multimodal_recall.commands.errors import as_click_error
+from multimodal_recall.commands.import_shop import import_shop
 from multimodal_recall.commands.project import load_project
 from multimodal_recall.commands.search_command import search
 from multimodal_recall.runtime.kedro_private import params_option
@@ -218,3 +219,6 @@ def compare(metadata: ProjectMetadata, env: str | None, versions: tuple[str, ...
         click.echo(compare_runs(load_project(metadata, env, [], {})[1], versions))
     except RunError as error:
         raise click.BadParameter(str(error), param_hint="VERSIONS") from error
+
+
+cli.add_command(import_shop)

@@ -296,6 +296,7 @@ def test_judgements_are_taken_as_a_run_takes_them(kedro: Kedro) -> None:
 )
 def test_files_that_cannot_be_read(kedro: Kedro, name: str, text: str | None, message: str) -> None:
     (RAW / name).unlink()
+    (RAW / name).with_suffix(".parquet").unlink(missing_ok=True)  # which stands in for a missing TSV
     if text is not None:
         (RAW / name).write_text(text)
     lines = check(kedro, 1)
