@@ -36,8 +36,8 @@ def draw_landmarks(
 ) -> pa.Table:
     """Draw the products whose boxes are landmarks, as a table of ``products``.
 
-    They are drawn from the training file, not from the ingested products: otherwise a chunk that is ingested again would change
-    the landmarks, and with them the sums of every other chunk.
+    They are drawn from the training file, not from the ingested products: otherwise a chunk that is ingested again
+    would change the landmarks, and with them the sums of every other chunk.
     """
     products = draw_products(tsv, len(labels), ingest, options.model.landmarks, options.seed)
     logger.info("drew %s landmarks from %s", f"{len(products):,}", tsv.path.name)
