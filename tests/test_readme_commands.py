@@ -59,6 +59,7 @@ ELSEWHERE = {
     "kedro compare": "tests/test_cli.py::test_comparing_needs_two_runs_and_names_those_there",
     "python -m benchmarks.pictures": VIZ_PAGE,
     "python -m http.server -d build": VIZ_PAGE,
+    "kedro search --serve": "tests/commands/test_serve.py::test_the_command_serves_until_ctrl_c",
     "kedro viz run": "tests/test_viz.py::test_kedro_viz_serves_the_same_lineage",
     "python -m benchmarks": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",
     "python -m benchmarks --only rankers": (
@@ -77,6 +78,7 @@ ELSEWHERE = {
     "python -m benchmarks.kill --kills 21": "tests/test_kill.py::test_a_killed_run_resumes_to_the_same_bits",
 }
 SMALLER = {
+    "python -m benchmarks.serve --seconds 60": "python -m benchmarks.serve --seconds 1",
     "python -m benchmarks.index": "python -m benchmarks.index --products 2000",
     "python -m benchmarks.rankers --env=mine --rankers bag_of_words --seeds 0 1 2": (
         "python -m benchmarks.rankers --env=photos --rankers bag_of_words --seeds 0"

@@ -1,7 +1,7 @@
 """From a chunk's query texts to vectors and word ids."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,27 @@ from multimodal_recall.data.text import words_of
 from multimodal_recall.runtime.device import Hardware
 
 
+class WordRows:
+    """The words that have a vector, and the row of each; row 0 is the unknown word."""
+
+    def __init__(self, word_vectors: ds.Dataset, options: QueryOptions) -> None:
+        words = word_vectors.to_table(columns=["word"])["word"].to_pylist()
+        self.rows = {word: row for row, word in enumerate(words)}
+        self.most_words = options.max_query_words
+
+    def __contains__(self, word: str) -> bool:
+        return word in self.rows
+
+    def read(self, query: str) -> list[str]:
+        """List the words of a query that are read, in their order."""
+        return words_of(query)[: self.most_words]
+
+    def table(self, queries: list[str], vectors: Sequence[np.ndarray]) -> pa.Table:
+        """Give distinct texts and their vectors (hidden size,) float16 as ``query_features``, a row each."""
+        word_ids = [[self.rows.get(word, 0) for word in self.read(query)] or [0] for query in queries]
+        return pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
+
+
 class QueryEncoder:
     """A language model and the rows of the words, loaded once; after a first call, threads may call at the same time.
 
@@ -23,24 +44,24 @@ class QueryEncoder:
     """
 
     def __init__(
-        self, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions, hardware: Hardware
+        self, language_model: Path | None, word_vectors: ds.Dataset, options: QueryOptions, hardware: Hardware
     ) -> None:
-        """Load a transformers folder, and the words, with the unknown word in row 0."""
-        from multimodal_recall.models.language_model import QueryVectors
+        """Load a transformers folder, and the words, with the unknown word in row 0.
 
-        self.vectors = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, hardware)
-        self.rows = word_rows(word_vectors)
-        self.most_words = options.max_query_words
+        Without a folder, for a ranker that reads words alone, the vectors are zeros of length 1: transformers takes
+        seconds to import.
+        """
+        self.encode = lambda queries, _: np.zeros((len(queries), 1), np.float16)
+        if language_model is not None:
+            from multimodal_recall.models.language_model import QueryVectors
+
+            tokens = options.max_query_tokens, options.tokens_per_batch
+            self.encode = QueryVectors(language_model, *tokens, hardware)
+        self.words = WordRows(word_vectors, options)
 
     def __call__(self, queries: list[str], tell: Callable[[int], None] = lambda _: None) -> pa.Table:
         """Give distinct texts as ``query_features``, a row each; ``tell`` is called with the size of each batch."""
-        vectors = self.vectors(queries, tell)
-        word_ids = word_ids_of(queries, self.rows, self.most_words)
-        return pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
-
-    def read_words(self, query: str) -> list[str]:
-        """List the words of a query that are read, in their order."""
-        return words_of(query)[: self.most_words]
+        return self.words.table(queries, self.encode(queries, tell))
 
 
 def featurize_queries(
@@ -71,19 +92,8 @@ def featurize_queries(
     tell(len(vectors))
     missing = [query for query in queries if query not in vectors]
     vectors |= zip(missing, encode_queries(missing, language_model, options, hardware, tell), strict=True)
-    word_ids = word_ids_of(queries, word_rows(word_vectors), options.max_query_words)
-    table = pa.table([queries, [vectors[query] for query in queries], word_ids], TABLES["query_features"])
+    table = WordRows(word_vectors, options).table(queries, [vectors[query] for query in queries])
     return stamp_origin(table, origin_of(pairs) | encoding.metadata())
-
-
-def word_rows(word_vectors: ds.Dataset) -> dict[str, int]:
-    """Give the row of each word of ``word_vectors``, whose row 0 is the unknown word."""
-    return {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
-
-
-def word_ids_of(queries: list[str], rows: dict[str, int], most_words: int) -> list[list[int]]:
-    """Give the rows of each query's first words; a query without a word has the row of the unknown word."""
-    return [[rows.get(word, 0) for word in words_of(query)[:most_words]] or [0] for query in queries]
 
 
 def find_vectors(queries: list[str], encoded: Iterable[ds.Dataset]) -> dict[str, np.ndarray]:
