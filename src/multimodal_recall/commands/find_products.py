@@ -1,7 +1,7 @@
 """The best products of a catalogue for queries: by its index, or by scoring every product."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from kedro.io import CatalogProtocol
 
+from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import UNINDEXED
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.datasets.product_index import REMAKE, read_index_list
@@ -69,7 +70,20 @@ def fresh_index(
     searched = {name: Path(tables["products"].files[0]).parent.name for name, tables in chunks.items()}
     if not searched.items() <= versions.items():
         return None, f"every product was scored: the index is of other products. Make it anew: {REMAKE}"
-    return dataset.load(), f"by the index of {version}"
+    return _with_cells(catalog, ranker, dataset.load(), f"by the index of {version}")
+
+
+def _with_cells(catalog: CatalogProtocol, ranker: str, index: "ProductIndex", how: str) -> tuple["ProductIndex", str]:
+    """Add the cells to an index where the options ask for approximate search and the cells are of this index."""
+    if ranker not in read_layout().approximate:
+        return index, how
+    dataset = catalog.get(f"{ranker}.cells")
+    if not dataset.exists():
+        return index, f"{how}, exact: there are no cells for approximate search. Make them: {REMAKE}"
+    cells = dataset.load()
+    if cells.made_of != {name: chunk.folder.parent.name for name, chunk in index.chunks.items()}:
+        return index, f"{how}, exact: the cells are of another index. Make them anew: {REMAKE}"
+    return replace(index, approximate=cells.search), f"{how}, {cells} of valid"
 
 
 def search_by_index(
@@ -89,7 +103,8 @@ def search_by_index(
         encoded, allowed = index.chunks[name], filter.allowed(tables["products"])
         masked.append((encoded, None if allowed is None else np.isin(encoded.product_ids, allowed)))
     with bar("search", sum(len(chunk.product_ids) for chunk, _ in masked), "products") as shown:
-        ids, scores = search_index(ranker, vectors, masked, top, shown.advance)
+        find = index.approximate or search_index
+        ids, scores = find(ranker, vectors, masked, top, shown.advance)
     rows = np.repeat(np.arange(len(ids)), ids.shape[1])
     best = pd.DataFrame({"query_row": rows, "product_id": ids.ravel(), "score": scores.ravel()})
     return _described(best.merge(_look_up(np.unique(ids), chunks), on="product_id", how="left"), query_features)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_recall.config.loader import current_configuration
-from multimodal_recall.config.rankers import UNINDEXED
+from multimodal_recall.config.rankers import MULTIPLIED, UNINDEXED
 from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
@@ -53,6 +53,7 @@ class Layout:
     trained: dict[str, str | None] = field(default_factory=dict)  # as `trained_rankers` of `resolve` gives it
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
+    approximate: tuple[str, ...] = ()  # the rankers whose index is also parted into cells
     two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
 
     def chunks_of(self, split: str) -> list[Chunk]:
@@ -133,8 +134,13 @@ def read_layout() -> Layout:
         trained_rankers(parameters),
         chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,
         tuple(ranker for ranker in rankers if parameters[ranker]["model"].get("kind") not in UNINDEXED),
+        tuple(ranker for ranker in rankers if _is_parted(parameters, ranker)),
         _two_stages(parameters),
     )
+
+
+def _is_parted(parameters: dict[str, Any], ranker: str) -> bool:
+    return parameters["index"]["approximate"] and parameters[ranker]["model"].get("kind") in MULTIPLIED
 
 
 def _two_stages(parameters: dict[str, Any]) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ IN_BATCH_LOSSES = ("in_batch_softmax", "in_batch_cross_entropy", "in_batch_hinge
 OWN_LOSSES = {"likelihood": "query_likelihood", "tags_and_caption": "image_tags"}
 JOINT = ("mcan", "visual_bert", "sentence_level")  # systems that read a pair jointly, and so have no in-batch loss
 UNINDEXED = (*JOINT, "word_level")  # systems whose products have no encoding of their own, and so no index
+MULTIPLIED = ("siamese", "graph_reasoning", "bag_of_words")  # systems that multiply a query's and a product's vectors
 COSINES = ("graph_reasoning", "bag_of_words")  # systems whose score is a scaled cosine
 
 
