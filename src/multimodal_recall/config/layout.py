@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_recall.config.loader import current_configuration
-from multimodal_recall.config.rankers import SUMMED, UNINDEXED
+from multimodal_recall.config.rankers import MULTIPLIED, SUMMED, UNINDEXED
 from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
@@ -56,6 +56,7 @@ class Layout:
     summed: tuple[str, ...] = ()  # the trained rankers that are solved from sums over the training chunks
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
+    approximate: tuple[str, ...] = ()  # the rankers whose index is also parted into cells
     two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
     tables: tuple[str, ...] = ()  # splits whose rows stand in a parquet table, as they have no TSV
     joined: bool = False  # whether the products of these tables stand in a table of their own
@@ -129,6 +130,7 @@ def read_layout() -> Layout:
     answered = tuple(split for split in run if split != "train" and split in with_answers)
     trained = trained_rankers(parameters)
     kinds = {ranker: parameters[ranker]["model"].get("kind") for ranker in trained}
+    approximate = parameters["index"]["approximate"]
     return Layout(
         {split: parameters["chunks"][split] for split in run},
         answered,
@@ -142,6 +144,7 @@ def read_layout() -> Layout:
         summed=tuple(ranker for ranker, kind in kinds.items() if kind in SUMMED),
         catalogue=parameters["chunks"].get(CATALOGUE, 0) if rankers and files.has_rows(CATALOGUE) else 0,
         indexed=tuple(ranker for ranker in rankers if kinds[ranker] not in UNINDEXED),
+        approximate=tuple(ranker for ranker in rankers if approximate and kinds[ranker] in MULTIPLIED),
         two_stages=_two_stages(parameters),
         tables=tuple(split for split in (*run, CATALOGUE) if files.in_table(split)),
         joined=files.joined,
