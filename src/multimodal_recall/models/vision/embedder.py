@@ -14,7 +14,13 @@ from transformers import AutoModel, AutoTokenizer
 from multimodal_recall.config.loader import folder_or_name
 from multimodal_recall.models.language_model import load
 from multimodal_recall.models.pretrained import load_reporting, refuse_missing, refusing
-from multimodal_recall.models.vision.checkpoint import REMEDY, load_config, load_image_processor, to_device
+from multimodal_recall.models.vision.checkpoint import (
+    REMEDY,
+    load_config,
+    load_image_processor,
+    to_device,
+    trial_picture,
+)
 from multimodal_recall.runtime.device import Hardware
 
 
@@ -39,7 +45,7 @@ class Embedder:
     """
 
     def __init__(self, option: str, name: str, hardware: Hardware, local_files_only: bool = False) -> None:
-        """Load the checkpoint and let it see a grey picture.
+        """Load the checkpoint and let it see a picture.
 
         Args:
             option: The option that names it, for messages.
@@ -64,7 +70,10 @@ class Embedder:
             if not self.reads_text and model.main_input_name != "pixel_values":
                 raise ValueError(f"a model of type {model.config.model_type} sees no pictures")
         with refusing(option, name, "a trial picture", REMEDY):
-            self.width = self.embed([Image.new("RGB", (64, 64), "grey")], 1).shape[1]
+            vector = self.embed([trial_picture()], 1)
+            self.width = vector.shape[1]
+            if not np.isclose(np.linalg.norm(vector), 1, atol=1e-3):  # also of weights that hold a NaN
+                raise ValueError("its feature holds no numbers, or zeros alone")
 
     def embed(self, crops: Sequence[Image.Image], batch_size: int) -> np.ndarray:
         """Describe pictures in mode RGB, (crops, width) float32, each of length 1."""
