@@ -18,6 +18,8 @@ LONGEST_SIDE = 1600
 """Pixels of an opened photo's longer side at most; models of today read 224 to 1,000."""
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 2**30 // 12
 """Of a decoded file: 89 million, Pillow's own limit. A JPEG is decoded at an eighth of its size or more."""
+THINNEST = 20
+"""Longer side over shorter side at most: of a strip, a detector's input would have no pixel left."""
 PLAIN_SHARE = 0.75
 """Share of the pixels along a plain background's border that have its colour."""
 TOLERANCE = 24
@@ -57,13 +59,13 @@ def open_photo(path: Path) -> Image.Image:
         A picture in mode RGB whose longer side has ``LONGEST_SIDE`` pixels or fewer; larger ones are scaled down.
 
     Raises:
-        PhotoError: If the file is missing, empty, cut off, no photo, or larger than ``MOST_PIXELS``.
+        PhotoError: If the file is missing, empty, cut off, no photo, a thin strip, or larger than ``MOST_PIXELS``.
     """
     size = _size_of(path)
     try:
         with Image.open(path, formats=_formats()) as photo:
             photo.draft(None, (2 * LONGEST_SIDE, 2 * LONGEST_SIDE))
-            _refuse_pixels(photo)
+            _refuse_size(photo)
             photo.load()
             return _upright(_in_colour(photo), photo)
     except UnidentifiedImageError as error:
@@ -142,10 +144,15 @@ def _unidentified(path: Path) -> str:
     return f"no photo of a known kind (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF); it begins with {start!r}"
 
 
-def _refuse_pixels(photo: Image.Image) -> None:
+def _refuse_size(photo: Image.Image) -> None:
     if photo.width * photo.height > MOST_PIXELS:
         raise PhotoError(
             f"it has {photo.width:,} x {photo.height:,} pixels, and at most {MOST_PIXELS:,} are decoded; scale it down"
+        )
+    if max(photo.size) > THINNEST * min(photo.size):
+        raise PhotoError(
+            f"it has {photo.width:,} x {photo.height:,} pixels: a side more than {THINNEST} times as long as the other "
+            "is no product photo's"
         )
 
 

@@ -24,7 +24,7 @@ from tests.models.vision.test_embedder import noise
 from tests.tiny_vision import OWN_LABELS, SHOP_LABELS, Part, clip, dfine, grounding_dino, owlv2, save_checkpoint
 
 LABELS = ("red shirt", "bag")
-PICTURES = noise([(80, 60), (60, 80), (90, 90), (60, 80), (300, 40)])
+PICTURES = noise([(80, 60), (60, 80), (90, 90), (60, 80), (200, 60)])
 
 
 def detector(folder: Path, labels: tuple[str, ...] = (), threshold: float = 0.0) -> Detector:

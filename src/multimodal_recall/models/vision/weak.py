@@ -38,12 +38,13 @@ class WeakDescriptor:
 def _describe(crop: Image.Image) -> np.ndarray:
     pixels = np.asarray(on_square(crop).resize((SIDE, SIDE), Image.Resampling.BOX))
     edges = hog(pixels, DIRECTIONS, (CELL, CELL), (2, 2), channel_axis=-1)
-    halves = [part / max(np.linalg.norm(part), 1e-9) for part in (_colours(pixels), edges)]
-    return (np.concatenate(halves) / 2**0.5).astype(np.float32)
+    edges = edges / max(np.linalg.norm(edges), 1e-9)  # an even picture has none
+    vector = np.concatenate([_colours(pixels), edges])
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:
-    """Count the colours of each band, (BANDS * LEVELS ** 3,) square roots of shares."""
+    """Count the colours of each band, (BANDS * LEVELS ** 3,) square roots of shares: of length 1."""
     lab = (rgb2lab(pixels) - LOWEST) / (HIGHEST - LOWEST)
     levels = (lab * LEVELS).astype(np.int64).clip(0, LEVELS - 1)
     colours = levels @ [LEVELS**2, LEVELS, 1]
