@@ -51,9 +51,9 @@ def test_one_batch_finds_what_many_find(tmp_path: Path, kind: Callable[[], list[
         np.testing.assert_allclose([found.score for found in one], [found.score for found in other], atol=1e-4)
         assert [found.score for found in one] == sorted((found.score for found in one), reverse=True)
         top, left, bottom, right = sides_of(one).T
-        assert min(*top, *left, 0) == 0
-        assert max(*bottom, 0) <= picture.height
-        assert max(*right, 0) <= picture.width
+        assert min(top.min(initial=0), left.min(initial=0)) == 0
+        assert bottom.max(initial=0) <= picture.height
+        assert right.max(initial=0) <= picture.width
         assert (np.minimum(bottom - top, right - left) >= SMALLEST).all()
 
 
