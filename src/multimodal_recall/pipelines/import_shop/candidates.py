@@ -55,6 +55,12 @@ def make_candidates(clicks: pd.DataFrame, products: pd.DataFrame, options: Impor
     return {SHOP_SPLITS[0]: train[CANDIDATE_COLUMNS].reset_index(drop=True), **lists}
 
 
+def _most_clicked(right: pd.DataFrame, options: ImportOptions) -> pd.DataFrame:
+    """Keep the first right products of each list: fewer in a small shop, which has few wrong ones for each."""
+    few = right["product_id"].nunique() // options.candidates_per_right
+    return right.groupby("query_id").head(min(options.most_right, max(2, few)))
+
+
 def _draw_lists(
     held_out: dict[str, pd.DataFrame], clicks: pd.DataFrame, products: pd.DataFrame, options: ImportOptions
 ) -> dict[str, pd.DataFrame]:
