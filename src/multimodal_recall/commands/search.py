@@ -42,8 +42,8 @@ def search(
     Returns:
         One row a query and product, best first: ``query`` after cleaning, ``unknown_words`` (words without a vector of
         their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``title`` and ``sku``
-        (missing where the product has none), ``labels`` (names, one a box), and the image's size and the boxes' sides in pixels,
-        which ``evaluation.report.drawings`` reads.
+        (missing where the product has none), ``labels`` (names, one a box), and the image's size and the boxes' sides
+        in pixels, which ``evaluation.report.drawings`` reads.
 
     Raises:
         SearchError: If a query is empty, if split, ranker, a label or the record of the training do not exist, or if no

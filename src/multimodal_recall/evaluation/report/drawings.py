@@ -159,7 +159,7 @@ def _free_corners(boxes: list[Box], unit: float) -> Iterator[tuple[float, float]
 
 
 def find_photo(product_id: int, photos: Path | None) -> Path | None:
-    """Name a product's photo, ``<product_id>.jpg``, ``.jpeg``, ``.png`` or ``.webp`` below the folder, or give ``None``."""
+    """Name a product's photo, ``<product_id>`` with one of ``PHOTO_ENDINGS``; ``None`` without a photo."""
     files = [photos / f"{product_id}{ending}" for ending in PHOTO_ENDINGS] if photos else []
     return next((file for file in files if file.is_file()), None)
 
