@@ -25,6 +25,8 @@ from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.text import words_of
 from multimodal_recall.data.titles import titles_of
+from multimodal_recall.evaluation.judgements import take_judgements
+from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
 
 PAIR = ["query_id", "product_id"]
@@ -95,7 +97,8 @@ def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -
         if layout.titled and contents.parts:
             yield _check_titles(split, catalog, contents.pairs())
         if split in layout.answered and contents.parts:
-            yield _check_answers(split, catalog, contents.pairs())
+            check_right = _check_qrels if split in layout.judged else _check_answers
+            yield check_right(split, catalog, contents.pairs())
     yield from check_checkpoints(catalog)
     glove = catalog.get("params:word_vectors").load()
     if glove.glove_file is not None:
@@ -255,6 +258,25 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
     counts = right.groupby("query_id").size()
     if len(counts):
         check.facts.append(f"{len(counts):,} queries, {_range(counts)} answers each, {counts.mean():.1f} on average")
+    return check
+
+
+def _check_qrels(split: str, catalog: CatalogProtocol, candidates: pd.DataFrame) -> FileCheck:
+    """Take the judgements of a split as a run does, and say how many there are."""
+    qrels, check = _load(catalog, f"{split}_qrels")
+    if qrels is None:
+        return check
+    try:
+        judged, answers, _ = take_judgements(qrels, candidates, split)
+    except MetricError as error:
+        check.add(str(error))
+        return check
+    lists = candidates["query_id"].nunique()
+    check.facts.append(f"{len(judged):,} judgements of {len(answers):,} of {lists:,} queries with a right product")
+    if split == "valid" and len(answers) < lists:
+        check.add(
+            "some queries of valid have no right product, and training measures all: judge them, or leave them out"
+        )
     return check
 
 

@@ -175,6 +175,8 @@ TABLES: Mapping[str, pa.Schema] = {
             "top_5": pa.list_(pa.int64()),  # best product first
         }
     ),
+    # One row a judgement of a qrels file about a query of the split.
+    "judged": pa.schema({**PAIR_IDS, "relevance": pa.int64()}),
     # One row a product that a search of the whole catalogue has found for a query of the answers, best first.
     "retrieved": pa.schema({**PAIR_IDS, "rank": pa.int32(), "score": pa.float32()}),
     # One row a query of the answers and ranking of the whole catalogue.

@@ -115,6 +115,29 @@ def scores_of(scores: pd.DataFrame, model: str) -> pd.DataFrame:
     return scores[[*IDS, model]].rename(columns={model: "score"})
 
 
+def run_scores(run: pd.DataFrame, candidates: pd.DataFrame | None = None) -> tuple[pd.DataFrame, int, int]:
+    """Put the tags of a TREC run side by side as models.
+
+    A run lists what a system has found: a candidate that it lacks comes after those that it has of the query.
+
+    Args:
+        run: ``query_id``, ``product_id``, ``score``, ``tag``.
+        candidates: Of all queries, ``query_id``, ``product_id``; ``None``: all products that any tag has.
+
+    Returns:
+        The table, with a row a candidate; and the numbers of lines that are no candidates, which are left out, and of
+        scores that a tag lacks.
+    """
+    table, outside = run.pivot(index=IDS, columns="tag", values="score"), 0
+    if candidates is not None:
+        wanted = pd.MultiIndex.from_frame(candidates[IDS])
+        outside = int((~pd.MultiIndex.from_frame(run[IDS]).isin(wanted)).sum())
+        table = table.reindex(wanted)
+    lowest = table.groupby("query_id").transform("min").fillna(0)
+    last = np.minimum(lowest - 1, np.nextafter(lowest, -np.inf))  # the 1 is lost beside large scores
+    return table.fillna(last).rename_axis(columns=None).reset_index(), outside, int(table.isna().sum(axis=None))
+
+
 def refuse_taken_names(scores: pd.DataFrame, blends: Iterable[str], margin: float) -> None:
     """Refuse models that have the name of a ranking that this module makes: their rows could not be told apart.
 

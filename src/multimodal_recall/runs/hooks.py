@@ -98,7 +98,8 @@ class CheckModels:
         options = catalog.load("params:evaluate")
         for split in gathered:
             columns = catalog.load(f"{split}_given_scores").schema.names if split in layout.given_scores else []
-            options.check_models([*layout.rankers, *(name for name in columns if name not in IDS)])
+            tags = catalog.load(f"{split}_given_run")["tag"].unique() if split in layout.given_runs else []
+            options.check_models([*layout.rankers, *(name for name in (*columns, *tags) if name not in IDS)])
 
 
 class ChooseHardware:

@@ -13,6 +13,7 @@ from multimodal_recall.pipelines.evaluate.compare_nodes import (
     count_lists,
     describe_queries,
     fit_rankings,
+    gather_judged,
     gather_scores,
     measure_rankings,
 )
@@ -67,14 +68,17 @@ def _compare(layout: Layout) -> Pipeline:
 
 
 def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
-    scores, blends, answers, metrics, facts = (
-        f"{split}_{kind}" for kind in ("model_scores", "rankings", "answers", "query_metrics", "query_facts")
+    scores, blends, metrics, facts = (
+        f"{split}_{kind}" for kind in ("model_scores", "rankings", "query_metrics", "query_facts")
     )
+    answers = layout.answers_of(split)
     counts = "given_list_counts" if layout.given_counts else "list_counts"
     own = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
-    given = [f"{split}_given_scores"] if split in layout.given_scores else []
-    gather, blend = (bind(function, rankers=layout.rankers) for function in (gather_scores, blend_rankings))
-    yield Node(gather, [OPTIONS, *own, *given], scores, name=f"gather_{split}_scores")
+    given = [*own, *layout.given_of(split)]
+    blend = bind(blend_rankings, rankers=layout.rankers)
+    gather, judging = (gather_judged, [answers]) if split in layout.judged else (gather_scores, [])
+    gather = bind(gather, rankers=layout.rankers)
+    yield Node(gather, [OPTIONS, *judging, *given], scores, name=f"gather_{split}_scores")
     yield Node(blend, [OPTIONS, scores, counts, *own], blends, name=f"blend_{split}_rankings")
     measured = {"model_scores": scores, "list_counts": counts, "answers": answers, "blends": blends}
     if split == "valid":  # a fit on the answers of a test split would be no test
@@ -92,7 +96,7 @@ def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
 
 
 def _report(split: str, layout: Layout) -> Iterator[Node]:
-    scores, answers, calibration = (f"{split}_{kind}" for kind in ("model_scores", "answers", "calibration"))
+    scores, calibration, answers = f"{split}_model_scores", f"{split}_calibration", layout.answers_of(split)
     yield Node(calibrate, [scores, answers, OPTIONS], calibration, name=f"calibrate_{split}_scores")
     inputs = [OPTIONS, "comparison", scores, f"{split}_query_metrics", "breakdown", calibration, answers]
     if layout.rankers:
