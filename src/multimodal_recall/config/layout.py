@@ -83,6 +83,11 @@ class Layout:
         return tables + ([f"{split}_given_run"] if split in self.given_runs else [])
 
     @property
+    def ranks_titles(self) -> bool:
+        """Whether products may have titles to rank candidates by."""
+        return bool(self.rankers) and (self.titled or bool(self.tables))
+
+    @property
     def ingested(self) -> tuple[str, ...]:
         """Splits whose TSV is read: those with queries, and the catalogue if it has a file of its own."""
         return (*self.chunks, CATALOGUE) if self.catalogue else tuple(self.chunks)
