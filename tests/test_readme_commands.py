@@ -33,6 +33,7 @@ DASK_RUNNER = "multimodal_recall.runtime.dask_runner.DaskRunner"
 OWN_CATALOGUE = (
     "tests/commands/test_check.py::test_the_advised_ranker_beats_random_order_and_one_that_learns_nothing_says_so"
 )
+JUDGED = "tests/pipelines/test_exchange.py::test_judgements_of_some_queries_are_evaluated"
 VIZ_PAGE = "tests/test_viz.py::test_the_page_draws_the_graph_and_shows_previews_without_errors"
 
 ELSEWHERE = {
@@ -53,6 +54,8 @@ ELSEWHERE = {
     "kedro write-tsv testA.parquet data/01_raw/mine/testA.tsv": OWN_CATALOGUE,
     "kedro check --env=mine": "tests/commands/test_check.py::test_a_sound_catalogue_is_described",
     "kedro run --env=mine": OWN_CATALOGUE,
+    "kedro run --pipelines=qrels,evaluate": JUDGED,
+    "kedro run --pipelines=qrels,recall": JUDGED,
     "kedro compare <stamp> <stamp>": "tests/runs/test_compare.py::test_another_training",
     "kedro compare": "tests/test_cli.py::test_comparing_needs_two_runs_and_names_those_there",
     "python -m benchmarks.pictures": VIZ_PAGE,

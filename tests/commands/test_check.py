@@ -271,6 +271,19 @@ def test_answers_and_candidates_must_fit(kedro: Kedro) -> None:
     ]
 
 
+def test_judgements_are_taken_as_a_run_takes_them(kedro: Kedro) -> None:
+    (RAW / "valid.qrels").write_text("1 0 7 2\n1 0 8 0\n77 0 7 1\n")
+    assert check(kedro, 1)[-4:-1] == [
+        "valid.qrels",
+        "  2 judgements of 1 of 40 queries with a right product",
+        "  ! some queries of valid have no right product, and training measures all: judge them, or leave them out",
+    ]
+    (RAW / "valid.qrels").write_text("77 0 7 1\n")
+    assert (
+        "  ! the qrels of valid judge 1 queries. None of these is one of the 40 queries of valid" in check(kedro, 1)[-2]
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -283,6 +296,7 @@ def test_answers_and_candidates_must_fit(kedro: Kedro) -> None:
 )
 def test_files_that_cannot_be_read(kedro: Kedro, name: str, text: str | None, message: str) -> None:
     (RAW / name).unlink()
+    (RAW / name).with_suffix(".parquet").unlink(missing_ok=True)  # which stands in for a missing TSV
     if text is not None:
         (RAW / name).write_text(text)
     lines = check(kedro, 1)

@@ -1,6 +1,6 @@
 """The shape of an environment's pipelines: its splits and chunks, its rankers, and whether a shop is made."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from multimodal_recall.config.rankers import UNINDEXED
 from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
+SHOP_PRODUCTS = "shop_products"
+"""The dataset of an own table of products, which the tables of the splits name."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Layout:
     answered: tuple[str, ...]  # splits with an answer file, which are measured
     makes_shop: bool  # whether `make_shop` makes the raw files
     rankers: tuple[str, ...]  # names of the rankers to train and evaluate; empty: given scores alone are evaluated
-    given_scores: tuple[str, ...] = ()  # answered splits with a file of given scores
+    given_scores: tuple[str, ...] = ()  # answered splits with a table of given scores
+    given_runs: tuple[str, ...] = ()  # answered splits with a TREC run of given scores
+    judged: tuple[str, ...] = ()  # answered splits with TREC qrels, which stand in for the answer file
     given_counts: bool = False  # whether a file gives the number of candidate lists of each product
     titled: bool = False  # whether a file gives product titles
     reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
@@ -52,11 +56,36 @@ class Layout:
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
     two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
+    tables: tuple[str, ...] = ()  # splits whose rows stand in a parquet table, as they have no TSV
+    joined: bool = False  # whether the products of these tables stand in a table of their own
+    import_chunks: int = 0  # number of chunks in which `import_shop` reads products; 0: no shop is imported
+
+    def sources_of(self, split: str) -> list[str]:
+        """Name the datasets that hold a split's rows: its TSV or table, then maybe the table of the products."""
+        if split not in self.tables:
+            return [f"{split}_tsv"]
+        if split == CATALOGUE and self.joined:
+            return [SHOP_PRODUCTS]
+        return [f"{split}_table", *([SHOP_PRODUCTS] if self.joined else [])]
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
-        count = self.catalogue if split == CATALOGUE else self.chunks[split]
+        count = {**self.chunks, CATALOGUE: self.catalogue, "photos": self.import_chunks}[split]
         return [Chunk(split, number, count) for number in range(count)]
+
+    def answers_of(self, split: str) -> str:
+        """Name the dataset of a split's right products."""
+        return f"{split}.answers" if split in self.judged else f"{split}_answers"
+
+    def given_of(self, split: str) -> list[str]:
+        """Name the datasets of a split's given scores."""
+        tables = [f"{split}_given_scores"] if split in self.given_scores else []
+        return tables + ([f"{split}_given_run"] if split in self.given_runs else [])
+
+    @property
+    def ranks_titles(self) -> bool:
+        """Whether products may have titles to rank candidates by."""
+        return bool(self.rankers) and (self.titled or bool(self.tables))
 
     @property
     def ingested(self) -> tuple[str, ...]:
@@ -92,34 +121,50 @@ def read_layout() -> Layout:
     def exists(pattern: str, split: str = "") -> bool:
         return path_of(pattern, split).exists()
 
-    makes_shop = parameters.get("make_shop") is not None
-    shop = SHOP_SPLITS if makes_shop else ()
-    scored = tuple(split for split in SPLITS[1:] if exists("{split}_given_scores", split))
+    makes_shop, imports = parameters.get("make_shop") is not None, parameters.get("import_shop")
+    shop = SHOP_SPLITS if makes_shop or imports else ()
+    joined = bool(imports) or exists(SHOP_PRODUCTS)
+    own = (*SHOP_SPLITS, CATALOGUE) if imports else _own_tables(exists, joined)
+    tables, runs, judged = (
+        [split for split in SPLITS[1:] if exists(pattern, split)]
+        for pattern in ("{split}_given_scores", "{split}_given_run", "{split}_qrels")
+    )
     if rankers:
-        run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in shop or exists("{split}_tsv", s))]
+        present = shop if imports else {*REQUIRED_SPLITS, *shop, *own, *(s for s in SPLITS if exists("{split}_tsv", s))}
+        run = [split for split in SPLITS if split in chunks and split in present]
     else:
-        run = list(scored)
+        run = [split for split in SPLITS if split in {*tables, *runs}]
     if "valid" not in run:  # weights and stacks are fitted on valid
         given = f" Scores of {', '.join(run)} alone cannot be evaluated." if run else ""
         raise LayoutError(
             f"There is nothing to run: rankers is empty, and {path_of('{split}_given_scores', 'valid')} does not "
             f"exist.{given} Put scores of valid there (query_id, product_id, a column a model), or name a ranker."
         )
-    answered = [s for s in run if s != "train" and (s in shop or s == "valid" or exists("{split}_answers", s))]
+    with_answers = {*shop, *judged, "valid", *(split for split in run if exists("{split}_answers", split))}
+    answered = [split for split in run if split != "train" and split in with_answers]
     return Layout(
         {split: chunks[split] for split in run},
         tuple(answered),
         makes_shop,
         tuple(rankers),
-        tuple(split for split in scored if split in answered),
+        *(tuple(split for split in splits if split in answered) for splits in (tables, runs, judged)),
         exists("given_list_counts"),
         makes_shop or exists("titles"),
         parameters["evaluate"]["reclassify"],
         trained_rankers(parameters),
-        chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,
+        chunks.get(CATALOGUE, 0) if rankers and (CATALOGUE in own or exists("{split}_tsv", CATALOGUE)) else 0,
         tuple(ranker for ranker in rankers if parameters[ranker]["model"].get("kind") not in UNINDEXED),
         _two_stages(parameters),
+        own,
+        joined,
+        imports["chunks"] if imports else 0,
     )
+
+
+def _own_tables(exists: Callable[[str, str], bool], joined: bool) -> tuple[str, ...]:
+    """Name the splits whose rows stand in a parquet table, as they have no TSV."""
+    without_tsv = [split for split in (*SPLITS, CATALOGUE) if not exists("{split}_tsv", split)]
+    return tuple(s for s in without_tsv if exists("{split}_table", s) or (s == CATALOGUE and joined))
 
 
 def _two_stages(parameters: dict[str, Any]) -> tuple[str, str] | None:

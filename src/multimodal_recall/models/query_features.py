@@ -14,6 +14,33 @@ from multimodal_recall.data.text import words_of
 from multimodal_recall.runtime.device import Hardware
 
 
+class QueryEncoder:
+    """A language model and the rows of the words, loaded once; after a first call, threads may call at the same time.
+
+    The first call sets the tokenizer's truncation, which no thread may change while another thread reads.
+    """
+
+    def __init__(
+        self, language_model: Path, word_vectors: ds.Dataset, options: QueryOptions, hardware: Hardware
+    ) -> None:
+        """Load a transformers folder, and the words, with the unknown word in row 0."""
+        from multimodal_recall.models.language_model import QueryVectors
+
+        self.vectors = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, hardware)
+        self.rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
+        self.most_words = options.max_query_words
+
+    def __call__(self, queries: list[str], tell: Callable[[int], None] = lambda _: None) -> pa.Table:
+        """Give distinct texts as ``query_features``, a row each; ``tell`` is called with the size of each batch."""
+        vectors = self.vectors(queries, tell)
+        word_ids = [[self.rows.get(word, 0) for word in self.read_words(query)] or [0] for query in queries]
+        return pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
+
+    def read_words(self, query: str) -> list[str]:
+        """List the words of a query that are read, in their order."""
+        return words_of(query)[: self.most_words]
+
+
 def featurize_queries(
     pairs: ds.Dataset,
     language_model: Path,
@@ -33,14 +60,8 @@ def featurize_queries(
     Returns:
         ``query_features``: row i is the query with ``query_row`` i.
     """
-    from multimodal_recall.models.language_model import QueryVectors
-
     queries = distinct_queries(pairs.to_table(columns=["query", "query_row"]))
-    encode = QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, hardware)
-    vectors = encode(queries, tell)
-    rows = {word: row for row, word in enumerate(word_vectors.to_table(columns=["word"])["word"].to_pylist())}
-    word_ids = [[rows.get(word, 0) for word in words_of(query)[: options.max_query_words]] or [0] for query in queries]
-    table = pa.table([queries, list(vectors), word_ids], TABLES["query_features"])
+    table = QueryEncoder(language_model, word_vectors, options, hardware)(queries, tell)
     encoding = QueryEncoding(digest_files(language_model), digest_words(word_vectors), hardware.precision)
     return stamp_origin(table, origin_of(pairs) | encoding.metadata())
 
