@@ -149,16 +149,20 @@ def test_a_photo_is_opened_once_and_few_are_held(
 
 
 def test_a_checkpoint_that_cannot_be_used_is_refused_before_any_photo() -> None:
-    with pytest.raises(CheckpointError, match=r"^embedder is '/absent': there is no folder /absent\. Name a folder"):
+    with pytest.raises(
+        CheckpointError, match=r"^describe.embedder is '/absent': there is no folder /absent\. Name a folder"
+    ):
         describe([], DescribeOptions(embedder="/absent"), Hardware())
-    with pytest.raises(CheckpointError, match=r"^detector is '/absent': there is no folder /absent\. Name a folder"):
+    with pytest.raises(
+        CheckpointError, match=r"^describe.detector is '/absent': there is no folder /absent\. Name a folder"
+    ):
         describe([], DescribeOptions(detector="/absent"), Hardware())
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"labels": ["shirt"]}, "labels are named and detector is null"),
+        ({"labels": ["shirt"]}, "describe.labels is set and describe.detector null"),
         ({"detector": "owl", "labels": ["shirt", "shirt"]}, "name each label once"),
         ({"detector": "owl", "labels": [""]}, "at least 1 character"),
         ({"threshold": 1.5}, "less than or equal to 1"),

@@ -76,7 +76,7 @@ def load_descriptor(options: DescribeOptions, hardware: Hardware, local_files_on
     """
     if options.embedder is None:
         return WeakDescriptor()
-    return Embedder("embedder", options.embedder, hardware, local_files_only)
+    return Embedder("describe.embedder", options.embedder, hardware, local_files_only)
 
 
 def load_detector(options: DescribeOptions, hardware: Hardware, local_files_only: bool = False) -> Detector | None:
@@ -87,7 +87,9 @@ def load_detector(options: DescribeOptions, hardware: Hardware, local_files_only
     """
     if options.detector is None:
         return None
-    return Detector("detector", options.detector, options.labels, options.threshold, hardware, local_files_only)
+    return Detector(
+        "describe.detector", options.detector, options.labels, options.threshold, hardware, local_files_only
+    )
 
 
 def _open_all(photos: Sequence[ProductPhoto], rejected: list[dict[str, object]]) -> Iterator[_Opened]:
