@@ -90,6 +90,10 @@ class Detector:
         with refusing(option, name, "a trial picture", REMEDY):
             self.detect([trial_picture()])
 
+    def facts(self) -> str:
+        """Say what is found."""
+        return f"{type(self.model).__name__}: {len({*self.labels.values()})} labels"
+
     def detect(self, photos: Sequence[Image.Image]) -> list[list[Detection]]:
         """Find the objects on pictures in mode RGB, best score first.
 

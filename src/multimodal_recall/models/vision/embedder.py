@@ -75,6 +75,10 @@ class Embedder:
             if not np.isclose(np.linalg.norm(vector), 1, atol=1e-3):  # also of weights that hold a NaN
                 raise ValueError("its feature holds no numbers, or zeros alone")
 
+    def facts(self) -> str:
+        """Say what the features are."""
+        return f"{type(self.model).__name__}: features of {self.width} numbers" + ", and texts" * self.reads_text
+
     def embed(self, crops: Sequence[Image.Image], batch_size: int) -> np.ndarray:
         """Describe pictures in mode RGB, (crops, width) float32, each of length 1."""
         batches = [self._embed(batch) for batch in chunked(crops, batch_size)]
