@@ -1,6 +1,6 @@
 """A feature without weights: colours and edges, for trying things out where no vision model can be had."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -30,9 +30,10 @@ class WeakDescriptor:
     def __init__(self) -> None:
         self.width = self.embed([Image.new("RGB", (SIDE, SIDE))], 1).shape[1]
 
-    def embed(self, crops: Sequence[Image.Image], batch_size: int) -> np.ndarray:  # noqa: ARG002 - of a Descriptor
+    def embed(self, crops: Iterable[Image.Image], batch_size: int) -> np.ndarray:  # noqa: ARG002 - of a Descriptor
         """Describe pictures in mode RGB, (crops, width) float32, each of length 1; one after the other."""
-        return np.stack([_describe(crop) for crop in crops]) if crops else np.empty((0, self.width), np.float32)
+        vectors = [_describe(crop) for crop in crops]
+        return np.stack(vectors) if vectors else np.empty((0, self.width), np.float32)
 
 
 def _describe(crop: Image.Image) -> np.ndarray:
