@@ -33,6 +33,7 @@ run = copy.copy(kedro_run)  # Kedro looks for `run` both in this module and in t
 run.callback = as_click_error(kedro_run.callback)
 cli.add_command(run)
 cli.add_command(search)
+cli.add_command(import_shop)
 
 
 @cli.command()
@@ -219,6 +220,3 @@ def compare(metadata: ProjectMetadata, env: str | None, versions: tuple[str, ...
         click.echo(compare_runs(load_project(metadata, env, [], {})[1], versions))
     except RunError as error:
         raise click.BadParameter(str(error), param_hint="VERSIONS") from error
-
-
-cli.add_command(import_shop)

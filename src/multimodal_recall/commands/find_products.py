@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 PAIRS_AT_ONCE = 1 << 20
 """Pairs of a query and a product that are scored at a time: bounds the memory for any number of queries."""
-PRODUCT_COLUMNS = ["product_id", "title", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
+PRODUCT_COLUMNS = ["product_id", "title", "sku", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
 
 
 @dataclass(frozen=True)

@@ -72,8 +72,7 @@ class Layout:
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
-        counts = {**self.chunks, CATALOGUE: self.catalogue, "photos": self.import_chunks}
-        count = counts[split]
+        count = {**self.chunks, CATALOGUE: self.catalogue, "photos": self.import_chunks}[split]
         return [Chunk(split, number, count) for number in range(count)]
 
     def answers_of(self, split: str) -> str:
@@ -84,6 +83,11 @@ class Layout:
         """Name the datasets of a split's given scores."""
         tables = [f"{split}_given_scores"] if split in self.given_scores else []
         return tables + ([f"{split}_given_run"] if split in self.given_runs else [])
+
+    @property
+    def ranks_titles(self) -> bool:
+        """Whether products may have titles to rank candidates by."""
+        return bool(self.rankers) and (self.titled or bool(self.tables))
 
     @property
     def ingested(self) -> tuple[str, ...]:

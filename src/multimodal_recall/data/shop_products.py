@@ -49,7 +49,7 @@ def read_shop_products(table: ShopTable, chosen: Mapping[Any, str]) -> tuple[pa.
         reasons = _faults(rows)
         rejected += [faulty_lines(table, block.faults), rejected_rows(table, rows[reasons != ""], reasons)]
         parts.append(rows[reasons == ""])
-    rows = pd.concat(parts) if parts else pd.DataFrame(columns=[*PRODUCT_COLUMNS, "line"])
+    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*PRODUCT_COLUMNS, "line"])
     rows, differing = _split_differing(table, rows)
     if rows.empty:
         raise RawFileError(f"{table.path}: no row can be used. {first_reason([*rejected, differing])}")

@@ -48,11 +48,15 @@ def make_candidates(clicks: pd.DataFrame, products: pd.DataFrame, options: Impor
     split = split_queries(right, options)
     right = right.assign(split=right["query"].map(split), query_id=right.groupby("query").ngroup() + 1, right=True)
     train = right[right["split"] == SHOP_SPLITS[0]]
-    held_out = {
-        name: right[right["split"] == name].groupby("query_id").head(options.most_right) for name in SHOP_SPLITS[1:]
-    }
+    held_out = {name: _most_clicked(right[right["split"] == name], options) for name in SHOP_SPLITS[1:]}
     lists = _draw_lists(held_out, clicks, products.set_index("product_id"), options)
     return {SHOP_SPLITS[0]: train[CANDIDATE_COLUMNS].reset_index(drop=True), **lists}
+
+
+def _most_clicked(right: pd.DataFrame, options: ImportOptions) -> pd.DataFrame:
+    """Keep the first right products of each list: fewer in a small shop, which has few wrong ones for each."""
+    few = right["product_id"].nunique() // options.candidates_per_right
+    return right.groupby("query_id").head(min(options.most_right, max(2, few)))
 
 
 def _draw_lists(
