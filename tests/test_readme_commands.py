@@ -77,6 +77,7 @@ ELSEWHERE = {
     "python -m benchmarks.kill --kills 21": "tests/test_kill.py::test_a_killed_run_resumes_to_the_same_bits",
 }
 SMALLER = {
+    "python -m benchmarks.kernel_words": "python -m benchmarks.kernel_words --rows 2000 --landmarks 100",
     "python -m benchmarks.index": "python -m benchmarks.index --products 2000",
     "python -m benchmarks.rankers --env=mine --rankers bag_of_words --seeds 0 1 2": (
         "python -m benchmarks.rankers --env=photos --rankers bag_of_words --seeds 0"
