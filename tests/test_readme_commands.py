@@ -45,6 +45,9 @@ ELSEWHERE = {
     "kedro run --nodes=two_tower.train --params=two_tower.processes=4": (
         "tests/test_whole_run.py::test_two_processes_train_the_same_ranker"
     ),
+    "kedro run --from-nodes=train.chunk_002.ingest --params=rankers=kernel_words": (
+        "tests/pipelines/test_train_sums.py::test_a_chunk_made_anew_changes_exactly_its_share"
+    ),
     'pip install -e ".[notebooks]" && jupyter lab notebooks': (
         "tests/test_notebooks.py::test_it_runs_on_the_default_run"
     ),
@@ -79,6 +82,7 @@ ELSEWHERE = {
 }
 SMALLER = {
     "python -m benchmarks.serve --seconds 60": "python -m benchmarks.serve --seconds 1",
+    "python -m benchmarks.kernel_words": "python -m benchmarks.kernel_words --rows 2000 --landmarks 100",
     "python -m benchmarks.index": "python -m benchmarks.index --products 2000",
     "python -m benchmarks.rankers --env=mine --rankers bag_of_words --seeds 0 1 2": (
         "python -m benchmarks.rankers --env=photos --rankers bag_of_words --seeds 0"
