@@ -15,6 +15,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from multimodal_recall.commands.errors import as_click_error
+from multimodal_recall.commands.import_shop import import_shop
 from multimodal_recall.commands.project import load_project
 from multimodal_recall.commands.search_command import search
 from multimodal_recall.runtime.kedro_private import params_option
@@ -32,6 +33,7 @@ run = copy.copy(kedro_run)  # Kedro looks for `run` both in this module and in t
 run.callback = as_click_error(kedro_run.callback)
 cli.add_command(run)
 cli.add_command(search)
+cli.add_command(import_shop)
 
 
 @cli.command()

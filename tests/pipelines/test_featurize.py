@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.config.options import (
     HardwareOptions,
     IngestOptions,

@@ -1,7 +1,7 @@
 """Free-text queries against all products of the catalogue or of a split, ranked by a trained model."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from kedro.io import CatalogProtocol
@@ -42,9 +42,9 @@ def search(
 
     Returns:
         One row a query and product, best first: ``query`` after cleaning, ``unknown_words`` (words without a vector of
-        their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``title`` (missing
-        where the product has none), ``labels`` (names, one a box), and the image's size and the boxes' sides in pixels,
-        which ``evaluation.report.drawings`` reads.
+        their own), ``rank`` from 1, ``product_id``, ``score`` (comparable within a query only), ``title`` and ``sku``
+        (missing where the product has none), ``labels`` (names, one a box), and the image's size and the boxes' sides
+        in pixels, which ``evaluation.report.drawings`` reads.
 
     Raises:
         SearchError: If a query is empty, if split, ranker, a label or the record of the training do not exist, or if no
@@ -71,30 +71,43 @@ def default_split(catalog: CatalogProtocol, layout: Layout, ranker: str) -> str:
     return CATALOGUE if indexed or layout.catalogue else next(reversed(layout.chunks))
 
 
-def read_ids(file: Iterable[str]) -> list[int]:
-    """Read a product id a line, for ``product_ids`` of ``search``.
+def known_skus(catalog: CatalogProtocol) -> dict[str, int]:
+    """Give the number of each SKU of an imported shop; empty where products have numbers alone."""
+    if not read_layout().import_chunks:
+        return {}
+    return dict(zip(*catalog.load("shop.products").to_table(["sku", "product_id"]).to_pydict().values(), strict=True))
+
+
+def read_ids(file: Iterable[str], skus: Mapping[str, int]) -> list[int]:
+    """Read a SKU a line, or a product id a line where there are no SKUs, for ``product_ids`` of ``search``.
 
     Raises:
-        SearchError: If a line is no whole number of 64 bits.
+        SearchError: If a line is no known SKU, or no whole number of 64 bits.
     """
+    names = [line.strip() for line in file if line.strip()]
+    if skus and (unknown := [name for name in names if name not in skus]):
+        raise SearchError(f"the list of SKUs: {len(unknown)} are of no product, first {unknown[0]!r}")
     try:
-        return [whole_number("an id", line.strip().encode()) for line in file if line.strip()]
+        return [skus[name] if skus else whole_number("an id", name.encode()) for name in names]
     except BadRow as error:
         raise SearchError(f"the list of ids: {error}") from error
 
 
 def list_products(products: pd.DataFrame) -> str:
-    """Write the products that ``search`` found for a query as lines: rank, id, score, and title.
+    """Write the products that ``search`` found for a query as lines: rank, SKU or id, score, and title.
 
     The labels of its boxes, counted, stand in place of a title that is missing.
     """
     query, unknown = products[["query", "unknown_words"]].iloc[0]
     note = vocabulary_note(query, unknown)
     lines = [note] if note else []
-    titles = products["title"].fillna("")
-    lines.append(f"{'rank':>4} {'product_id':>12} {'score':>8}  {'title' if titles.any() else 'labels'}")
-    for row, title in zip(products.itertuples(), titles, strict=True):
+    titles, skus = products["title"].fillna(""), products["sku"]
+    named = "sku" if skus.notna().any() else "product_id"
+    names = skus.fillna(products["product_id"].astype(str))
+    width = max(12, *names.str.len())
+    lines.append(f"{'rank':>4} {named:>{width}} {'score':>8}  {'title' if titles.any() else 'labels'}")
+    for row, name, title in zip(products.itertuples(), names, titles, strict=True):
         counts = Counter(map(short_label, row.labels)).most_common()
         labels = ", ".join(f"{count} x {label}" for label, count in counts)
-        lines.append(f"{row.rank:4} {row.product_id:12} {row.score:8.3f}  {title or labels}")
+        lines.append(f"{row.rank:4} {name:>{width}} {row.score:8.3f}  {title or labels}")
     return "\n".join(lines)

@@ -66,11 +66,11 @@ def search(
         raise click.MissingParameter(param_hint="'QUERIES...'", param_type="argument")
     if serve:
         return _serve(metadata, env, queries, split, ranker, top, labels, ids, (host, port))
-    from multimodal_recall.commands.search import list_products, read_ids
+    from multimodal_recall.commands.search import known_skus, list_products, read_ids
     from multimodal_recall.commands.search import search as rank_products
 
     catalog = load_project(metadata, env, [], {})[1]
-    ranked = rank_products(catalog, queries, split, ranker, top, labels, ids and read_ids(ids))
+    ranked = rank_products(catalog, queries, split, ranker, top, labels, ids and read_ids(ids, known_skus(catalog)))
     if len(queries) > 1 and not any(" " in query for query in queries):
         click.echo(f'These are {len(queries)} queries. For one query of {len(queries)} words: "{" ".join(queries)}"')
     click.echo(ranked.attrs["source"])
@@ -94,11 +94,12 @@ def _serve(
     from multimodal_recall.commands.serve.server import listen, serve
 
     with listen(*place) as listening:
-        from multimodal_recall.commands.search import read_ids
+        from multimodal_recall.commands.search import known_skus, read_ids
         from multimodal_recall.commands.serve.shop import open_shop
         from multimodal_recall.commands.serve.wanted import start_with
 
-        shop = open_shop(load_project(metadata, env, [], {})[1], split, ranker, ids and read_ids(ids))
+        catalog = load_project(metadata, env, [], {})[1]
+        shop = open_shop(catalog, split, ranker, ids and read_ids(ids, known_skus(catalog)))
         serve(listening, place[0], shop, start_with(shop.first, top, labels, shop.products.labels), queries)
 
 

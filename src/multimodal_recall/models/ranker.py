@@ -36,6 +36,7 @@ class InputSizes:
     word_vector: int
     labels: int
     tokens: int = 0  # of the ranker's tokenizer; 0 for a ranker without tokenizer
+    landmarks: int = 0  # boxes that kernel_words compares all boxes with; 0 for other rankers
 
 
 class Ranker(nn.Module):
