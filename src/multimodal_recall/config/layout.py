@@ -7,7 +7,7 @@ from typing import Any
 
 from multimodal_recall.config.loader import current_configuration
 from multimodal_recall.config.rankers import MULTIPLIED, UNINDEXED
-from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
+from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, listed, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
 
@@ -54,7 +54,7 @@ class Layout:
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
     approximate: tuple[str, ...] = ()  # the rankers whose index is also parted into cells
-    two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
+    two_stages: tuple[str, tuple[str, ...]] | None = None  # the ranker that finds products, and those that order them
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
@@ -143,9 +143,9 @@ def _is_parted(parameters: dict[str, Any], ranker: str) -> bool:
     return parameters["index"]["approximate"] and parameters[ranker]["model"].get("kind") in MULTIPLIED
 
 
-def _two_stages(parameters: dict[str, Any]) -> tuple[str, str] | None:
+def _two_stages(parameters: dict[str, Any]) -> tuple[str, tuple[str, ...]] | None:
     stages = parameters["evaluate"].get("recall")
-    return None if stages is None or not parameters["rankers"] else (stages["first"], stages["second"])
+    return None if stages is None or not parameters["rankers"] else (stages["first"], tuple(listed(stages["second"])))
 
 
 def options_of_models(names: Iterable[str]) -> list[str]:
