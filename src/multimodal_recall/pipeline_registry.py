@@ -8,6 +8,7 @@ from multimodal_recall.pipelines.exchange.pipeline import create_pipeline as exc
 from multimodal_recall.pipelines.exchange.pipeline import create_recall_pipeline as exchange_recall
 from multimodal_recall.pipelines.exchange.pipeline import read_qrels
 from multimodal_recall.pipelines.featurize.pipeline import create_pipeline as featurize
+from multimodal_recall.pipelines.import_shop.pipeline import create_pipeline as import_shop
 from multimodal_recall.pipelines.index.pipeline import create_pipeline as index
 from multimodal_recall.pipelines.ingest.pipeline import create_pipeline as ingest
 from multimodal_recall.pipelines.make_shop.pipeline import create_pipeline as make_shop
@@ -37,7 +38,8 @@ def _with_rankers(layout: Layout, judging: dict[str, Pipeline]) -> dict[str, Pip
         "train": train(layout),
         "evaluate": evaluate(layout),
     }
-    more = {"index": index(layout), "recall": recall(layout)}
+    imported = {"import_shop": import_shop(layout)} if layout.import_chunks else {}
+    more = {**imported, "index": index(layout), "recall": recall(layout)}
     more |= {"exchange": exchange(layout), "exchange_recall": exchange_recall(layout)}
     default = Pipeline(pipelines.values())
     return {**pipelines, **more, "__default__": default, "all": Pipeline([default, *more.values()])}

@@ -21,6 +21,8 @@ from multimodal_recall.data.boxes import CLIPPED_PIXELS
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError, contents_of
 from multimodal_recall.data.decoding import Rows, feature_width
 from multimodal_recall.data.official_format import RawFileError
+from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.text import words_of
 from multimodal_recall.data.titles import titles_of
 from multimodal_recall.evaluation.judgements import take_judgements
@@ -67,7 +69,7 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
     """Check the raw files of an environment's splits, one after the other; the layout has at least one ranker.
 
     Yields:
-        The label file, each split's TSV and answers, and the checkpoints and the GloVe file that the options name.
+        The label file, each split's rows and answers, and the checkpoints and the GloVe file that the options name.
     """
     labels, check = _load(catalog, "labels")
     if labels is not None:
@@ -82,7 +84,7 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
 
 
 def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -> Iterator[FileCheck]:
-    options, width_check = _with_width_of_file(catalog, catalog.get("params:ingest").load())
+    options, width_check = _with_width_of_file(catalog, layout, catalog.get("params:ingest").load())
     if width_check is not None:
         yield width_check
     known = set[str]()
@@ -114,12 +116,26 @@ def _load(catalog: CatalogProtocol, name: str) -> tuple[Any, FileCheck]:
         return None, check
 
 
-def _with_width_of_file(catalog: CatalogProtocol, options: IngestOptions) -> tuple[IngestOptions, FileCheck | None]:
+def _load_rows(catalog: CatalogProtocol, layout: Layout, split: str) -> tuple[OfficialTsv | OwnTable | None, FileCheck]:
+    """Load the TSV or own table of a split as ingest does, and open its check."""
+    name, *further = layout.sources_of(split)
+    rows, check = _load(catalog, name)
+    for other in further if rows is not None else ():
+        products, failed = _load(catalog, other)
+        if products is None:
+            return None, failed
+        rows = rows.join(products)
+    return rows, check
+
+
+def _with_width_of_file(
+    catalog: CatalogProtocol, layout: Layout, options: IngestOptions
+) -> tuple[IngestOptions, FileCheck | None]:
     """Take the feature width of most of the first training rows, with one fault where the options have another.
 
     So one line reports the wrong option, and the rows are still checked.
     """
-    tsv, check = _load(catalog, "train_tsv")
+    tsv, check = _load_rows(catalog, layout, "train")
     try:
         lines = itertools.islice(tsv.lines(longest=options.max_line_bytes) if tsv is not None else (), LINES_PER_BLOCK)
         widths = Counter(width for _, line in lines if (width := feature_width(line)) is not None)
@@ -140,7 +156,7 @@ def _check_split(
 ) -> tuple[SplitContents, FileCheck]:
     """Read all chunks of a split as ingest does, and keep the contents that are compared across files."""
     contents = SplitContents(np.zeros(len(labels), np.int64))
-    tsv, check = _load(catalog, f"{split}_tsv")
+    tsv, check = _load_rows(catalog, layout, split)
     if tsv is None:
         return contents, check
     rows_before = clipped = 0
@@ -198,7 +214,7 @@ def _note_rejected(rows: ChunkRows, rows_before: int, check: FileCheck) -> None:
     """Move the malformed rows into the check and free the features."""
     for _, row, offset, kind, reason, _ in rows.rejected:
         if kind == "malformed":
-            check.add(reason, f"row {rows_before + row:,}, byte {offset:,}")
+            check.add(reason, f"row {rows_before + row:,}" + ("" if offset is None else f", byte {offset:,}"))
     rows.rejected.clear()
     rows.products.batches.clear()
 

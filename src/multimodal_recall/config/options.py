@@ -241,8 +241,8 @@ class EvaluateOptions:
     """Whether LightGBM also classifies the valid candidates as right or wrong by each ranker's pair vectors (first
     place). Each shuffle fits 100 trees in each fold: 25 s of one core for a ranker of the default run."""
     photos: str = "data/01_raw/photos"
-    """Folder of ``<product_id>.jpg``, ``.jpeg`` or ``.png``, relative to the project; report and search show the photos
-    that exist. ``conf/base`` sets the folder ``photos`` beside the environment's raw files."""
+    """Folder of ``<product_id>.jpg``, ``.jpeg``, ``.png`` or ``.webp``, relative to the project; report and search show
+    the photos that exist. ``conf/base`` sets the folder ``photos`` beside the environment's raw files."""
     margin: Share = 0.92
     """Margin of the second place's rule, by which a product's best score must beat its second best score."""
     recall: RecallOptions | None = None

@@ -16,6 +16,8 @@ GROUPS = (
     "chunks",
     "rankers",
     "make_shop",
+    "import_shop",
+    "describe",
     "ingest",
     "language_model",
     "word_vectors",

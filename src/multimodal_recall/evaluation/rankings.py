@@ -24,6 +24,7 @@ RULES = ("keep-once", "best query only", "keep-once all splits")
 STACKS = ("weighted sum of log-odds", "LightGBM classifier", "LambdaRank", "LambdaRank, list counts")
 RECLASSIFIED = "re-classified vectors"
 RANDOM_ORDER = "random order"
+TITLE_RANKINGS = {"bm25": "BM25 over titles", "title_overlap": "title overlap"}
 REFERENCES = {"random": RANDOM_ORDER, "noun_alone": "noun alone", "truth": "generator's truth"}
 LARGEST_SCORE = 1e100  # squares and sums of such scores stay finite
 INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)?|level_\d+|index|row_?(nr|number|index|id)|", re.I)
@@ -145,7 +146,12 @@ def refuse_taken_names(scores: pd.DataFrame, blends: Iterable[str], margin: floa
         MetricError: With the names that are taken.
     """
     models, rules = models_of(scores), (*RESCORED.values(), *RULES, f"margin {margin:g}", RECLASSIFIED)
-    reserved = {*STACKS, *REFERENCES.values(), *(f"sum of {plural}" for plural in SCALES.values())}
+    reserved = {
+        *STACKS,
+        *REFERENCES.values(),
+        *TITLE_RANKINGS.values(),
+        *(f"sum of {plural}" for plural in SCALES.values()),
+    }
     reserved |= {f"{name}, sum of z-scores" for name in blends}
     reserved |= {f"{model}, {rule}" for model in models for rule in rules}
     taken = [model for model in models if model in reserved]

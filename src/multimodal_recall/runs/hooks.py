@@ -237,6 +237,7 @@ class TellResults:
                 logger.info("%s has no index: it reads query and product together", ranker)
         named = {"report": "evaluation.report", "figures": "comparison"}
         named |= {f"submission of {name.removesuffix('_submission')}": name for name in names if "_submission" in name}
+        named |= {f"best products of {name.removesuffix('_best')}": name for name in names if name.endswith("_best")}
         for title, dataset in named.items():
             if dataset in names:
                 logger.info("%s: %s", title, catalog.get(dataset).load_path())

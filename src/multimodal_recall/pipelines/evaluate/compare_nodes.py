@@ -21,6 +21,7 @@ from multimodal_recall.evaluation.metrics import IDS, MetricError, is_right, mea
 from multimodal_recall.evaluation.query_facts import query_facts
 from multimodal_recall.evaluation.scales import normalise
 from multimodal_recall.evaluation.summary import break_down, query_groups, summarise, verdict
+from multimodal_recall.evaluation.title_rankings import rank_by_titles
 
 logger = logging.getLogger(__name__)
 
@@ -180,13 +181,14 @@ def measure_rankings(
     blends: ds.Dataset,
     fitted: ds.Dataset | None = None,
     references: ds.Dataset | None = None,
+    title_scores: ds.Dataset | None = None,
     *,
     split: str,
 ) -> pa.Table:
     """Measure every ranking of a split: ``query_metrics``, one row a ranking and query of the answers.
 
     ``references`` are the made-up shop's own rankings of all splits: by chance, by the noun, by its truth. ``None``:
-    the candidates are ranked by chance here.
+    the candidates are ranked by chance here. ``title_scores`` rank them by the words of titles.
     """
     scores = model_scores.to_table().to_pandas()
     leak_free = {name: rankings.scores_of(scores, name) for name in rankings.models_of(scores)}
@@ -197,6 +199,10 @@ def measure_rankings(
         measured = ds.field("query_id").isin(scores["query_id"].unique())
         table = references.to_table(filter=(ds.field("split") == split) & measured).to_pandas()
         leak_free |= {name: rankings.scores_of(table, column) for column, name in rankings.REFERENCES.items()}
+    if title_scores is not None and title_scores.count_rows():
+        table = title_scores.to_table().to_pandas()
+        table = table[table["query_id"].isin(scores["query_id"])]
+        leak_free |= {name: rankings.scores_of(table, column) for column, name in rankings.TITLE_RANKINGS.items()}
     named = {(name, rankings.LEAK_FREE): table for name, table in leak_free.items()}
     for tables in (blends, fitted):
         if tables is not None:
@@ -207,6 +213,16 @@ def measure_rankings(
     )
     poor = leak_poor_queries(scores, _lists(scores, list_counts))
     return from_pandas(TABLES["query_metrics"], measured.assign(leak_poor=measured["query_id"].isin(poor)))
+
+
+def rank_titles(examples: dict[str, ChunkTables]) -> pa.Table:
+    """Rank the candidates of a split by the words of their titles: ``title_scores``; see ``rank_by_titles``."""
+    parts = []
+    for tables in examples.values():
+        pairs = tables["pairs"].to_table(columns=[*IDS, "query"]).to_pandas()
+        titles = tables["products"].to_table(columns=["product_id", "title"]).to_pandas()
+        parts.append(pairs.merge(titles, on="product_id"))
+    return from_pandas(TABLES["title_scores"], rank_by_titles(pd.concat(parts, ignore_index=True)))
 
 
 def describe_queries(examples: dict[str, ChunkTables], answers: dict[int, list[int]], labels: list[str]) -> pa.Table:

@@ -16,10 +16,12 @@ from multimodal_recall.pipelines.evaluate.compare_nodes import (
     gather_judged,
     gather_scores,
     measure_rankings,
+    rank_titles,
 )
 from multimodal_recall.pipelines.evaluate.nodes import (
     encode_candidates,
     judge_negatives,
+    list_best,
     make_submission,
     score_candidates,
 )
@@ -39,9 +41,11 @@ def _rank(ranker: str, layout: Layout) -> Pipeline:
     for split in layout.candidate_splits:
         examples, scores, submission = (f"{split}_{kind}" for kind in ("examples", "scores", "submission"))
         nodes.append(Node(score_candidates, ["model", examples, RERANK, HARDWARE], scores, name=f"score_{split}"))
-        if split != "valid":  # valid has public answers, so that nobody submits its ranking
+        if layout.import_chunks:
+            nodes.append(Node(list_best, [scores, examples], f"{split}_best", name=f"list_{split}_best"))
+        elif split != "valid":  # valid has public answers, so that nobody submits its ranking
             nodes.append(Node(make_submission, scores, submission, name=f"make_{submission}"))
-        elif layout.reclassifies:
+        if split == "valid" and layout.reclassifies:
             nodes.append(Node(encode_candidates, ["model", examples, HARDWARE], "valid_vectors", name="encode_valid"))
     inputs = {f"{split}_examples" for split in layout.chunks}
     return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters={RERANK, HARDWARE, SEED})
@@ -90,6 +94,9 @@ def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
         measured["fitted"] = "fitted_rankings"
     if layout.makes_shop:
         measured["references"] = "reference_scores"
+    if layout.ranks_titles:
+        yield Node(rank_titles, f"{split}_examples", f"{split}_title_scores", name=f"rank_{split}_titles")
+        measured["title_scores"] = f"{split}_title_scores"
     yield Node(bind(measure_rankings, split=split), measured, metrics, name=f"measure_{split}_rankings")
     if layout.rankers:
         yield Node(describe_queries, [f"{split}_examples", answers, "labels"], facts, name=f"describe_{split}_queries")
