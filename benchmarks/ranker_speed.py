@@ -18,7 +18,7 @@ import yaml
 from benchmarks.rankers import PROJECT
 from benchmarks.stages import made_up_arrays
 from multimodal_recall.config.options import HardwareOptions
-from multimodal_recall.config.rankers import IN_BATCH_LOSSES, RankerOptions
+from multimodal_recall.config.rankers import IN_BATCH_LOSSES, SUMMED, RankerOptions
 from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs, RightAnswers
 from multimodal_recall.models.ranker import SCORED_PAIRS, InputSizes, build_ranker
@@ -42,9 +42,10 @@ class Speed(NamedTuple):
 
 
 def base_rankers() -> dict[str, RankerOptions]:
-    """The rankers of ``conf/base``."""
+    """The rankers of ``conf/base`` that are trained in epochs."""
     files = sorted((PROJECT / "conf/base/rankers").glob("*.yml"))
-    return {path.stem: RankerOptions(**yaml.safe_load(path.read_text())[path.stem]) for path in files}
+    rankers = {path.stem: RankerOptions(**yaml.safe_load(path.read_text())[path.stem]) for path in files}
+    return {name: options for name, options in rankers.items() if options.model.kind not in SUMMED}
 
 
 def made_up_chunk(random: np.random.Generator, products: int = 6000) -> ChunkArrays:

@@ -16,6 +16,7 @@ from benchmarks import (
     experiments,
     gpu,
     index,
+    kernel_words,
     made_up,
     model_peers,
     ranker_speed,
@@ -319,6 +320,16 @@ def test_all_sides_of_the_index_find_the_same_products(tmp_path: Path, monkeypat
     ours, _ = index.open_ours(tmp_path)(queries)
     assert ours.tolist() == index.open_numpy(tmp_path)(queries).T.tolist()
     assert index.recall_of(index.open_ours(tmp_path)(index.queries_of(index.BATCH))[0], tmp_path) == 1
+
+
+def test_kernel_words_is_measured_chunk_by_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"CHUNK_ROWS": 40, "POOL": 30, "FOLDER": tmp_path}.items():
+        monkeypatch.setattr(kernel_words, name, value)
+    found = kernel_words.measure(100, 20)
+    assert list(found) == list(kernel_words.COLUMNS)
+    assert all(value >= 0 for value in found.values())
+    assert found["rows/s"] > 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_script_for_a_gpu_runs_its_parts(capsys: pytest.CaptureFixture[str]) -> None:

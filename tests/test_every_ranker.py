@@ -1,6 +1,5 @@
 """Every ranker of conf/base, from the raw files to the comparison, in one run of the small shop."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from multimodal_recall.data.examples import read_candidates, read_chunk
 from multimodal_recall.evaluation.rankings import LEAK_FREE, OWN_LIST
 from multimodal_recall.models.saved import read_ranker
 from tests.conftest import PROJECT, SMALL, copy_project, load, run_project
-from tests.tiny_rankers import SYSTEMS
+from tests.tiny_rankers import tiny_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +20,7 @@ RECIPES = {path.stem: yaml.safe_load(path.read_text())[path.stem] for path in FI
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All rankers, tiny, one epoch each, with the losses, negatives and schedules of their recipes."""
-    tiny = {
-        name: {"model": asdict(SYSTEMS.get(name) or SYSTEMS[recipe["model"]["kind"]]), "epochs": 1, "batch_size": 50}
-        for name, recipe in RECIPES.items()
-    }
+    tiny = {name: tiny_recipe(name, recipe) for name, recipe in RECIPES.items()}
     project = copy_project(tmp_path_factory.mktemp("rankers"))
     run_project(project, parameters={**SMALL, **tiny, "rankers": " ".join(RECIPES)})
     return project

@@ -11,7 +11,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from kedro.framework.cli.cli import KedroCLI
 from tests.conftest import PROJECT, SMALL
 from tests.pages import COMMANDS, PAGES, commands_of
 from tests.test_whole_run import scores_of
-from tests.tiny_rankers import SYSTEMS
+from tests.tiny_rankers import tiny_recipe
 
 pytestmark = pytest.mark.docs
 
@@ -46,6 +45,9 @@ ELSEWHERE = {
     "kedro run --nodes=two_tower.train --params=two_tower.processes=4": (
         "tests/test_whole_run.py::test_two_processes_train_the_same_ranker"
     ),
+    "kedro run --from-nodes=train.chunk_002.ingest --params=rankers=kernel_words": (
+        "tests/pipelines/test_train_sums.py::test_a_chunk_made_anew_changes_exactly_its_share"
+    ),
     'pip install -e ".[notebooks]" && jupyter lab notebooks': (
         "tests/test_notebooks.py::test_it_runs_on_the_default_run"
     ),
@@ -60,6 +62,7 @@ ELSEWHERE = {
     "kedro compare": "tests/test_cli.py::test_comparing_needs_two_runs_and_names_those_there",
     "python -m benchmarks.pictures": VIZ_PAGE,
     "python -m http.server -d build": VIZ_PAGE,
+    "kedro search --serve": "tests/commands/test_serve.py::test_the_command_serves_until_ctrl_c",
     "kedro viz run": "tests/test_viz.py::test_kedro_viz_serves_the_same_lineage",
     "python -m benchmarks": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",
     "python -m benchmarks --only rankers": (
@@ -78,6 +81,8 @@ ELSEWHERE = {
     "python -m benchmarks.kill --kills 21": "tests/test_kill.py::test_a_killed_run_resumes_to_the_same_bits",
 }
 SMALLER = {
+    "python -m benchmarks.serve --seconds 60": "python -m benchmarks.serve --seconds 1",
+    "python -m benchmarks.kernel_words": "python -m benchmarks.kernel_words --rows 2000 --landmarks 100",
     "python -m benchmarks.index": "python -m benchmarks.index --products 2000",
     "python -m benchmarks.rankers --env=mine --rankers bag_of_words --seeds 0 1 2": (
         "python -m benchmarks.rankers --env=photos --rankers bag_of_words --seeds 0"
@@ -113,10 +118,7 @@ def project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(PROJECT / "benchmarks", project / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     files = sorted((PROJECT / "conf/base/rankers").glob("*.yml"))
     recipes = {path.stem: yaml.safe_load(path.read_text())[path.stem] for path in files}
-    tiny = {
-        name: {"model": asdict(SYSTEMS.get(name) or SYSTEMS[recipe["model"]["kind"]]), "epochs": 1, "batch_size": 50}
-        for name, recipe in recipes.items()
-    }
+    tiny = {name: tiny_recipe(name, recipe) for name, recipe in recipes.items()}
     (project / "conf/kddcup/rankers/two_tower.yml").unlink()  # SMALL's is written into parameters.yml
     small = {**SMALL, **tiny}
     set_options(project, "local", small)

@@ -1,18 +1,19 @@
 """Arrays of a tiny chunk, and a ranker of every system that fits them."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
-from multimodal_recall.config.rankers import RankerOptions
+from multimodal_recall.config.rankers import SUMMED, RankerOptions
 from multimodal_recall.config.systems import (
     BagOfWordsOptions,
     ConcatQueryOptions,
     GraphReasoningOptions,
     ImageHeadsOptions,
     ImageTagsOptions,
+    KernelWordsOptions,
     McanOptions,
     ModelOptions,
     QueryLikelihoodOptions,
@@ -25,14 +26,17 @@ from multimodal_recall.config.systems import (
 from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
+from multimodal_recall.models.systems.kernel_words import KernelWords
 
-SIZES = InputSizes(query_vector=6, box_feature=10, words=20, word_vector=5, labels=33, tokens=25)
+SIZES = InputSizes(query_vector=6, box_feature=10, words=20, word_vector=5, labels=33, tokens=25, landmarks=7)
 IMAGE_HEADS = ImageHeadsOptions(
     head_size=12, position_state=4, attention_heads=2, feed_forward=16, weight_states=(6,), dropout=0.0
 )
 SYSTEMS: dict[str, ModelOptions] = {
     "two_tower": TwoTowerOptions(image_state=12, word_state=8, head_state=16, dropout=0.0),
     "query_likelihood": QueryLikelihoodOptions(hidden=16, feature_dropout=0, hidden_dropout=0),
+    "kernel_words": KernelWordsOptions(),
+    "kernel_words, all boxes": KernelWordsOptions(kernel="laplace", boxes="all"),
     "bag_of_words": BagOfWordsOptions(size=8, hidden=16, feature_dropout=0, hidden_dropout=0),
     "mcan": McanOptions(
         max_tokens=12,
@@ -69,9 +73,27 @@ SYSTEMS: dict[str, ModelOptions] = {
     "image_tags": ImageTagsOptions(image_encoder=IMAGE_HEADS, dropout=0.0),
     "sentence_level": SentenceLevelOptions(image_encoder=IMAGE_HEADS, dropout=0.0),
 }
-"""Each system small and without dropout; the tests of rankers and training run on all of them."""
+"""Each system small and without dropout; the tests of rankers run on all of them."""
 MODEL = SYSTEMS["two_tower"]
 OPTIONS = RankerOptions(model=MODEL, epochs=3, batch_size=8, learning_rate=0.01)
+TRAINED = [name for name, model in SYSTEMS.items() if model.kind not in SUMMED]
+"""The systems that are trained in epochs; the tests of training run on all of them."""
+
+
+def options_of(name: str) -> RankerOptions:
+    """A tiny ranker of a system, trained in three epochs or solved."""
+    model = SYSTEMS[name]
+    return (
+        replace(OPTIONS, model=model)
+        if name in TRAINED
+        else RankerOptions(model, negatives_per_positive=0, loss="ridge")
+    )
+
+
+def tiny_recipe(name: str, recipe: dict) -> dict:
+    """Options that make a ranker of ``conf/base`` tiny, of one epoch if it is trained in epochs."""
+    model = SYSTEMS.get(name) or SYSTEMS[recipe["model"]["kind"]]
+    return {"model": asdict(model), **({} if model.kind in SUMMED else {"epochs": 1, "batch_size": 50})}
 
 
 def make_arrays(queries: int = 10, products: int = 12, seed: int = 0) -> ChunkArrays:
@@ -106,6 +128,8 @@ def make_ranker(seed: int = 0, options: RankerOptions = OPTIONS) -> Ranker:
     random = np.random.default_rng(seed)
     tables = (random.normal(size=(rows, SIZES.word_vector)) for rows in (SIZES.words, SIZES.labels))
     ranker.start(*(table.astype(np.float32) for table in tables))
+    if isinstance(ranker, KernelWords):  # estimates above zero, as of words that occur
+        ranker.mean.fill_(0.5)
     return ranker
 
 
@@ -121,7 +145,7 @@ def pairs() -> Pairs:
 
 @pytest.fixture(params=SYSTEMS)
 def options(request: pytest.FixtureRequest) -> RankerOptions:
-    return replace(OPTIONS, model=SYSTEMS[request.param])
+    return options_of(request.param)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.models.language_model import load_tokenizer
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
 from tests.conftest import SMALL, open_catalog
-from tests.tiny_rankers import OPTIONS, SYSTEMS
+from tests.tiny_rankers import SYSTEMS, options_of
 
 Run = tuple[Path, Callable[..., None]]
 ALL = 1_000_000
@@ -51,8 +50,8 @@ def ranker(request: pytest.FixtureRequest, catalog: CatalogProtocol) -> Ranker:
     tokenizer = load_tokenizer(str(catalog.load("language_model")), 12) if hasattr(model, "max_tokens") else None
     tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
     torch.manual_seed(0)
-    sizes = InputSizes(**{**vars(trained.sizes), "tokens": tokens})
-    ranker = build_ranker(replace(OPTIONS, model=model), sizes, tokenizer)
+    sizes = InputSizes(**{**vars(trained.sizes), "tokens": tokens, "landmarks": 7})
+    ranker = build_ranker(options_of(request.param), sizes, tokenizer)
     vectors = (catalog.load(f"{kind}_vectors").to_table()["vector"].to_numpy() for kind in ("word", "label"))
     ranker.start(*map(np.stack, vectors))
     return ranker

@@ -25,8 +25,9 @@ from kedro.io import CatalogProtocol
 from PIL import Image
 from starlette.testclient import TestClient
 
+from multimodal_recall.commands.products import SearchError
 from multimodal_recall.commands.search import search
-from multimodal_recall.commands.searcher import SearchError, open_searcher
+from multimodal_recall.commands.searcher import open_searcher
 from multimodal_recall.commands.serve import server
 from multimodal_recall.commands.serve import shop as shop_module
 from multimodal_recall.commands.serve.app import HEADERS, make_app
@@ -334,6 +335,9 @@ def test_a_list_of_ids_bounds_what_is_found(served: CatalogProtocol, start: Want
     only = shop.products.product_ids[:5].tolist()
     with TestClient(make_app(open_shop(served, only=[*only, 77]), start)) as client:
         assert {product["product_id"] for product in ask(client, q="red")["products"]} == {*only}
+        assert ask(client, "/healthz")["products"] == 5
+        others = [f"/photos/{product}" for product in shop.products.product_ids[5:7]]
+        assert [client.get(path).status_code for path in [f"/photos/{only[0]}", *others]] == [200, 404, 404]
     with pytest.raises(SearchError, match="no product of catalogue has an id of the list"):
         open_shop(served, only=[77])
     with pytest.raises(SearchError, match="there is no model of 'mcan'"):

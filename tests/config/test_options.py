@@ -30,6 +30,7 @@ from tests.conftest import PROJECT, SMALL, copy_project, run_project
 
 STRUCTURE = {"checkpoints", "seed", "chunks", "rankers", "at_once", "stale_inputs", "pins", "tracking"}
 TWO_TOWER = {"kind": "two_tower"}
+KERNEL = {"model": {"kind": "kernel_words"}, "negatives_per_positive": 0, "loss": "ridge"}
 MODELS = get_args(get_args(ModelOptions)[0])
 
 
@@ -137,6 +138,19 @@ def test_every_option_has_a_sentence() -> None:
             "needs cosines, and the score of two_tower is no",
         ),
         (RankerOptions, {"model": TWO_TOWER, "loss": "likelihood"}, "is for query_likelihood alone, and the model is"),
+        (RankerOptions, {"model": TWO_TOWER, "loss": "ridge"}, "is for kernel_words alone, and the model is two_tower"),
+        (
+            RankerOptions,
+            {"model": {"kind": "kernel_words"}},
+            "cross_entropy trains in epochs, and kernel_words",
+        ),
+        (RankerOptions, {**KERNEL, "negatives_per_positive": 1}, "ridge takes no wrong products: set"),
+        (
+            RankerOptions,
+            {**KERNEL, "epochs": 5, "batch_size": 9},
+            "has no epochs and reads no epochs, batch_size",
+        ),
+        (RankerOptions, {**KERNEL, "negatives": {"random": 1}}, "has no epochs and reads no negatives: leave"),
         (
             RankerOptions,
             {"model": TWO_TOWER, "batch_size": 8, "processes": 5},

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kedro.io import DatasetError
 
@@ -25,6 +26,22 @@ def test_ranges_share_out_all_lines_whatever_their_number(tmp_path: Path, count:
     assert all(
         content[offset:].startswith(line) for number in range(count) for offset, line in tsv.lines(number, count)
     )
+
+
+def test_lines_are_drawn_once_each_and_all_of_a_short_file(tmp_path: Path) -> None:
+    lines = [encode_row(make_row(product, boxes=1 + product % 9)) for product in range(40)]
+    tsv = write_tsv(tmp_path / "train.tsv", lines)
+    whole = list(tsv.lines())
+    for wanted in (40, 41, 1000):
+        assert list(tsv.draw_lines(wanted, np.random.default_rng(0))) == whole
+    for wanted in (1, 7, 39):
+        drawn = list(tsv.draw_lines(wanted, np.random.default_rng(0)))
+        assert len(drawn) == wanted
+        assert sorted(set(drawn)) == drawn
+        assert set(drawn) < set(whole)
+        assert drawn == list(tsv.draw_lines(wanted, np.random.default_rng(0)))
+    drawn = [list(tsv.draw_lines(5, np.random.default_rng(seed))) for seed in range(200)]
+    assert {line for lines in drawn for line in lines} == set(whole)  # the first and the last line too
 
 
 def test_windows_line_ends_and_a_last_line_without_end(tmp_path: Path) -> None:

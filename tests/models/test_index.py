@@ -12,7 +12,7 @@ from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models import index
 from multimodal_recall.models.index import EncodingError, IndexChunk, encode_catalogue, search_index
 from multimodal_recall.models.ranker import DotRanker, IndexableRanker
-from tests.tiny_rankers import OPTIONS, SYSTEMS, make_arrays, make_ranker
+from tests.tiny_rankers import OPTIONS, SYSTEMS, make_arrays, make_ranker, options_of
 
 QUERIES, PRODUCTS = 10, 60
 INDEXED = [name for name, model in SYSTEMS.items() if model.kind not in UNINDEXED]
@@ -22,7 +22,7 @@ FLOAT16 = 4e-3  # of a score's spread over the products: float16 has 11 binary d
 
 @pytest.fixture(params=INDEXED)
 def ranker(request: pytest.FixtureRequest) -> IndexableRanker:
-    ranker = make_ranker(options=replace(OPTIONS, model=SYSTEMS[request.param]))
+    ranker = make_ranker(options=options_of(request.param))
     ranker.train()
     arrays, rows = make_arrays(QUERIES, PRODUCTS, seed=2), np.arange(QUERIES)
     ranker.observe(arrays.batch(Pairs(rows, rows, np.ones_like(rows))))  # as training does: counts of words, means
@@ -64,9 +64,9 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_systems_without_an_index_are_those_that_encode_no_product() -> None:
-    found = {name: make_ranker(options=replace(OPTIONS, model=model)) for name, model in SYSTEMS.items()}
+    found = {name: make_ranker(options=options_of(name)) for name in SYSTEMS}
     assert {name for name in SYSTEMS if isinstance(found[name], IndexableRanker)} == {*INDEXED}
-    assert {*INDEXED} > {"two_tower", "bag_of_words", "query_likelihood", "image_tags", "graph_reasoning", "siamese"}
+    assert {*INDEXED} > {"two_tower", "bag_of_words", "query_likelihood", "kernel_words", "graph_reasoning", "siamese"}
 
 
 @pytest.mark.usefixtures("_blocks")

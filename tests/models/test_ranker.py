@@ -13,6 +13,7 @@ from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.datasets.model_folders import RankerFolder
 from multimodal_recall.models.layers.heads import ConcatMlp
+from multimodal_recall.models.layers.kernel_features import KernelFeatures
 from multimodal_recall.models.layers.largest_box import LargestBox
 from multimodal_recall.models.layers.padding import Packing
 from multimodal_recall.models.layers.recurrent import BiLstm
@@ -104,7 +105,8 @@ def test_every_box_moves_the_scores_of_its_product_alone(ranker: Ranker, arrays:
     batch = arrays.batch(pairs)
     ranker.eval()
     before = ranker(batch)
-    one_box = any(isinstance(module, LargestBox) for module in ranker.modules())
+    of_one_box = (LargestBox, KernelFeatures)
+    one_box = any(isinstance(part, of_one_box) and getattr(part, "boxes", "") != "all" for part in ranker.modules())
     largest = batch.box_positions[:, :, 4].masked_fill(batch.box_mask, -1).argmax(dim=1)
     for product, box in (~batch.box_mask).nonzero().tolist():
         features = batch.box_features.clone()

@@ -18,7 +18,7 @@ from multimodal_recall.training.loop import Recipe, Trainer, TrainingError
 from multimodal_recall.training.losses import MATRIX_LOSSES, PAIR_LOSSES
 from multimodal_recall.training.objective import RankerObjective
 from tests.conftest import forced_hardware
-from tests.tiny_rankers import MODEL, OPTIONS, SYSTEMS, make_arrays, make_pairs, make_ranker
+from tests.tiny_rankers import MODEL, OPTIONS, SYSTEMS, TRAINED, make_arrays, make_pairs, make_ranker, options_of
 
 pytestmark = pytest.mark.precision
 CHUNKS = {"chunk_000": 0, "chunk_001": 1, "chunk_002": 2}
@@ -94,6 +94,7 @@ def test_a_killed_training_ends_with_the_same_bits(kill_after: int) -> None:
     check_resuming(replace(OPTIONS, model=replace(MODEL, dropout=0.3)), kill_after)
 
 
+@pytest.mark.parametrize("options", TRAINED, indirect=True)
 def test_every_system_resumes(options: RankerOptions) -> None:
     check_resuming(options, kill_after=4)
 
@@ -179,6 +180,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("options", TRAINED, indirect=True)
 def test_ten_pairs_are_learnt_by_heart(options: RankerOptions) -> None:
     options = replace(options, epochs=60, batch_size=20)
     whole = trainer(
@@ -301,7 +303,7 @@ def test_schedules() -> None:
 
 def test_the_options_know_which_losses_and_models_go_together() -> None:
     assert set(rankers.IN_BATCH_LOSSES) == set(MATRIX_LOSSES)
-    classes = {model.kind: type(make_ranker(options=replace(OPTIONS, model=model))) for model in SYSTEMS.values()}
+    classes = {model.kind: type(make_ranker(options=options_of(name))) for name, model in SYSTEMS.items()}
     joint = {kind for kind, system in classes.items() if system.score_all is Ranker.score_all}
     assert set(rankers.JOINT) == joint
     assert set(rankers.COSINES) == {kind for kind in classes if hasattr(SYSTEMS[kind], "scale")}

@@ -1,7 +1,7 @@
 """The best products of a catalogue for queries: by its index, or by scoring every product."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from kedro.io import CatalogProtocol
 
+from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import UNINDEXED
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.datasets.atomic import AtomicDataset
@@ -73,7 +74,20 @@ def fresh_index(
     searched = {name: Path(tables["products"].files[0]).parent.name for name, tables in chunks.items()}
     if not searched.items() <= versions.items():
         return None, f"every product was scored: the index is of other products. Make it anew: {REMAKE}"
-    return dataset.load(), f"by the index of {version}"
+    return _with_cells(catalog, ranker, dataset.load(), f"by the index of {version}")
+
+
+def _with_cells(catalog: CatalogProtocol, ranker: str, index: "ProductIndex", how: str) -> tuple["ProductIndex", str]:
+    """Add the cells to an index where the options ask for approximate search and the cells are of this index."""
+    if ranker not in read_layout().approximate:
+        return index, how
+    dataset = catalog.get(f"{ranker}.cells")
+    if not dataset.exists():
+        return index, f"{how}, exact: there are no cells for approximate search. Make them: {REMAKE}"
+    cells = dataset.load()
+    if cells.made_of != {name: chunk.folder.parent.name for name, chunk in index.chunks.items()}:
+        return index, f"{how}, exact: the cells are of another index. Make them anew: {REMAKE}"
+    return replace(index, approximate=cells.search), f"{how}, {cells} of valid"
 
 
 def _index_of(catalog: CatalogProtocol, newest: AtomicDataset, name: str, model: str) -> AtomicDataset:
@@ -104,7 +118,8 @@ def search_by_index(
         encoded, allowed = index.chunks[name], filter.allowed(tables["products"])
         masked.append((encoded, None if allowed is None else np.isin(encoded.product_ids, allowed)))
     with bar("search", sum(len(chunk.product_ids) for chunk, _ in masked), "products") as shown:
-        ids, scores = search_index(ranker, vectors, masked, top, shown.advance)
+        find = index.approximate or search_index
+        ids, scores = find(ranker, vectors, masked, top, shown.advance)
     best = (look_up or partial(read_shown, chunks))(ids.ravel())
     best["query_row"], best["score"] = np.repeat(np.arange(len(ids)), ids.shape[1]), scores.ravel()
     return _described(best, query_features)

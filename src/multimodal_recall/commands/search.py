@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 from kedro.io import CatalogProtocol
 
-from multimodal_recall.commands.searcher import SearchError, open_products, open_searcher
+from multimodal_recall.commands.products import SearchError, open_products
+from multimodal_recall.commands.searcher import open_searcher
 from multimodal_recall.config.layout import CATALOGUE, Layout, read_layout
 from multimodal_recall.data.official_format import BadRow, whole_number
 from multimodal_recall.data.text import vocabulary_note

@@ -31,6 +31,6 @@ class DescribeOptions:
 
     def __post_init__(self) -> None:
         if self.labels and self.detector is None:
-            raise ValueError("labels are named and detector is null, so that nobody looks for them: name an OWLv2")
+            raise ValueError("describe.labels is set and describe.detector null: name an OWLv2 or a Grounding DINO")
         if len(set(self.labels)) < len(self.labels):
-            raise ValueError(f"labels is {list(self.labels)}: name each label once")
+            raise ValueError(f"describe.labels is {list(self.labels)}: name each label once")

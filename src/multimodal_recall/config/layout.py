@@ -1,12 +1,12 @@
 """The shape of an environment's pipelines: its splits and chunks, its rankers, and whether a shop is made."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from multimodal_recall.config.loader import current_configuration
-from multimodal_recall.config.rankers import UNINDEXED
+from multimodal_recall.config.rankers import MULTIPLIED, SUMMED, UNINDEXED
 from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
@@ -53,8 +53,10 @@ class Layout:
     titled: bool = False  # whether a file gives product titles
     reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
     trained: dict[str, str | None] = field(default_factory=dict)  # as `trained_rankers` of `resolve` gives it
+    summed: tuple[str, ...] = ()  # the trained rankers that are solved from sums over the training chunks
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
+    approximate: tuple[str, ...] = ()  # the rankers whose index is also parted into cells
     two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
     tables: tuple[str, ...] = ()  # splits whose rows stand in a parquet table, as they have no TSV
     joined: bool = False  # whether the products of these tables stand in a table of their own
@@ -99,6 +101,11 @@ class Layout:
         return [chunk for split in splits for chunk in self.chunks_of(split)]
 
     @property
+    def query_chunks(self) -> list[Chunk]:
+        """Equal parts of the distinct training queries, as many as ``train`` has chunks."""
+        return [Chunk("queries", chunk.number, chunk.count) for chunk in self.chunks_of("train")]
+
+    @property
     def candidate_splits(self) -> tuple[str, ...]:
         """Splits whose candidates are ranked: all but ``train``."""
         return tuple(split for split in self.chunks if split != "train")
@@ -112,59 +119,75 @@ def read_layout() -> Layout:
             given scores of valid.
     """
     loader, project = current_configuration()
-    parameters, catalog = loader["parameters"], loader["catalog"]
-    chunks, rankers = parameters["chunks"], parameters["rankers"]
-
-    def path_of(pattern: str, split: str = "") -> Path:
-        return project / catalog[pattern]["filepath"].format(split=split)
-
-    def exists(pattern: str, split: str = "") -> bool:
-        return path_of(pattern, split).exists()
-
-    makes_shop, imports = parameters.get("make_shop") is not None, parameters.get("import_shop")
-    shop = SHOP_SPLITS if makes_shop or imports else ()
-    joined = bool(imports) or exists(SHOP_PRODUCTS)
-    own = (*SHOP_SPLITS, CATALOGUE) if imports else _own_tables(exists, joined)
-    tables, runs, judged = (
-        [split for split in SPLITS[1:] if exists(pattern, split)]
-        for pattern in ("{split}_given_scores", "{split}_given_run", "{split}_qrels")
-    )
-    if rankers:
-        present = shop if imports else {*REQUIRED_SPLITS, *shop, *own, *(s for s in SPLITS if exists("{split}_tsv", s))}
-        run = [split for split in SPLITS if split in chunks and split in present]
-    else:
-        run = [split for split in SPLITS if split in {*tables, *runs}]
+    parameters = loader["parameters"]
+    files, rankers = _Files(parameters, loader["catalog"], project), parameters["rankers"]
+    given = {pattern: files.splits_of(pattern) for pattern in ("{split}_given_scores", "{split}_given_run")}
+    run = files.splits_to_run() if rankers else [split for split in SPLITS if any(split in s for s in given.values())]
     if "valid" not in run:  # weights and stacks are fitted on valid
-        given = f" Scores of {', '.join(run)} alone cannot be evaluated." if run else ""
+        scored = f" Scores of {', '.join(run)} alone cannot be evaluated." if run else ""
         raise LayoutError(
-            f"There is nothing to run: rankers is empty, and {path_of('{split}_given_scores', 'valid')} does not "
-            f"exist.{given} Put scores of valid there (query_id, product_id, a column a model), or name a ranker."
+            f"There is nothing to run: rankers is empty, and {files.path_of('{split}_given_scores', 'valid')} does not "
+            f"exist.{scored} Put scores of valid there (query_id, product_id, a column a model), or name a ranker."
         )
-    with_answers = {*shop, *judged, "valid", *(split for split in run if exists("{split}_answers", split))}
-    answered = [split for split in run if split != "train" and split in with_answers]
+    judged = files.splits_of("{split}_qrels")
+    with_answers = {"valid", *files.made, *judged, *files.splits_of("{split}_answers")}
+    answered = tuple(split for split in run if split != "train" and split in with_answers)
+    trained = trained_rankers(parameters)
+    kinds = {ranker: parameters[ranker]["model"].get("kind") for ranker in trained}
+    approximate = parameters["index"]["approximate"]
     return Layout(
-        {split: chunks[split] for split in run},
-        tuple(answered),
-        makes_shop,
+        {split: parameters["chunks"][split] for split in run},
+        answered,
+        files.makes_shop,
         tuple(rankers),
-        *(tuple(split for split in splits if split in answered) for splits in (tables, runs, judged)),
-        exists("given_list_counts"),
-        makes_shop or exists("titles"),
-        parameters["evaluate"]["reclassify"],
-        trained_rankers(parameters),
-        chunks.get(CATALOGUE, 0) if rankers and (CATALOGUE in own or exists("{split}_tsv", CATALOGUE)) else 0,
-        tuple(ranker for ranker in rankers if parameters[ranker]["model"].get("kind") not in UNINDEXED),
-        _two_stages(parameters),
-        own,
-        joined,
-        imports["chunks"] if imports else 0,
+        *(tuple(split for split in answered if split in splits) for splits in (*given.values(), judged)),
+        given_counts=files.exists("given_list_counts"),
+        titled=files.makes_shop or files.exists("titles"),
+        reclassifies=parameters["evaluate"]["reclassify"],
+        trained=trained,
+        summed=tuple(ranker for ranker, kind in kinds.items() if kind in SUMMED),
+        catalogue=parameters["chunks"].get(CATALOGUE, 0) if rankers and files.has_rows(CATALOGUE) else 0,
+        indexed=tuple(ranker for ranker in rankers if kinds[ranker] not in UNINDEXED),
+        approximate=tuple(ranker for ranker in rankers if approximate and kinds[ranker] in MULTIPLIED),
+        two_stages=_two_stages(parameters),
+        tables=tuple(split for split in (*run, CATALOGUE) if files.in_table(split)),
+        joined=files.joined,
+        import_chunks=files.imports["chunks"] if files.imports else 0,
     )
 
 
-def _own_tables(exists: Callable[[str, str], bool], joined: bool) -> tuple[str, ...]:
-    """Name the splits whose rows stand in a parquet table, as they have no TSV."""
-    without_tsv = [split for split in (*SPLITS, CATALOGUE) if not exists("{split}_tsv", split)]
-    return tuple(s for s in without_tsv if exists("{split}_table", s) or (s == CATALOGUE and joined))
+class _Files:
+    """Which raw files an environment has, and which of them a pipeline makes."""
+
+    def __init__(self, parameters: dict[str, Any], catalog: dict[str, Any], project: Path) -> None:
+        self.chunks, self.catalog, self.project = parameters["chunks"], catalog, project
+        self.makes_shop, self.imports = parameters.get("make_shop") is not None, parameters.get("import_shop")
+        self.made = SHOP_SPLITS if self.makes_shop or self.imports else ()
+        self.joined = bool(self.imports) or self.exists(SHOP_PRODUCTS)
+
+    def path_of(self, pattern: str, split: str = "") -> Path:
+        return self.project / self.catalog[pattern]["filepath"].format(split=split)
+
+    def exists(self, pattern: str, split: str = "") -> bool:
+        return self.path_of(pattern, split).exists()
+
+    def splits_of(self, pattern: str) -> list[str]:
+        """List the splits but ``train`` that have a file."""
+        return [split for split in SPLITS[1:] if self.exists(pattern, split)]
+
+    def in_table(self, split: str) -> bool:
+        """Whether a split's rows stand in a parquet table."""
+        if self.imports or self.exists("{split}_tsv", split):
+            return bool(self.imports)
+        return self.exists("{split}_table", split) or (split == CATALOGUE and self.joined)
+
+    def has_rows(self, split: str) -> bool:
+        return self.exists("{split}_tsv", split) or self.in_table(split)
+
+    def splits_to_run(self) -> list[str]:
+        """List the splits with queries that are made, required or there."""
+        sure = {*REQUIRED_SPLITS, *self.made}
+        return [s for s in SPLITS if s in self.chunks and (s in sure or (not self.imports and self.has_rows(s)))]
 
 
 def _two_stages(parameters: dict[str, Any]) -> tuple[str, str] | None:

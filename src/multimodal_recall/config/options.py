@@ -192,6 +192,20 @@ class RerankOptions:
 
 
 @dataclass(frozen=True, config=STRICT)
+class IndexOptions:
+    """How an index is searched. Exact search compares every product with the query."""
+
+    approximate: bool = False
+    """Whether the products are also parted into cells, of which a search visits some alone. For rankers that multiply
+    vectors (``siamese``, ``graph_reasoning``, ``bag_of_words``); the others are searched exactly. Needs faiss:
+    ``pip install -e ".[index]"``."""
+    cells: Positive | None = None
+    """Cells; ``null``: twice the square root of the number of products."""
+    probes: Positive = 64
+    """Cells that a search visits: more find more of the best products, and take longer."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class RecallOptions:
     """Search in two stages: a ranker with an index finds candidates among all products, another ranker orders them."""
 

@@ -3,7 +3,7 @@
 Each file of ``conf/<env>/rankers`` is a ranker. Its ``model.kind`` names the system, a file of ``models/systems``.
 """
 
-from dataclasses import field
+from dataclasses import MISSING, field, fields
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -15,9 +15,12 @@ from multimodal_recall.config.systems import ModelOptions
 Mixture = dict[NegativeKind, Annotated[float, Field(gt=0)]]
 
 IN_BATCH_LOSSES = ("in_batch_softmax", "in_batch_cross_entropy", "in_batch_hinge", "multi_similarity")
-OWN_LOSSES = {"likelihood": "query_likelihood", "tags_and_caption": "image_tags"}
+OWN_LOSSES = {"likelihood": "query_likelihood", "tags_and_caption": "image_tags", "ridge": "kernel_words"}
 JOINT = ("mcan", "visual_bert", "sentence_level")  # systems that read a pair jointly, and so have no in-batch loss
 UNINDEXED = (*JOINT, "word_level")  # systems whose products have no encoding of their own, and so no index
+SUMMED = ("kernel_words",)  # systems that are solved from sums over the chunks, not trained in epochs
+READ_WITHOUT_EPOCHS = ("model", "seed", "max_boxes", "negatives_per_positive", "loss")
+MULTIPLIED = ("siamese", "graph_reasoning", "bag_of_words")  # systems that multiply a query's and a product's vectors
 COSINES = ("graph_reasoning", "bag_of_words")  # systems whose score is a scaled cosine
 
 
@@ -57,10 +60,12 @@ class RankerOptions:
         "multi_similarity",
         "likelihood",
         "tags_and_caption",
+        "ridge",
     ] = "cross_entropy"
     """Training loss. ``in_batch_*`` and ``multi_similarity`` compare every query of the batch with every product.
     ``likelihood`` takes the score as the log-probability of the query. ``tags_and_caption`` pre-trains ``image_tags``.
-    ``in_batch_softmax`` with a margin is AM-softmax for scores that are scaled cosines (Wang et al. 2018)."""
+    ``in_batch_softmax`` with a margin is AM-softmax for scores that are scaled cosines (Wang et al. 2018). ``ridge``
+    solves ``kernel_words`` in closed form: of the training it reads ``seed`` and ``max_boxes`` alone."""
     margin: Annotated[float, Field(ge=0)] = 0.2
     """Margin by which a right score must beat a wrong score, in losses with a margin."""
     schedule: Literal["constant", "linear_warmup", "wavy_linear_warmup"] = "constant"
@@ -92,6 +97,12 @@ class RankerOptions:
             problem = f"needs cosines, and the score of {kind} is no cosine: name in_batch_softmax"
         elif self.loss in OWN_LOSSES and kind != OWN_LOSSES[self.loss]:
             problem = f"is for {OWN_LOSSES[self.loss]} alone, and the model is {kind}: name another loss"
+        elif kind in SUMMED and self.loss != "ridge":
+            problem = f"trains in epochs, and {kind} is solved in closed form: set loss to ridge"
+        elif self.loss == "ridge" and self.negatives_per_positive:
+            problem = "takes no wrong products: set negatives_per_positive to 0"
+        elif self.loss == "ridge" and (unread := self._unread()):
+            problem = f"has no epochs and reads no {', '.join(unread)}: leave these options out"
         if problem:
             raise ValueError(f"the loss {self.loss} {problem}")
         right = max(1, self.batch_size // (1 + self.negatives_per_positive))
@@ -101,3 +112,12 @@ class RankerOptions:
                 f"with negatives_per_positive ({self.negatives_per_positive}) leaves {right} right pairs. Set "
                 f"processes to {right} or less, or batch_size to {self.processes * (1 + self.negatives_per_positive)}"
             )
+
+    def _unread(self) -> list[str]:
+        """Name the options that differ from their default, and that a training without epochs does not read."""
+        group = {option.name: option for option in fields(self) if option.name not in READ_WITHOUT_EPOCHS}
+        defaults = {
+            name: option.default_factory() if option.default is MISSING else option.default
+            for name, option in group.items()
+        }
+        return [name for name, default in defaults.items() if getattr(self, name) != default]

@@ -68,6 +68,7 @@ class Parameters(BaseModel):
     featurize: options.QueryOptions
     sample_negatives: options.NegativeOptions
     rerank: options.RerankOptions
+    index: options.IndexOptions
     evaluate: options.EvaluateOptions
 
 

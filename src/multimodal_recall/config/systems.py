@@ -121,6 +121,29 @@ class QueryLikelihoodOptions:
 
 
 @dataclass(frozen=True, config=STRICT)
+class KernelWordsOptions:
+    """Our own baseline: kernel ridge regression from boxes to the query's words, in closed form."""
+
+    kind: Literal["kernel_words"] = "kernel_words"
+    kernel: Literal["rbf", "laplace"] = "rbf"
+    """Similarity of two boxes at distance d: ``rbf`` is exp(-gamma d²), ``laplace`` is exp(-gamma d)."""
+    gamma: Annotated[float, Field(gt=0)] = 0.4
+    """How fast the similarity falls with the distance; a box's feature has the length 1."""
+    ridge: Annotated[float, Field(gt=0)] = 10.0
+    """Penalty on large coefficients: a larger ridge makes a smoother regression."""
+    boxes: Literal["largest", "all"] = "largest"
+    """Boxes that describe a product: its largest box, or the mean over all its boxes."""
+    landmarks: Positive = 1000
+    """Products of the training file whose largest boxes every box is compared with. A file of no more rows gives all
+    its products, and the regression is exact; a longer file is sampled (Nyström). Memory and time of the solution grow
+    with the square and the cube of this number."""
+    frequency_power: Annotated[float, Field(ge=0)] = 0.25
+    """Weight of a word: its share of all words to this power; 0: all words weigh the same."""
+    floor: Annotated[float, Field(gt=0)] = 0.01
+    """Added to the estimate of a word of mean frequency before its logarithm, in proportion to other frequencies."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class BagOfWordsOptions:
     """Our own baseline: a bag of words and the largest box in one space; the score is their scaled cosine."""
 
@@ -271,6 +294,7 @@ ModelOptions = Annotated[
     | ConcatQueryOptions
     | GraphReasoningOptions
     | QueryLikelihoodOptions
+    | KernelWordsOptions
     | BagOfWordsOptions,
     Field(discriminator="kind"),
 ]

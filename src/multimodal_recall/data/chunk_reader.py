@@ -148,6 +148,28 @@ class ChunkRows:
         )
 
 
+def draw_products(
+    tsv: OfficialTsv | OwnTable, label_count: int, options: IngestOptions, wanted: int, seed: int
+) -> pa.Table:
+    """Draw products of a TSV or own table at random places, as its ``draw_lines`` does.
+
+    Rows are decoded as for a chunk; malformed rows are left out, a product of several rows comes once.
+
+    Raises:
+        IngestError: If no drawn row is sound.
+        RawFileError: If the header is not the official header.
+    """
+    products, random = ProductColumns(), np.random.default_rng(seed)
+    lines = (line for _, line in tsv.draw_lines(wanted, random, options.max_line_bytes))
+    kept = options.max_boxes, options.box_order == "largest_first"
+    while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
+        rows, _ = decode_rows(block, options.feature_size, label_count, *kept, "torch" in sys.modules)
+        products.add(rows)
+    if not products.seen:
+        raise IngestError(f"{tsv.path}: no row of {wanted} drawn rows is sound. Look at its rows with: kedro check")
+    return products.table()
+
+
 def _reasons_to_drop(rows: Rows, options: IngestOptions) -> dict[int, str]:
     """Give the place and reason of each sound training row that a published cleaning rule, if turned on, leaves out."""
     reasons = {}

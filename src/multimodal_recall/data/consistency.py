@@ -24,14 +24,9 @@ def check_origins(chunks: Sequence[Chunk], examples: dict[str, ChunkTables]) -> 
     """
     problems, cuts = [], {}
     for chunk in chunks:
-        origins = {kind: origin_of(table) for kind, table in examples[chunk.name].items()}
-        first, *others = origins
-        if stale := [kind for kind in others if origins[kind][b"pairs"] != origins[first][b"pairs"]]:
-            problems.append(
-                f"{', '.join(stale)} of {chunk.namespace} are not of the same pairs as its {first}. "
-                f"Make them again: kedro run --namespaces={chunk.namespace}"
-            )
-        cuts.setdefault(origins[first][b"cut"].decode(), []).append(chunk.namespace)
+        tables = examples[chunk.name]
+        problems += _mixed_tables(chunk, tables)
+        cuts.setdefault(origin_of(next(iter(tables.values())))[b"cut"].decode(), []).append(chunk.namespace)
     first_cut, *other_cuts = cuts
     if other_cuts:
         found = "; ".join(f"{', '.join(names)}: {cut}" for cut, names in cuts.items())
@@ -42,6 +37,27 @@ def check_origins(chunks: Sequence[Chunk], examples: dict[str, ChunkTables]) -> 
         )
     if problems:
         raise ExamplesError("\n".join(problems))
+
+
+def check_tables(chunk: Chunk, tables: ChunkTables) -> None:
+    """Refuse tables of a chunk whose row numbers do not belong together.
+
+    Raises:
+        ExamplesError: With the tables that were made from other pairs than the first table.
+    """
+    if problems := _mixed_tables(chunk, tables):
+        raise ExamplesError(problems[0])
+
+
+def _mixed_tables(chunk: Chunk, tables: ChunkTables) -> list[str]:
+    origins = {kind: origin_of(table)[b"pairs"] for kind, table in tables.items()}
+    first, *others = origins
+    if stale := [kind for kind in others if origins[kind] != origins[first]]:
+        return [
+            f"{', '.join(stale)} of {chunk.namespace} are not of the same pairs as its {first}. "
+            f"Make them again: kedro run --namespaces={chunk.namespace}"
+        ]
+    return []
 
 
 def check_candidates(chunks: Sequence[Chunk], examples: dict[str, ChunkTables]) -> None:

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy as np
 
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, RawFileError, decode_query
@@ -68,7 +71,33 @@ class OfficialTsv:
             RawFileError: If the file is empty or its header is not the official header.
         """
         size = self.path.stat().st_size
-        start, end = number * size // count, (number + 1) * size // count
+        yield from self._between(number * size // count, (number + 1) * size // count, longest)
+
+    def draw_lines(
+        self, wanted: int, random: np.random.Generator, longest: int = IngestOptions.max_line_bytes
+    ) -> Iterator[tuple[int, bytes]]:
+        """Draw different lines at random places of the file, or read all its lines if there are no more than wanted.
+
+        A line is drawn the more often the longer the line before it; no other line is read.
+
+        Yields:
+            Byte offset and line, as ``lines`` does, in the order of the file.
+
+        Raises:
+            RawFileError: As ``lines`` does.
+        """
+        if sum(1 for _ in islice(self.lines(longest=longest), wanted + 1)) <= wanted:
+            yield from self.lines(longest=longest)
+            return
+        size, drawn = self.path.stat().st_size, {}
+        while len(drawn) < wanted:
+            start = int(random.integers(size))
+            found = next(self._between(start, size, longest), None) or next(self.lines(longest=longest))
+            drawn[found[0]] = found
+        yield from (drawn[offset] for offset in sorted(drawn))
+
+    def _between(self, start: int, end: int, longest: int) -> Iterator[tuple[int, bytes]]:
+        """Read the lines whose first byte lies in a byte range, as ``lines`` does."""
         with self.path.open("rb", buffering=READ_BYTES) as file:
             header = file.readline(READ_BYTES)
             if tuple(header.decode("utf-8", "replace").rstrip("\r\n").split("\t")) != TSV_COLUMNS:

@@ -5,7 +5,7 @@ names query and product alone: then ``products.parquet`` beside it holds each pr
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -99,11 +99,39 @@ class OwnTable:
         self._check_columns()
         rows = _range(self.size, number, count)
         known = self.products.rows_of(self._product_ids(rows)) if self.products else None
-        columns = [name for name in PARQUET_COLUMNS if name in self.columns or self.products]
-        read = PAIR_COLUMNS if self.products else columns
-        batches = self._batches(read, rows)
+        batches = self._batches(self._read_columns, rows)
         every = (cells for batch in batches for cells in batch.to_struct_array())
-        for offset, cells in enumerate(every, rows.start):
+        yield from self._encode(enumerate(every, rows.start), known, longest)
+
+    def draw_lines(
+        self, wanted: int, random: np.random.Generator, longest: int = IngestOptions.max_line_bytes
+    ) -> Iterator[tuple[int, bytes]]:
+        """Draw different rows, or read all rows if there are no more than wanted; as ``lines`` does, in row order."""
+        self._check_columns()
+        rows = np.sort(random.choice(self.size, min(wanted, self.size), replace=False))
+        cells = [cells for batch in self._take(self._read_columns, rows) for cells in batch.to_struct_array()]
+        ids = _ids(pa.array([row["product_id"].as_py() for row in cells])).drop_null()
+        known = self.products.rows_of(ids) if self.products else None
+        yield from self._encode(zip(rows.tolist(), cells, strict=True), known, longest)
+
+    @property
+    def _columns(self) -> list[str]:
+        """Names of the columns of a line."""
+        return [name for name in PARQUET_COLUMNS if name in self.columns or self.products]
+
+    @property
+    def _read_columns(self) -> Sequence[str]:
+        return PAIR_COLUMNS if self.products else self._columns
+
+    def _encode(
+        self,
+        rows: Iterable[tuple[int, pa.StructScalar]],
+        known: Mapping[int, pa.StructScalar] | None,
+        longest: int,
+    ) -> Iterator[tuple[int, bytes]]:
+        """Write rows as lines; ``known`` holds the products' rows where they have a table of their own."""
+        columns = self._columns
+        for offset, cells in rows:
             try:
                 line = encode_row(read_row(cells if known is None else _joined(cells, known), columns))
             except (ValueError, pa.ArrowException) as error:
@@ -177,6 +205,16 @@ class OwnTable:
     def _product_ids(self, rows: range) -> pa.Array:
         ids = [_ids(batch["product_id"]) for batch in self._batches(["product_id"], rows)]
         return pc.unique(pa.chunked_array(ids, pa.int64())).drop_null()
+
+    def _take(self, columns: Sequence[str], rows: np.ndarray) -> Iterator[pa.RecordBatch]:
+        """Read single rows, in ascending order, from the row groups that hold them alone."""
+        sizes = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
+        starts = np.cumsum([0, *sizes])
+        for group in np.unique(np.searchsorted(starts, rows, "right") - 1).tolist():
+            place = starts[group]
+            for batch in self._file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=[*columns]):
+                yield batch.take(pa.array(rows[(rows >= place) & (rows < place + len(batch))] - place))
+                place += len(batch)
 
     def _batches(self, columns: Sequence[str], rows: range) -> Iterator[pa.RecordBatch]:
         """Read the batches of some rows, from the row groups that hold them alone."""

@@ -1,7 +1,6 @@
 """A product's photo as a picture in RGB, whatever its file holds, and the boxes that need no detector."""
 
 import os
-import struct
 import warnings
 from functools import cache
 from importlib.util import find_spec
@@ -19,15 +18,15 @@ LONGEST_SIDE = 1600
 """Pixels of an opened photo's longer side at most; models of today read 224 to 1,000."""
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 2**30 // 12
 """Of a decoded file: 89 million, Pillow's own limit. A JPEG is decoded at an eighth of its size or more."""
-PLAIN_SHARE = 0.9
+THINNEST = 20
+"""Longer side over shorter side at most: of a strip, a detector's input would have no pixel left."""
+PLAIN_SHARE = 0.75
 """Share of the pixels along a plain background's border that have its colour."""
 TOLERANCE = 24
 """Levels of 255 by which a channel may leave the background's colour: JPEG's noise, and soft shadows."""
 NOT_ALL = 0.98
 """Share of the photo from which on a cut-out product is the whole photo."""
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-UNREADABLE = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, MemoryError, struct.error)
-"""What Pillow raises for damaged files."""
 
 # A JPEG of twice the limit is still read in bounded memory; beyond, Pillow raises an error.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -60,20 +59,22 @@ def open_photo(path: Path) -> Image.Image:
         A picture in mode RGB whose longer side has ``LONGEST_SIDE`` pixels or fewer; larger ones are scaled down.
 
     Raises:
-        PhotoError: If the file is missing, empty, cut off, no photo, or larger than ``MOST_PIXELS``.
+        PhotoError: If the file is missing, empty, cut off, no photo, a thin strip, or larger than ``MOST_PIXELS``.
     """
     size = _size_of(path)
     try:
         with Image.open(path, formats=_formats()) as photo:
             photo.draft(None, (2 * LONGEST_SIDE, 2 * LONGEST_SIDE))
-            _refuse_pixels(photo)
+            _refuse_size(photo)
             photo.load()
             return _upright(_in_colour(photo), photo)
     except UnidentifiedImageError as error:
         raise PhotoError(_unidentified(path)) from error
     except Image.DecompressionBombError as error:
         raise PhotoError(f"it has more than {2 * MOST_PIXELS:,} pixels; scale it down") from error
-    except UNREADABLE as error:
+    except PhotoError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever they meet: OSError, SyntaxError, RuntimeError, ...
         raise PhotoError(f"damaged or cut off ({size:,} bytes): {error or type(error).__name__}") from error
 
 
@@ -143,37 +144,36 @@ def _unidentified(path: Path) -> str:
     return f"no photo of a known kind (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF); it begins with {start!r}"
 
 
-def _refuse_pixels(photo: Image.Image) -> None:
+def _refuse_size(photo: Image.Image) -> None:
     if photo.width * photo.height > MOST_PIXELS:
         raise PhotoError(
             f"it has {photo.width:,} x {photo.height:,} pixels, and at most {MOST_PIXELS:,} are decoded; scale it down"
+        )
+    if max(photo.size) > THINNEST * min(photo.size):
+        raise PhotoError(
+            f"it has {photo.width:,} x {photo.height:,} pixels: a side more than {THINNEST} times as long as the other "
+            "is no product photo's"
         )
 
 
 def _in_colour(photo: Image.Image) -> Image.Image:
     """Turn a decoded photo into RGB, scaled down; transparent parts become white."""
-    if photo.mode in SIXTEEN_BITS or photo.mode == "F":
-        photo = _eight_bits(photo)
-    elif photo.mode != "RGB":
-        photo = photo.convert("RGBA" if photo.has_transparency_data else "RGB")
-    small = photo.copy() if max(photo.size) <= LONGEST_SIDE else ImageOps.contain(photo, (LONGEST_SIDE, LONGEST_SIDE))
-    if small.mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)
-    return small.convert("RGB")
-
-
-def _eight_bits(photo: Image.Image) -> Image.Image:
-    """Scale levels of 16 bits, or of floats up to 1, to 8; Pillow would cut off all above 255."""
-    levels = np.asarray(photo)
-    levels = levels * 255 if photo.mode == "F" else levels // 256
-    return Image.fromarray(levels.clip(0, 255).astype(np.uint8), "L")
+    if photo.mode == "F" or (photo.mode == "I" and photo.format == "TIFF"):
+        raise PhotoError("it has 32 bits a level, whose white nobody knows; save it with 8 or 16")
+    if photo.mode in SIXTEEN_BITS:  # Pillow would cut off all above 255
+        photo = Image.fromarray((np.asarray(photo) >> 8).astype(np.uint8))
+    photo = photo.convert("RGBA" if photo.has_transparency_data else "RGB")
+    photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    if photo.mode == "RGBA":
+        photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
+    return photo.convert("RGB")
 
 
 def _upright(picture: Image.Image, photo: Image.Image) -> Image.Image:
     """Turn a picture as the EXIF data of its photo say; data that cannot be read turn nothing, as in a browser."""
     try:
         turn = photo.getexif().get(ExifTags.Base.Orientation, 1)
-    except UNREADABLE:
+    except Exception:  # as above
         return picture
     picture.getexif()[ExifTags.Base.Orientation] = turn
     return ImageOps.exif_transpose(picture)

@@ -14,7 +14,8 @@ from multimodal_recall.data.batch import Batch, ChunkArrays, Reading
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.data_parallel import encode_shares
 from multimodal_recall.models.layers.heads import ConcatMlp
-from multimodal_recall.models.layers.towers import LabelVectors, WordVectors
+from multimodal_recall.models.layers.towers import LabelVectors, SentenceAndWords, WordVectors
+from multimodal_recall.models.layers.transformer import SentenceAndWordTransformer
 from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.weights import misfits
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SCORED_PAIRS = 4096  # pairs in a batch of scoring
+SENTENCE_READERS = (SentenceAndWords, SentenceAndWordTransformer)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class InputSizes:
     word_vector: int
     labels: int
     tokens: int = 0  # of the ranker's tokenizer; 0 for a ranker without tokenizer
+    landmarks: int = 0  # boxes that kernel_words compares all boxes with; 0 for other rankers
 
 
 class Ranker(nn.Module):
@@ -44,6 +47,11 @@ class Ranker(nn.Module):
 
     reading = Reading()  # what `data.examples.read_chunk` reads for this ranker
     sums_words = False  # whether a score is a sum over the query's words, which `word_scores` gives
+
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether a part of the ranker reads the language model's vectors of the queries."""
+        return any(isinstance(part, SENTENCE_READERS) for part in self.modules())
 
     def pair_vectors(self, batch: Batch) -> Tensor:
         """Compute the last layer's input for each of the batch's pairs, (N, D)."""

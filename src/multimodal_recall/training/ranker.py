@@ -1,6 +1,6 @@
 """Train a ranker on the tables of its chunks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,7 +71,7 @@ class RankerTraining:
                 checkpoint=self.checkpoint,
                 fingerprint=self.fingerprint,
                 progress=progress,
-                measure=lambda: self._valid_ndcg(ranker, valid),
+                measure=lambda: valid_ndcg(ranker, valid, self.valid_answers),
             ).fit()
         tokenizer = ranker.reading.tokenizer
         return TrainedRanker(self.options, sizes, weights, {}, None if tokenizer is None else tokenizer.to_str()), log
@@ -101,8 +101,10 @@ class RankerTraining:
         text_model, tokenizer = load_checkpoint("model.text_model", self.tokenizer)
         return text_model, cut_to(tokenizer, model.max_tokens)
 
-    def _valid_ndcg(self, ranker: Ranker, valid: list[ScoredChunk]) -> float:
-        return float(ndcg_at_5(score_chunks(ranker, valid).to_pandas(), self.valid_answers)["ndcg_at_5"].mean())
+
+def valid_ndcg(ranker: Ranker, chunks: Iterable[ScoredChunk], answers: dict[int, list[int]]) -> float:
+    """Measure nDCG@5 on valid; ``answers`` names the right product ids of each query."""
+    return float(ndcg_at_5(score_chunks(ranker, chunks).to_pandas(), answers)["ndcg_at_5"].mean())
 
 
 class ChunkLoader:

@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from multimodal_recall.commands.searcher import SearchError
+from multimodal_recall.commands.products import SearchError
 from multimodal_recall.commands.serve.pages import describe_found, render_file, render_search, render_why
 from multimodal_recall.commands.serve.shop import Shop
 from multimodal_recall.commands.serve.wanted import (
@@ -110,7 +110,7 @@ class Pages:
         """Give what is served as JSON."""
         del request
         rankers = {name: choice.facts() for name, choice in self.shop.choices.items()}
-        products = {"split": self.shop.products.split, "products": len(self.shop.products.product_ids)}
+        products = {"split": self.shop.products.split, "products": len(self.shop.served)}
         loaded = sorted(self.shop.searchers)
         return JSONResponse({"status": "ok", **products, "loaded": loaded, "rankers": rankers})
 

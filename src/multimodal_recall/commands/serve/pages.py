@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from multimodal_recall.commands.searcher import SearchError
+from multimodal_recall.commands.products import SearchError
 from multimodal_recall.commands.serve.shop import Shop
 from multimodal_recall.commands.serve.wanted import MOST_CHARACTERS, MOST_PRODUCTS, Wanted
 from multimodal_recall.data.text import vocabulary_note
@@ -133,7 +133,7 @@ def render_why(shop: Shop, wanted: Wanted, product_id: int) -> str:
             words=words,
             most=max(map(abs, (words or {}).values()), default=0.0) or 1.0,
             largest_box=searcher.reads_largest_box,
-            unknown=[word for word in words or () if word not in searcher.encode.rows],
+            unknown=[word for word in words or () if word not in searcher.encode.words],
             product={**product, "drawing": _draw(shop, product), "right": False},
         )
     )

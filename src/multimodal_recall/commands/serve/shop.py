@@ -13,15 +13,9 @@ import pandas as pd
 import pyarrow.compute as pc
 from kedro.io import CatalogProtocol
 
+from multimodal_recall.commands.products import ProductsInMemory, SearchError, SplitProducts, open_products
 from multimodal_recall.commands.search import default_split, first_ranker
-from multimodal_recall.commands.searcher import (
-    ProductsInMemory,
-    Searcher,
-    SearchError,
-    SplitProducts,
-    open_products,
-    open_searcher,
-)
+from multimodal_recall.commands.searcher import Searcher, open_searcher
 from multimodal_recall.config.layout import Layout, read_layout
 from multimodal_recall.config.loader import current_configuration, in_project
 from multimodal_recall.config.resolve import known_rankers
@@ -29,6 +23,7 @@ from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.evaluation.report.drawings import box_colours, find_photo, short_label
 from multimodal_recall.models.saved import read_card
 from multimodal_recall.runs.lineage import pinned
+from multimodal_recall.runtime.cores import usable_cores
 from multimodal_recall.runtime.device import Hardware, choose_hardware
 
 ID_BITS = 53
@@ -87,10 +82,16 @@ class Shop:
         """Rank the products for a query, as ``kedro search``."""
         return self.searcher(name).find([query], top, labels, self.only)
 
+    @cached_property
+    def served(self) -> np.ndarray:
+        """The distinct products that may be found, ascending."""
+        ids = self.products.product_ids
+        return ids if self.only is None else ids[np.isin(ids, np.array(self.only, np.int64))]
+
     def knows(self, product_id: int) -> bool:
         """Whether a product is served."""
-        place = np.searchsorted(self.products.product_ids, product_id)
-        return place < len(self.products.product_ids) and self.products.product_ids[place] == product_id
+        place = np.searchsorted(self.served, product_id)
+        return place < len(self.served) and self.served[place] == product_id
 
     def product(self, product_id: int) -> dict[str, Any] | None:
         """Look up what is shown of a product, labels as names; ``None`` for an unknown product."""
@@ -149,26 +150,26 @@ def open_shop(
     shop = Shop(
         catalog=catalog,
         products=products,
-        choices={choice.name: choice for choice in _choices(catalog, layout)},
+        choices={choice.name: choice for choice in _choices(catalog, [ranker, *layout.rankers])},
         first=ranker,
         query_ids=_query_ids(catalog, layout),
         photos=in_project(catalog.load("params:evaluate").photos),
-        hardware=hardware.divided(hardware.threads),
+        hardware=hardware.divided(usable_cores()),
         only=only,
         collection=current_configuration()[0]["globals"]["collection"],
     )
     if ranker not in shop.choices:
         open_searcher(catalog, ranker, products, hardware)  # says what is missing
-    if only is not None and not np.isin(shop.products.product_ids, only).any():
+    if not len(shop.served):
         raise SearchError(f"no product of {products.split} has an id of the list. Name others, or another --split")
     shop.searcher(ranker)
     return shop
 
 
-def _choices(catalog: CatalogProtocol, layout: Layout) -> Iterator[Choice]:
-    """List each trained ranker, those of ``rankers`` first, and then its older versions."""
+def _choices(catalog: CatalogProtocol, first: Sequence[str]) -> Iterator[Choice]:
+    """List each trained ranker with its older versions, those named ``first`` before the others."""
     known = known_rankers(current_configuration()[0]["parameters"])
-    for ranker in dict.fromkeys([*layout.rankers, *known]):
+    for ranker in dict.fromkeys([*first, *known]):
         dataset = catalog.get(f"{ranker}.model")
         if not dataset.exists():
             continue

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
-from multimodal_recall.commands.searcher import numbers_of
+from multimodal_recall.commands.products import numbers_of
 
 MOST_CHARACTERS = 300
 """Characters of a query."""

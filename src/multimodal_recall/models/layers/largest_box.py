@@ -24,18 +24,27 @@ class LargestBox(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Describe the batch's products, (P, F)."""
-        return (self._largest(batch) - self.mean) * len(self.mean) ** 0.5
+        return (describe_largest(batch) - self.mean) * len(self.mean) ** 0.5
 
     @torch.no_grad()
     def observe(self, batch: Batch) -> None:
         """Update the running mean with the products of a training batch."""
-        features = self._largest(batch)
+        features = describe_largest(batch)
         self.products += len(features)
         self.mean += (features - self.mean).sum(dim=0) / self.products
 
-    @staticmethod
-    def _largest(batch: Batch) -> Tensor:
-        """(P, F), of length 1."""
-        largest = batch.box_positions[:, :, AREA].masked_fill(batch.box_mask, -1).argmax(dim=1)
-        features = batch.box_features[torch.arange(len(largest), device=largest.device), largest].float()
-        return functional.normalize(features.sign() * features.abs().sqrt(), dim=1)
+
+def describe_largest(batch: Batch) -> Tensor:
+    """Describe each product by its largest box, (P, F) float32 of length 1."""
+    return unit_length(largest_box(batch).float())
+
+
+def largest_box(batch: Batch) -> Tensor:
+    """Select the feature of each product's largest box, (P, F) float16."""
+    largest = batch.box_positions[:, :, AREA].masked_fill(batch.box_mask, -1).argmax(dim=1)
+    return batch.box_features[torch.arange(len(largest), device=largest.device), largest]
+
+
+def unit_length(features: Tensor) -> Tensor:
+    """Take the signed square roots of features (P, F), and scale them to length 1."""
+    return functional.normalize(features.sign() * features.abs().sqrt(), dim=1)

@@ -5,25 +5,21 @@ A query scores by the log-probability of its words: the query-likelihood model o
 images for documents. The system has no published score; it suits small data and trains in seconds.
 """
 
-import torch
 from torch import Tensor, nn
 
 from multimodal_recall.config.systems import QueryLikelihoodOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.largest_box import LargestBox
 from multimodal_recall.models.precision import ScoreLayer
-from multimodal_recall.models.ranker import DotRanker, InputSizes
+from multimodal_recall.models.ranker import InputSizes
+from multimodal_recall.models.word_sum import WordSum
 
 
-class QueryLikelihood(DotRanker):
+class QueryLikelihood(WordSum):
     """Sum the log-probabilities of the query's words, in which frequent words weigh more."""
 
-    word_major = True
-
     def __init__(self, options: QueryLikelihoodOptions, sizes: InputSizes) -> None:
-        super().__init__()
-        self.power, self.words = options.frequency_power, sizes.words
-        self.register_buffer("counts", torch.zeros(sizes.words))
+        super().__init__(options.frequency_power, sizes.words)
         self.product = LargestBox(sizes.box_feature)
         hidden = options.hidden or sizes.box_feature
         self.layers = nn.Sequential(nn.Dropout(options.feature_dropout))
@@ -33,28 +29,14 @@ class QueryLikelihood(DotRanker):
         nn.init.normal_(self.tags.weight, std=0.01)
         nn.init.zeros_(self.tags.bias)
 
-    def encode_queries(self, batch: Batch) -> Tensor:
-        """Weigh every word, (Q, words): 0 for words outside the query."""
-        share = (self.counts + 1) / (self.counts.sum() + 1)
-        return self._contained(batch) * share**self.power
-
     def encode_products(self, batch: Batch) -> Tensor:
         """Compute the log-probability of every word, (P, words)."""
         return self.tags(self.layers(self.product(batch))).log_softmax(dim=1)
 
-    def pair_vectors(self, batch: Batch) -> Tensor:
-        """Compute the score itself, (N, 1): the summands are as many as there are words."""
-        return super().pair_vectors(batch).sum(dim=1, keepdim=True)
-
     def observe(self, batch: Batch) -> None:
         """Count the queries that contain each word, and update the mean over the products."""
-        self.counts += self._contained(batch).sum(dim=0)
+        self.counts += self.contained(batch).sum(dim=0)
         self.product.observe(batch)
-
-    def _contained(self, batch: Batch) -> Tensor:
-        """(Q, words): 1 for the query's words, else 0."""
-        contained = torch.zeros(len(batch.word_ids), self.words, device=batch.word_ids.device)
-        return contained.scatter_add_(1, batch.word_ids, (~batch.word_mask).float()).clamp(max=1)
 
 
 build = QueryLikelihood

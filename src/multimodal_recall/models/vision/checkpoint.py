@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 
 from multimodal_recall.config.loader import folder_or_name
@@ -11,8 +12,8 @@ from multimodal_recall.models.pretrained import refusing
 
 REMEDY = (
     "Name a folder with config.json, model.safetensors and preprocessor_config.json, relative to the project, or a "
-    "name of the hub, or null. Without a network: on another machine, `hf download NAME --local-dir FOLDER`; then copy the "
-    "folder here and name it"
+    "name of the hub, or null. Without a network: on another machine, `hf download NAME --local-dir FOLDER`; then copy "
+    "the folder here and name it"
 )
 
 
@@ -37,6 +38,11 @@ def load_image_processor(option: str, name: str, local_files_only: bool) -> Any:
     """
     with refusing(option, name, "preprocessor_config.json", REMEDY):
         return load(AutoImageProcessor, folder_or_name(name), backend="pil", local_files_only=local_files_only)
+
+
+def trial_picture() -> Image.Image:
+    """Draw a picture that a loaded model is tried on; of an even one, a network without biases sees nothing."""
+    return Image.linear_gradient("L").convert("RGB")
 
 
 def to_device(inputs: dict[str, Any], device: torch.device) -> dict[str, torch.Tensor]:

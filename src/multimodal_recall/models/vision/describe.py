@@ -76,7 +76,7 @@ def load_descriptor(options: DescribeOptions, hardware: Hardware, local_files_on
     """
     if options.embedder is None:
         return WeakDescriptor()
-    return Embedder("embedder", options.embedder, hardware, local_files_only)
+    return Embedder("describe.embedder", options.embedder, hardware, local_files_only)
 
 
 def load_detector(options: DescribeOptions, hardware: Hardware, local_files_only: bool = False) -> Detector | None:
@@ -87,7 +87,9 @@ def load_detector(options: DescribeOptions, hardware: Hardware, local_files_only
     """
     if options.detector is None:
         return None
-    return Detector("detector", options.detector, options.labels, options.threshold, hardware, local_files_only)
+    return Detector(
+        "describe.detector", options.detector, options.labels, options.threshold, hardware, local_files_only
+    )
 
 
 def _open_all(photos: Sequence[ProductPhoto], rejected: list[dict[str, object]]) -> Iterator[_Opened]:
@@ -101,7 +103,7 @@ def _open_all(photos: Sequence[ProductPhoto], rejected: list[dict[str, object]])
 def _describe(
     opened: list[_Opened], options: DescribeOptions, descriptor: Descriptor, detector: Detector | None
 ) -> pa.Table:
-    """Describe the photos of a batch, all crops together."""
+    """Describe the photos of a batch; their crops are cut out as the descriptor asks for them."""
     found = detector.detect([photo for _, photo in opened]) if detector and opened else [[] for _ in opened]
     boxes, labels = [], []
     for (product, photo), detections in zip(opened, found, strict=True):
@@ -109,7 +111,7 @@ def _describe(
         named = [*own, *((detection.sides, detection.label) for detection in detections)][: options.max_boxes]
         boxes.append([sides for sides, _ in named])
         labels.append([label for _, label in named])
-    crops = [_crop(photo, sides) for (_, photo), found in zip(opened, boxes, strict=True) for sides in found]
+    crops = (_crop(photo, sides) for (_, photo), found in zip(opened, boxes, strict=True) for sides in found)
     features = descriptor.embed(crops, options.batch_size).astype(np.float16)
     splits = np.cumsum([len(found) for found in boxes])[:-1]
     return pa.table(

@@ -21,7 +21,13 @@ from multimodal_recall.config.loader import folder_or_name
 from multimodal_recall.data.boxes import Sides
 from multimodal_recall.models.language_model import load
 from multimodal_recall.models.pretrained import load_reporting, refuse_missing, refusing
-from multimodal_recall.models.vision.checkpoint import REMEDY, load_config, load_image_processor, to_device
+from multimodal_recall.models.vision.checkpoint import (
+    REMEDY,
+    load_config,
+    load_image_processor,
+    to_device,
+    trial_picture,
+)
 from multimodal_recall.runtime.device import Hardware
 
 SMALLEST = 2
@@ -54,7 +60,7 @@ class Detector:
         hardware: Hardware,
         local_files_only: bool = False,
     ) -> None:
-        """Load the checkpoint and let it see a grey picture.
+        """Load the checkpoint and let it see a picture.
 
         Args:
             option: The option that names it, for messages.
@@ -82,7 +88,11 @@ class Detector:
                 tokenizer = load(AutoTokenizer, folder_or_name(name), local_files_only=local_files_only)
                 self.tokens, self.labels = _read_labels(config, tokenizer, labels)
         with refusing(option, name, "a trial picture", REMEDY):
-            self.detect([Image.new("RGB", (64, 64), "grey")])
+            self.detect([trial_picture()])
+
+    def facts(self) -> str:
+        """Say what is found."""
+        return f"{type(self.model).__name__}: {len({*self.labels.values()})} labels"
 
     def detect(self, photos: Sequence[Image.Image]) -> list[list[Detection]]:
         """Find the objects on pictures in mode RGB, best score first.

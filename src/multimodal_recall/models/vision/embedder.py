@@ -1,6 +1,6 @@
 """A feature for each crop of a photo, by a vision model of transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,13 @@ from transformers import AutoModel, AutoTokenizer
 from multimodal_recall.config.loader import folder_or_name
 from multimodal_recall.models.language_model import load
 from multimodal_recall.models.pretrained import load_reporting, refuse_missing, refusing
-from multimodal_recall.models.vision.checkpoint import REMEDY, load_config, load_image_processor, to_device
+from multimodal_recall.models.vision.checkpoint import (
+    REMEDY,
+    load_config,
+    load_image_processor,
+    to_device,
+    trial_picture,
+)
 from multimodal_recall.runtime.device import Hardware
 
 
@@ -26,7 +32,7 @@ class Descriptor(Protocol):
     width: int
     """Numbers of a feature."""
 
-    def embed(self, crops: Sequence[Image.Image], batch_size: int) -> np.ndarray:
+    def embed(self, crops: Iterable[Image.Image], batch_size: int) -> np.ndarray:
         """Describe pictures in mode RGB, (crops, width) float32, each of length 1."""
 
 
@@ -39,7 +45,7 @@ class Embedder:
     """
 
     def __init__(self, option: str, name: str, hardware: Hardware, local_files_only: bool = False) -> None:
-        """Load the checkpoint and let it see a grey picture.
+        """Load the checkpoint and let it see a picture.
 
         Args:
             option: The option that names it, for messages.
@@ -59,15 +65,24 @@ class Embedder:
         with refusing(option, name, "weights", REMEDY):
             model, missing = load_reporting(AutoModel, folder_or_name(name), local_files_only=local_files_only)
             refuse_missing([weight for weight in missing if "pooler" not in weight])
-            self.model, self.pools = model.to(hardware.device).eval(), not missing
+            # On a CPU, MobileNetV2 computes 1.5 times as many pictures a second with channels last; ViTs as many.
+            self.model = model.to(hardware.device, memory_format=torch.channels_last).eval()
+            self.pools = not missing
             self.reads_text = hasattr(model, "get_image_features") and hasattr(model, "get_text_features")
             if not self.reads_text and model.main_input_name != "pixel_values":
                 raise ValueError(f"a model of type {model.config.model_type} sees no pictures")
         with refusing(option, name, "a trial picture", REMEDY):
-            self.width = self.embed([Image.new("RGB", (64, 64), "grey")], 1).shape[1]
+            vector = self.embed([trial_picture()], 1)
+            self.width = vector.shape[1]
+            if not np.isclose(np.linalg.norm(vector), 1, atol=1e-3):  # also of weights that hold a NaN
+                raise ValueError("its feature holds no numbers, or zeros alone")
 
-    def embed(self, crops: Sequence[Image.Image], batch_size: int) -> np.ndarray:
-        """Describe pictures in mode RGB, (crops, width) float32, each of length 1."""
+    def facts(self) -> str:
+        """Say what the features are."""
+        return f"{type(self.model).__name__}: features of {self.width} numbers" + ", and texts" * self.reads_text
+
+    def embed(self, crops: Iterable[Image.Image], batch_size: int) -> np.ndarray:
+        """Describe pictures in mode RGB, (crops, width) float32, each of length 1; a batch is held at a time."""
         batches = [self._embed(batch) for batch in chunked(crops, batch_size)]
         return np.concatenate(batches) if batches else np.empty((0, self.width), np.float32)
 

@@ -1,6 +1,6 @@
 """A feature without weights: colours and edges, for trying things out where no vision model can be had."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -30,20 +30,22 @@ class WeakDescriptor:
     def __init__(self) -> None:
         self.width = self.embed([Image.new("RGB", (SIDE, SIDE))], 1).shape[1]
 
-    def embed(self, crops: Sequence[Image.Image], batch_size: int) -> np.ndarray:  # noqa: ARG002 - of a Descriptor
+    def embed(self, crops: Iterable[Image.Image], batch_size: int) -> np.ndarray:  # noqa: ARG002 - of a Descriptor
         """Describe pictures in mode RGB, (crops, width) float32, each of length 1; one after the other."""
-        return np.stack([_describe(crop) for crop in crops]) if crops else np.empty((0, self.width), np.float32)
+        vectors = [_describe(crop) for crop in crops]
+        return np.stack(vectors) if vectors else np.empty((0, self.width), np.float32)
 
 
 def _describe(crop: Image.Image) -> np.ndarray:
     pixels = np.asarray(on_square(crop).resize((SIDE, SIDE), Image.Resampling.BOX))
     edges = hog(pixels, DIRECTIONS, (CELL, CELL), (2, 2), channel_axis=-1)
-    halves = [part / max(np.linalg.norm(part), 1e-9) for part in (_colours(pixels), edges)]
-    return (np.concatenate(halves) / 2**0.5).astype(np.float32)
+    edges = edges / max(np.linalg.norm(edges), 1e-9)  # an even picture has none
+    vector = np.concatenate([_colours(pixels), edges])
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:
-    """Count the colours of each band, (BANDS * LEVELS ** 3,) square roots of shares."""
+    """Count the colours of each band, (BANDS * LEVELS ** 3,) square roots of shares: of length 1."""
     lab = (rgb2lab(pixels) - LOWEST) / (HIGHEST - LOWEST)
     levels = (lab * LEVELS).astype(np.int64).clip(0, LEVELS - 1)
     colours = levels @ [LEVELS**2, LEVELS, 1]

@@ -19,13 +19,12 @@ from multimodal_recall.datasets.model_folders import CheckpointFile
 from multimodal_recall.negatives.mixing import count_right_pairs
 from multimodal_recall.runs.code import digest_code
 from multimodal_recall.runs.versions import fingerprint, git_commit, package_versions
-from multimodal_recall.runtime.device import use_hardware
+from multimodal_recall.runtime.device import Hardware, use_hardware
 from multimodal_recall.runtime.processes import run_in_processes
 
 if TYPE_CHECKING:
     from multimodal_recall.models.saved import TrainedRanker
     from multimodal_recall.training.checkpoint import EpochLog
-    from multimodal_recall.training.ranker import RankerTraining
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +58,16 @@ def train_ranker(
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
     """
     from multimodal_recall.training.batching import in_epochs
+    from multimodal_recall.training.doubts import doubts
     from multimodal_recall.training.ranker import RankerTraining
 
     options = in_epochs(options, (count_right_pairs(tables["samples"]) for tables in train_examples.values()))
-    encoding = _common_encoding(train_examples, valid_examples, word_vectors)
+    encoding = common_encoding(train_examples, valid_examples, word_vectors)
     words, labels = (np.stack(table.to_table()["vector"].to_numpy()) for table in (word_vectors, label_vectors))
-    tokenizer, versions = _tokenizer_of(options, language_model), _versions(train_examples)
+    tokenizer, versions = _tokenizer_of(options, language_model), versions_of(train_examples)
     weights = {} if start is None else start.weights
     code = digest_code(train_ranker, [options.model.kind])
-    decisive = [asdict(options), code, versions, _versions(valid_examples), sorted(valid_answers.items()), tokenizer]
+    decisive = [asdict(options), code, versions, versions_of(valid_examples), sorted(valid_answers.items()), tokenizer]
     training = RankerTraining(
         options,
         train_examples,
@@ -82,35 +82,37 @@ def train_ranker(
         weights,
     )
     trained, log = run_in_processes(options.processes, RankerTraining.fit, training)
-    rows = pd.DataFrame([asdict(row) for row in log])
-    return {
-        "model": replace(trained, card=_card(training, trained, log, inputs=versions, query_features=asdict(encoding))),
-        "training_log": pa.Table.from_pandas(rows, TABLES["training_log"], preserve_index=False),
-    }
-
-
-def _card(
-    training: "RankerTraining", trained: "TrainedRanker", log: "list[EpochLog]", **origins: Any
-) -> dict[str, Any]:
-    from multimodal_recall.training.doubts import doubts
-
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
     for doubt in doubts(log, training.options, len(training.train)):
         logger.warning("%s", doubt)
+    return with_card(trained, log, training.hardware, inputs=versions, query_features=asdict(encoding))
+
+
+def with_card(trained: "TrainedRanker", log: "list[EpochLog]", hardware: Hardware, **origins: Any) -> dict[str, Any]:
+    """Give ``model``, the trained ranker with its card, and ``training_log``, one row an epoch."""
+    rows = pd.DataFrame([asdict(row) for row in log])
     return {
-        "seed": training.options.seed,
+        "model": replace(trained, card=_card(trained, log, hardware, **origins)),
+        "training_log": pa.Table.from_pandas(rows, TABLES["training_log"], preserve_index=False),
+    }
+
+
+def _card(trained: "TrainedRanker", log: "list[EpochLog]", hardware: Hardware, **origins: Any) -> dict[str, Any]:
+    best = max(log, key=lambda row: row.valid_ndcg_at_5)
+    return {
+        "seed": trained.options.seed,
         "epoch": best.epoch,
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
         "parameters": sum(parameter.numel() for parameter in trained.build().parameters()),
         **origins,
-        "hardware": training.hardware.facts(),
+        "hardware": hardware.facts(),
         "packages": package_versions(),
         "git_commit": git_commit(),
     }
 
 
-def _common_encoding(
+def common_encoding(
     training: dict[str, ChunkTables], valid: dict[str, ChunkTables], word_vectors: ds.Dataset
 ) -> QueryEncoding:
     """Read the encoding of the queries; refuse chunks with another encoding, or other words than the ranker gets."""
@@ -127,7 +129,7 @@ def _tokenizer_of(options: RankerOptions, language_model: Path) -> str | None:
     return options.model.text_model or str(language_model) if reads_tokens else None
 
 
-def _versions(examples: dict[str, ChunkTables]) -> dict[str, dict[str, str]]:
+def versions_of(examples: dict[str, ChunkTables]) -> dict[str, dict[str, str]]:
     """Read the version (Kedro's time stamp) of each table of each chunk from its path."""
     return {
         chunk: {kind: Path(table.files[0]).parent.name for kind, table in tables.items()}
