@@ -33,6 +33,7 @@ def embedder(folder: Path, hardware: Hardware | None = None) -> Embedder:
     return Embedder("embedder", str(folder), hardware or forced_hardware(), local_files_only=True)
 
 
+@pytest.mark.precision
 @pytest.mark.parametrize("kind", EMBEDDERS, ids=lambda kind: kind.__name__)
 def test_one_batch_gives_the_features_of_many(tmp_path: Path, kind: Callable[[], list[Part]]) -> None:
     model = embedder(save_checkpoint(kind, tmp_path))
