@@ -85,7 +85,7 @@ def test_texts_and_pictures_share_a_space(tmp_path: Path, kind: Callable[[], lis
     model = embedder(folder, Hardware())
     assert model.reads_text
     texts = ["red shirt", "blue bag", "shoe " * 50]
-    vectors = model.embed_text(texts, 2)
+    vectors = model.embed_text(["Red shirt", "BLUE bag", "shoe " * 50], 2)
     assert vectors.shape == (3, model.width)
     longest = AutoModel.from_pretrained(folder).config.text_config.max_position_embeddings
     tokens = AutoTokenizer.from_pretrained(folder)(
