@@ -61,6 +61,7 @@ class Layout:
     tables: tuple[str, ...] = ()  # splits whose rows stand in a parquet table, as they have no TSV
     joined: bool = False  # whether the products of these tables stand in a table of their own
     import_chunks: int = 0  # number of chunks in which `import_shop` reads products; 0: no shop is imported
+    embeds: bool = False  # whether a vision model, and not the weak descriptor, describes an imported shop's photos
 
     def sources_of(self, split: str) -> list[str]:
         """Name the datasets that hold a split's rows: its TSV or table, then maybe the table of the products."""
@@ -88,6 +89,11 @@ class Layout:
     def ranks_titles(self) -> bool:
         """Whether products may have titles to rank candidates by."""
         return bool(self.rankers) and (self.titled or bool(self.tables))
+
+    @property
+    def ranks_zero_shot(self) -> bool:
+        """Whether a vision model has described the photos: its text tower ranks candidates, if it has one."""
+        return bool(self.rankers and self.import_chunks and self.embeds)
 
     @property
     def ingested(self) -> tuple[str, ...]:
@@ -153,6 +159,7 @@ def read_layout() -> Layout:
         tables=tuple(split for split in (*run, CATALOGUE) if files.in_table(split)),
         joined=files.joined,
         import_chunks=files.imports["chunks"] if files.imports else 0,
+        embeds=parameters["describe"]["embedder"] is not None,
     )
 
 
