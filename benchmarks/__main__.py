@@ -7,6 +7,7 @@ python -m benchmarks --only train --busy  # CPU seconds of one thread, on a mach
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks import limits
-from benchmarks.growth import make_project
+from benchmarks.growth import ONE_EPOCH, make_project
 from benchmarks.made_up import FOLDER, made_up_tsv
 from benchmarks.peers import PEERS
 from benchmarks.ranker_speed import CANDIDATES, base_rankers, made_up_chunk, speed
@@ -93,10 +94,11 @@ def print_rankers(repeats: int) -> None:
         )
 
 
-def kedro(project: Path, *arguments: str) -> float:
-    """Seconds that ``kedro run`` takes, from the shell."""
+def kedro(project: Path, *arguments: str, cores: int = 2) -> float:
+    """Seconds that ``kedro run`` takes, from the shell, on so many cores; runners start as many workers."""
     start = time.perf_counter()
-    command = [sys.executable, "-m", "kedro", "run", *arguments]
+    first = ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))
+    command = ["taskset", "--cpu-list", first, sys.executable, "-m", "kedro", "run", *arguments]
     subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
 
@@ -122,19 +124,32 @@ def print_overhead(repeats: int) -> None:
 
 
 def print_runners(repeats: int) -> None:
-    """Ingest of 4 chunks, then their features, by each runner; start-up of about 3 s included, of Dask more."""
+    """Stages of 4 chunks, then of 2 rankers, by each runner on one core and on two; starting it is included."""
+    chunks = ",".join(f"train.chunk_{number:03d}" for number in range(CHUNKS))
+    parts = ",".join(f"queries.chunk_{number:03d}" for number in range(CHUNKS))
+    rankers = ("two_tower", "bag_of_words")
+    works = {
+        "ingest": ["--pipelines=ingest", f"--namespaces={chunks}"],
+        "encode queries": ["--pipelines=featurize", f"--namespaces={parts}"],
+        "sample_negatives": ["--pipelines=sample_negatives", f"--namespaces={chunks}"],
+        "train": [f"--nodes={','.join(f'{ranker}.train' for ranker in rankers)}"],
+        "score": [f"--nodes={','.join(f'{ranker}.score_valid' for ranker in rankers)}"],
+    }
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-        project = make_project(Path(folder), INGESTED_ROWS, {"chunks": {"train": CHUNKS}})
-        kedro(project, "--pipelines=ingest,featurize")
-        for pipeline in ("ingest", "featurize"):
-            how = [f"--pipelines={pipeline}", f"--namespaces={','.join(f'train.chunk_{n:03d}' for n in range(CHUNKS))}"]
-            runs = [{name: kedro(project, *how, f"--runner={name}") for name in RUNNERS} for _ in range(repeats)]
-            found = {name.rpartition(".")[2]: median(run[name] for run in runs) for name in RUNNERS}
-            print(
-                f"kedro run of {CHUNKS} {pipeline} nodes: "
-                + ", ".join(f"{name} {taken:.1f} s" for name, taken in found.items()),
-                flush=True,
+        options = {ranker: {"epochs": 1} for ranker in rankers} | {"rankers": list(rankers)}
+        project = make_project(Path(folder), INGESTED_ROWS, {"chunks": {"train": CHUNKS}, **ONE_EPOCH, **options})
+        kedro(project)
+        sides = list(itertools.product(RUNNERS, (1, 2)))
+        for work, how in works.items():
+            runs = [
+                {(name, cores): kedro(project, *how, f"--runner={name}", cores=cores) for name, cores in sides}
+                for _ in range(repeats)
+            ]
+            found = {side: median(run[side] for run in runs) for side in sides}
+            taken = (
+                f"{name.rpartition('.')[2]} {seconds:.1f} s on {cores}" for (name, cores), seconds in found.items()
             )
+            print(f"kedro run of {work}: {', '.join(taken)}", flush=True)
 
 
 def main() -> None:

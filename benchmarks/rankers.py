@@ -4,7 +4,8 @@ python -m benchmarks.rankers --env=photos --rankers two_tower mcan --seeds 0 1 2
 
 A run a seed (``kedro run``, everything from the raw files), all rankers in it. A query's nDCG@5 is averaged over the
 seeds; intervals are over queries. Blends are sums of z-scores; the pair is the best on valid. A seed ensemble is the
-blend of a ranker's, or a pair's, scores over all seeds. Runs that are there already are taken with --measure.
+blend of a ranker's, or a pair's, scores over all seeds. Differences are to the first ranker, paired by query. Runs that
+are there already are taken with --measure.
 """
 
 import argparse
@@ -53,9 +54,9 @@ def scores_of(collection: str, ranker: str, split: str, version: str) -> pd.Seri
 
 
 def groups_of(rankers: list[str]) -> dict[str, tuple[str, ...]]:
-    """What is measured: each ranker, and each two of them."""
-    pairs = itertools.combinations(rankers, 2)
-    return {ranker: (ranker,) for ranker in rankers} | {" + ".join(pair): pair for pair in pairs}
+    """What is measured: each ranker, each two of them, and all of them."""
+    groups = [*((ranker,) for ranker in rankers), *itertools.combinations(rankers, 2), tuple(rankers)]
+    return {" + ".join(group): group for group in groups}
 
 
 def per_query(scores: list[pd.DataFrame], answers: dict[int, list[int]]) -> dict[str, np.ndarray]:
@@ -77,10 +78,22 @@ def per_query(scores: list[pd.DataFrame], answers: dict[int, list[int]]) -> dict
 
 
 def columns_of(split: str, names: list[str], ndcg: np.ndarray) -> dict[str, pd.Series]:
-    """A split's columns, of nDCG@5 (seeds, names, queries): the mean, its interval over queries, each seed's mean."""
-    low, high = interval(bootstrap_means(ndcg.mean(axis=0).T, 1000, np.random.default_rng(0)), 0.95)
+    """A split's columns, of nDCG@5 (seeds, names, queries): the mean, its interval over queries, each seed's mean.
+
+    Then the difference to the first name, with its interval over queries.
+    """
+    of_query = ndcg.mean(axis=0)
+    ends = [
+        interval(bootstrap_means(values.T, 1000, np.random.default_rng(0)), 0.95)
+        for values in (of_query, of_query - of_query[0])
+    ]
     seeds = [" ".join(f"{mean:.3f}" for mean in of_name) for of_name in ndcg.mean(axis=2).T]
-    columns = {"": ndcg.mean(axis=(0, 2)), " low": low, " high": high, " seeds": seeds}
+    difference = [
+        f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+        for mean, low, high in zip((of_query - of_query[0]).mean(axis=1), *ends[1], strict=True)
+    ]
+    columns = {"": of_query.mean(axis=1), " low": ends[0][0], " high": ends[0][1], " seeds": seeds}
+    columns |= {" difference": difference}
     return {f"{split}{name}": pd.Series(values, names) for name, values in columns.items()}
 
 
@@ -131,7 +144,7 @@ def main() -> None:
     costs = pd.DataFrame.from_dict(costs, "index", columns=["parameters", "seconds"]).round()
     print(table.loc[options.rankers].join(costs).sort_values("valid").to_string())
     ensembles = table.index.str.endswith(ENSEMBLE)
-    for title, rows in (("blends of two", table[~ensembles].iloc[len(options.rankers) :]), ("all", table[ensembles])):
+    for title, rows in (("blends", table[~ensembles].iloc[len(options.rankers) :]), ("all", table[ensembles])):
         print(f"\n{title}, best on valid:\n{rows.nlargest(5, 'valid').to_string()}")
 
 

@@ -7,6 +7,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from multimodal_recall.config.loader import RememberingConfigLoader
+from multimodal_recall.config.layout import Chunk
 from multimodal_recall.config.options import (
     HardwareOptions,
     IngestOptions,
@@ -19,6 +20,9 @@ from multimodal_recall.models.query_features import featurize_queries
 from multimodal_recall.pipelines.featurize.nodes import (
     average_label_words,
     collect_queries,
+    encode_part,
+    featurize_chunk,
+    list_vectors,
     make_word_vectors,
     prepare_language_model,
 )
@@ -127,3 +131,60 @@ def test_each_distinct_query_gets_a_vector_and_word_ids(language_model: Path) ->
     vectors = np.stack(made["vector"].to_numpy())
     assert vectors.shape == (3, 16)
     assert not np.array_equal(vectors[0], vectors[1])
+
+
+TEXTS = ["red shirt", "blue hat", "green shirt red shoes", "hat", "red shirt red hat"]
+
+
+def encoded(language_model: Path, parts: int, **hardware: str) -> dict:
+    queries = ds.dataset(pa.table([TEXTS, [1] * len(TEXTS)], TABLES["queries"]))
+    chunks = [Chunk("queries", number, parts) for number in range(parts)]
+    chosen = HardwareOptions(**forced_options() | hardware)
+    tables = [encode_part(queries, language_model, QueryOptions(), chosen, chunk) for chunk in chunks]
+    return list_vectors(*map(ds.dataset, tables), chunks=chunks)
+
+
+def featurized(language_model: Path, texts: list[str], query_vectors: dict) -> pa.Table:
+    columns = [[1] * len(texts), texts, range(len(texts)), [5] * len(texts), [0] * len(texts)]
+    pairs = ds.dataset(pa.table(list(map(list, columns)), TABLES["pairs"]))
+    return featurize_chunk(
+        pairs, language_model, WORDS, query_vectors, QueryOptions(), forced(), Chunk("train", 0, 1)
+    )
+
+
+@pytest.mark.parametrize("parts", [1, 3, 7])
+def test_each_query_stands_in_one_part(language_model: Path, parts: int) -> None:
+    tables = [part["query_vectors"].to_table() for part in encoded(language_model, parts).values()]
+    assert pa.concat_tables(tables)["query"].to_pylist() == TEXTS
+    assert len(tables) == parts
+
+
+@pytest.mark.parametrize("parts", [1, 3, 7])
+def test_encoded_queries_have_the_vectors_that_the_chunk_would_give_them(language_model: Path, parts: int) -> None:
+    texts = ["hat", "red shirt", "a query of valid alone", "green shirt red shoes"]
+    found = featurized(language_model, texts, encoded(language_model, parts))
+    alone = featurized(language_model, texts, {})
+    assert found.drop(["vector"]).equals(alone.drop(["vector"]), check_metadata=True)
+    vectors = [np.stack(table["vector"].to_numpy()).astype(np.float32) for table in (found, alone)]
+    np.testing.assert_allclose(*vectors, atol=0.02 if forced_hardware().precision == "bfloat16" else 2e-3)
+
+
+def test_an_encoded_query_is_not_encoded_again(language_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = encoded(language_model, 2)
+    monkeypatch.setattr("multimodal_recall.models.language_model.QueryVectors", None)  # a call would raise
+    assert featurized(language_model, TEXTS[::-1], known)["query"].to_pylist() == TEXTS[::-1]
+    with pytest.raises(TypeError):
+        featurized(language_model, ["new"], known)
+
+
+def test_vectors_of_another_model_or_precision_are_not_taken(
+    language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shutil.copytree(language_model, tmp_path / "other", ignore=shutil.ignore_patterns("checkpoints"))
+    (other / "more.txt").write_text("another model")
+    precision = {"float32": "bfloat16", "bfloat16": "float32"}[forced_hardware().precision]
+    unfit = [encoded(other, 2), encoded(language_model, 2, precision=precision)]
+    monkeypatch.setattr("multimodal_recall.models.language_model.QueryVectors", None)
+    for query_vectors in unfit:
+        with pytest.raises(TypeError):
+            featurized(language_model, TEXTS, query_vectors)

@@ -71,6 +71,11 @@ class Layout:
         return [chunk for split in splits for chunk in self.chunks_of(split)]
 
     @property
+    def query_chunks(self) -> list[Chunk]:
+        """Equal parts of the distinct training queries, as many as ``train`` has chunks."""
+        return [Chunk("queries", chunk.number, chunk.count) for chunk in self.chunks_of("train")]
+
+    @property
     def candidate_splits(self) -> tuple[str, ...]:
         """Splits whose candidates are ranked: all but ``train``."""
         return tuple(split for split in self.chunks if split != "train")

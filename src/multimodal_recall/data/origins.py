@@ -39,6 +39,11 @@ class QueryEncoding:
         """Give the encoding as a table's metadata."""
         return {key.encode(): value.encode() for key, value in asdict(self).items()}
 
+    def encoded(self, query_vectors: ds.Dataset) -> bool:
+        """Whether a table of query vectors was made by this language model in this precision."""
+        made = QueryEncoding.of(query_vectors)
+        return (made.language_model, made.precision) == (self.language_model, self.precision)
+
     def check(self, examples: dict[str, ChunkTables], owner: str) -> None:
         """Refuse chunks with another language model or other words than ``owner``; warn of another precision.
 

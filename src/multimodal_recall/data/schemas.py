@@ -54,6 +54,8 @@ TABLES: Mapping[str, pa.Schema] = {
     "word_vectors": pa.schema({"word": pa.string(), "vector": pa.list_(pa.float32())}),
     # Row i is label i.
     "label_vectors": pa.schema({"name": pa.string(), "vector": pa.list_(pa.float32())}),
+    # One row a query of a part of `queries`.
+    "query_vectors": pa.schema({"query": pa.string(), "vector": pa.list_(pa.float16())}),
     # One row a distinct query text of the chunk, in order of first appearance.
     "query_features": pa.schema(
         {

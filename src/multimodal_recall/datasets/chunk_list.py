@@ -33,7 +33,7 @@ class ChunkList(AtomicDataset[dict[str, ChunkTables], dict[str, ChunkTables]]):
         if missing:
             raise DatasetError(
                 f"{path} lists {len(missing)} files that are gone, first {missing[0]}. Restore them, or list the "
-                "present versions anew with: kedro run --nodes=<split>.list_examples"
+                "present versions anew with: kedro run --nodes=<split>.list_examples, or queries.list_vectors"
             )
         for file in (file for kinds in files.values() for file in kinds.values()):
             verify_footer(file)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from multimodal_recall.config.options import (
 )
 from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, decode_query
 from multimodal_recall.data.official_tsv import OfficialTsv
-from multimodal_recall.data.schemas import TABLES
+from multimodal_recall.data.origins import QueryEncoding, stamp_origin
+from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.data.text import normal_form, strip_leading_token, words_of
 from multimodal_recall.datasets.model_folders import CheckpointFile
-from multimodal_recall.models.query_features import digest_files, featurize_queries
+from multimodal_recall.models.query_features import digest_files, encode_queries, featurize_queries
 from multimodal_recall.runs.code import digest_code
 from multimodal_recall.runs.versions import fingerprint
 from multimodal_recall.runtime.device import use_hardware
@@ -99,19 +101,44 @@ def average_label_words(labels: list[str], word_vectors: ds.Dataset) -> pa.Table
     return pa.table([labels, [vectors[row].mean(axis=0) for row in known]], TABLES["label_vectors"])
 
 
+def encode_part(
+    queries: ds.Dataset, language_model: Path, options: QueryOptions, hardware: HardwareOptions, chunk: Chunk
+) -> pa.Table:
+    """Give each query of one of ``chunk.count`` equal parts of ``queries`` its language-model vector.
+
+    A query stands in several chunks of the training rows: 1.35 million texts in 3 million rows. Encoded here, each is
+    encoded once, and no chunk depends on another chunk.
+    """
+    chosen, texts = use_hardware(hardware), queries.to_table(columns=["query"])["query"].to_pylist()
+    part = texts[chunk.number * len(texts) // chunk.count : (chunk.number + 1) * len(texts) // chunk.count]
+    start = time.perf_counter()
+    with bar(f"encode {chunk.title}", len(part), "queries") as shown:
+        vectors = encode_queries(part, language_model, options, chosen, shown.advance)
+    logger.info("encode %s: %s, %s", chunk.title, f"{len(part):,}", rate(len(part), start))
+    encoding = QueryEncoding(digest_files(language_model), precision=chosen.precision, words="none")
+    return stamp_origin(pa.table([part, list(vectors)], TABLES["query_vectors"]), encoding.metadata())
+
+
+def list_vectors(*tables: ds.Dataset, chunks: Sequence[Chunk]) -> dict[str, ChunkTables]:
+    """Group the lazy tables ``query_vectors``; the saved list records their versions."""
+    return {chunk.name: {"query_vectors": table} for chunk, table in zip(chunks, tables, strict=True)}
+
+
 def featurize_chunk(
     pairs: ds.Dataset,
     language_model: Path,
     word_vectors: ds.Dataset,
+    query_vectors: dict[str, ChunkTables],
     options: QueryOptions,
     hardware: HardwareOptions,
     chunk: Chunk,
 ) -> pa.Table:
     """Give each distinct query of a chunk its vector and word ids; see ``featurize_queries``."""
     chosen, start = use_hardware(hardware), time.perf_counter()
+    encoded = [tables["query_vectors"] for tables in query_vectors.values()]
     queries = pc.count_distinct(pairs.to_table(columns=["query_row"])[0]).as_py()
     with bar(f"featurize {chunk.title}", queries, "queries") as shown:
-        table = featurize_queries(pairs, language_model, word_vectors, options, chosen, shown.advance)
+        table = featurize_queries(pairs, language_model, word_vectors, options, chosen, shown.advance, encoded)
     word_ids = table["word_ids"].combine_chunks().flatten().to_numpy()
     logger.info(
         "featurize %s: %s distinct queries, %s; %s of %s words are unknown",

@@ -1,10 +1,10 @@
-"""Wiring of ``featurize``: language model and word vectors first, then a node for each chunk."""
+"""Wiring of ``featurize``: language model and word vectors first, then the training queries, then every chunk."""
 
 from kedro.pipeline import Node, Pipeline
 
-from multimodal_recall.config.layout import Layout
+from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.pipelines.featurize import nodes
-from multimodal_recall.pipelines.wiring import for_each_chunk
+from multimodal_recall.pipelines.wiring import bind, for_each_chunk
 
 HARDWARE, SEED = "params:hardware", "params:seed"
 
@@ -20,7 +20,19 @@ def create_pipeline(layout: Layout) -> Pipeline:
     )
     language = [Node(step, read, made, name=step.__name__, namespace="language") for step, read, made in steps]
     chunks = [chunk for split in layout.chunks for chunk in layout.chunks_of(split)]
-    shared = ["language_model", "word_vectors", "params:featurize", HARDWARE]
-    return Pipeline(
-        [*language, for_each_chunk(chunks, nodes.featurize_chunk, ["pairs"], shared, "query_features", "featurize")]
+    options = ["params:featurize", HARDWARE]
+    shared = ["language_model", "word_vectors", "query_vectors", *options]
+    featurize = for_each_chunk(chunks, nodes.featurize_chunk, ["pairs"], shared, "query_features", "featurize")
+    return Pipeline([*language, _encode_queries(layout.query_chunks, options), featurize])
+
+
+def _encode_queries(parts: list[Chunk], options: list[str]) -> Pipeline:
+    """Encode each distinct training query once, a part of them a node."""
+    encode = for_each_chunk(
+        parts, nodes.encode_part, [], ["queries", "language_model", *options], "query_vectors", "encode"
     )
+    tables = [f"{part.namespace}.query_vectors" for part in parts]
+    listed = Node(
+        bind(nodes.list_vectors, chunks=parts), tables, "query_vectors", name="list_vectors", namespace="queries"
+    )
+    return Pipeline([encode, listed])
