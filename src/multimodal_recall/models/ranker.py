@@ -60,6 +60,10 @@ class Ranker(nn.Module):
             "of pairs, such as cross_entropy"
         )
 
+    def loss_matrices(self, batch: Batch) -> list[tuple[float, Tensor]]:
+        """Give the matrices (Q, P) that in-batch losses read, each with the weight of its loss: the scores alone."""
+        return [(1.0, self.score_all(batch))]
+
     def forward(self, batch: Batch) -> Tensor:
         """Score the batch's pairs, (N,)."""
         return self.score_vectors(self.pair_vectors(batch))
