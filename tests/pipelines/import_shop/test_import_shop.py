@@ -273,3 +273,20 @@ def test_the_links_lead_to_photos(imported: Path) -> None:
     folder = load(imported, "photo_links", "mine")
     assert all(path.is_file() for path in folder.iterdir())
     assert ds.dataset(imported / "data/01_raw/mine/products.parquet").count_rows() == len(list(folder.iterdir()))
+
+
+@pytest.mark.external
+def test_two_dask_workers_make_the_same_files(project: Path, imported: Path) -> None:
+    from multimodal_recall.runtime.dask_runner import ADDRESS, DaskRunner
+    from tests.runtime.test_dask_runner import cluster, started
+
+    shutil.rmtree(project / "data")
+    run = ["kedro", "run", "--env=mine", "--pipelines=import_shop", f"--runner={DaskRunner.__module__}.DaskRunner"]
+    with cluster(project) as address, started(project, *run, **{ADDRESS: address}) as running:
+        assert running.wait(240) == 0
+    for name in ("products", "train", "valid", "testA"):
+        place = Path(f"data/01_raw/mine/{name}.parquet")
+        assert pq.read_table(project / place).equals(pq.read_table(imported / place)), name
+    for number in range(3):
+        name = f"photos.chunk_{number:03}.described"
+        pd.testing.assert_frame_equal(of(project, name), of(imported, name))
