@@ -77,6 +77,9 @@ def test_sixty_products_are_found_by_their_skus(project: Path) -> None:
     assert {line.split()[1] for line in result.output.splitlines()[-2:]} == {"0000-S", "0001-D"}
     best = load(project, "bag_of_words.testA_best", "mine")
     assert (best["sku"].map(products) == best["title"]).all()
+    run_project(project, "mine", parameters={}, pipeline_names=["exchange"])
+    run = load(project, "exchange.testA_runs", "mine")["bag_of_words"].read_text().split("\n")
+    assert {line.split()[2] for line in run[:-1]} <= set(products.index)
     comparison = load(project, "comparison", "mine")
     assert {"BM25 over titles", "title overlap", "random order"} <= set(comparison["ranking"])
     report = load(project, "evaluation.report", "mine")
