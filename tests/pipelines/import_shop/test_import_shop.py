@@ -77,6 +77,9 @@ def test_sixty_products_are_found_by_their_skus(project: Path) -> None:
     assert {line.split()[1] for line in result.output.splitlines()[-2:]} == {"0000-S", "0001-D"}
     best = load(project, "bag_of_words.testA_best", "mine")
     assert (best["sku"].map(products) == best["title"]).all()
+    run_project(project, "mine", parameters={}, pipeline_names=["exchange"])
+    run = load(project, "exchange.testA_runs", "mine")["bag_of_words"].read_text().split("\n")
+    assert {line.split()[2] for line in run[:-1]} <= set(products.index)
     comparison = load(project, "comparison", "mine")
     assert {"BM25 over titles", "title overlap", "random order"} <= set(comparison["ranking"])
     report = load(project, "evaluation.report", "mine")
@@ -273,3 +276,20 @@ def test_the_links_lead_to_photos(imported: Path) -> None:
     folder = load(imported, "photo_links", "mine")
     assert all(path.is_file() for path in folder.iterdir())
     assert ds.dataset(imported / "data/01_raw/mine/products.parquet").count_rows() == len(list(folder.iterdir()))
+
+
+@pytest.mark.external
+def test_two_dask_workers_make_the_same_files(project: Path, imported: Path) -> None:
+    from multimodal_recall.runtime.dask_runner import ADDRESS, DaskRunner
+    from tests.runtime.test_dask_runner import cluster, started
+
+    shutil.rmtree(project / "data")
+    run = ["kedro", "run", "--env=mine", "--pipelines=import_shop", f"--runner={DaskRunner.__module__}.DaskRunner"]
+    with cluster(project) as address, started(project, *run, **{ADDRESS: address}) as running:
+        assert running.wait(240) == 0
+    for name in ("products", "train", "valid", "testA"):
+        place = Path(f"data/01_raw/mine/{name}.parquet")
+        assert pq.read_table(project / place).equals(pq.read_table(imported / place)), name
+    for number in range(3):
+        name = f"photos.chunk_{number:03}.described"
+        pd.testing.assert_frame_equal(of(project, name), of(imported, name))
