@@ -32,6 +32,7 @@ DASK_RUNNER = "multimodal_recall.runtime.dask_runner.DaskRunner"
 OWN_CATALOGUE = (
     "tests/commands/test_check.py::test_the_advised_ranker_beats_random_order_and_one_that_learns_nothing_says_so"
 )
+JUDGED = "tests/pipelines/test_exchange.py::test_judgements_of_some_queries_are_evaluated"
 VIZ_PAGE = "tests/test_viz.py::test_the_page_draws_the_graph_and_shows_previews_without_errors"
 
 ELSEWHERE = {
@@ -55,10 +56,13 @@ ELSEWHERE = {
     "kedro write-tsv testA.parquet data/01_raw/mine/testA.tsv": OWN_CATALOGUE,
     "kedro check --env=mine": "tests/commands/test_check.py::test_a_sound_catalogue_is_described",
     "kedro run --env=mine": OWN_CATALOGUE,
+    "kedro run --pipelines=qrels,evaluate": JUDGED,
+    "kedro run --pipelines=qrels,recall": JUDGED,
     "kedro compare <stamp> <stamp>": "tests/runs/test_compare.py::test_another_training",
     "kedro compare": "tests/test_cli.py::test_comparing_needs_two_runs_and_names_those_there",
     "python -m benchmarks.pictures": VIZ_PAGE,
     "python -m http.server -d build": VIZ_PAGE,
+    "kedro search --serve": "tests/commands/test_serve.py::test_the_command_serves_until_ctrl_c",
     "kedro viz run": "tests/test_viz.py::test_kedro_viz_serves_the_same_lineage",
     "python -m benchmarks": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",
     "python -m benchmarks --only rankers": (
@@ -77,6 +81,7 @@ ELSEWHERE = {
     "python -m benchmarks.kill --kills 21": "tests/test_kill.py::test_a_killed_run_resumes_to_the_same_bits",
 }
 SMALLER = {
+    "python -m benchmarks.serve --seconds 60": "python -m benchmarks.serve --seconds 1",
     "python -m benchmarks.kernel_words": "python -m benchmarks.kernel_words --rows 2000 --landmarks 100",
     "python -m benchmarks.index": "python -m benchmarks.index --products 2000",
     "python -m benchmarks.rankers --env=mine --rankers bag_of_words --seeds 0 1 2": (

@@ -5,23 +5,22 @@ import shlex
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import env_option, split_string
-from kedro.framework.project import pipelines as registered
-from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from multimodal_recall.commands.errors import as_click_error
-from multimodal_recall.config.loader import in_project
+from multimodal_recall.commands.import_shop import import_shop
+from multimodal_recall.commands.project import load_project
+from multimodal_recall.commands.search_command import search
 from multimodal_recall.runtime.kedro_private import params_option
 
 if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes a second
-    import pandas as pd
     import pyarrow as pa
 
 
@@ -33,18 +32,8 @@ def cli() -> None:
 run = copy.copy(kedro_run)  # Kedro looks for `run` both in this module and in the group `cli`
 run.callback = as_click_error(kedro_run.callback)
 cli.add_command(run)
-
-
-def _load(
-    metadata: ProjectMetadata, env: str | None, names: list[str], params: dict[str, Any]
-) -> tuple[Pipeline, CatalogProtocol]:
-    """Load an environment's catalog and the named pipelines (those of ``kedro run`` by default) as one pipeline."""
-    with KedroSession.create(metadata.project_path, env=env, runtime_params=params) as session:
-        catalog = session.load_context().catalog
-    unknown = [name for name in names if name not in registered]
-    if unknown:
-        raise click.BadParameter(f"there is no pipeline {unknown}, only {sorted(registered)}", param_hint="--pipelines")
-    return Pipeline([registered[name] for name in names or ["__default__"]]), catalog
+cli.add_command(search)
+cli.add_command(import_shop)
 
 
 @cli.command()
@@ -73,7 +62,7 @@ def stale(
     from multimodal_recall.runs.staleness import find_stale, name_briefly
 
     text, values = params
-    staleness = find_stale(*_load(metadata, env, pipelines, values), code)
+    staleness = find_stale(*load_project(metadata, env, pipelines, values), code)
     for note in staleness.notes:
         click.echo(f"note: {note}")
     if not staleness.reasons:
@@ -114,7 +103,7 @@ def prune(metadata: ProjectMetadata, env: str | None, keep: int, dry_run: bool) 
     from multimodal_recall.runs.pruning import find_prunable
     from multimodal_recall.runs.turns import claim, turn
 
-    pipeline, catalog = _load(metadata, env, ["all"], {})
+    pipeline, catalog = load_project(metadata, env, ["all"], {})
     datasets = atomic_datasets(sorted(pipeline.datasets()), catalog).values()
     with nullcontext() if dry_run else turn(claim("kedro prune", [], datasets)):
         prunable = find_prunable(pipeline, catalog, keep)
@@ -146,11 +135,11 @@ def check(metadata: ProjectMetadata, env: str | None, data: bool) -> None:
     With --data, the digests of all saved versions, records and checkpoints are compared with the files.
     """
     if data:
-        return _check_saved(*_load(metadata, env, ["all"], {}))
+        return _check_saved(*load_project(metadata, env, ["all"], {}))
     from multimodal_recall.commands.check import check_raw_files
     from multimodal_recall.config.layout import read_layout
 
-    _, catalog = _load(metadata, env, [], {})
+    _, catalog = load_project(metadata, env, [], {})
     layout = read_layout()
     if not layout.rankers:
         raise click.UsageError(
@@ -214,65 +203,6 @@ def _save_titles(titles: "pa.Table", tsv: Path) -> None:
 
 @cli.command()
 @env_option
-@click.argument("queries", nargs=-1, required=True)
-@click.option(
-    "--split",
-    help="Split whose products are ranked, or catalogue: all. By default the catalogue if it has a file of its own or "
-    "the ranker an index, else the last split that this environment runs.",
-)
-@click.option("--ranker", help="Ranker whose newest model ranks; by default the first of `rankers`.")
-@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Products a query.")
-@click.option("--label", "labels", multiple=True, help="Rank only products with a box of this label; may be repeated.")
-@click.option(
-    "--ids", type=click.File(encoding="utf-8"), help="Rank only the products of this file, a product id a line."
-)
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Page to draw the products in, too.")
-@click.pass_obj
-@as_click_error
-def search(
-    metadata: ProjectMetadata,
-    env: str | None,
-    queries: tuple[str, ...],
-    split: str | None,
-    ranker: str | None,
-    top: int,
-    labels: tuple[str, ...],
-    ids: TextIO | None,
-    html: Path | None,
-) -> None:
-    """Rank all products of the catalogue or of a split for free-text QUERIES, with a trained ranker.
-
-    The ranker's index is used if its newest model made it of the present products (kedro run --pipelines=index); else
-    every product is scored, which is slow.
-
-    Queries are cleaned and encoded like those that the ranker was trained on. Compare scores within a query only.
-    Put each query in quotes: kedro search "red dress" "black shoes"
-    """
-    from multimodal_recall.commands.search import list_products, read_ids
-    from multimodal_recall.commands.search import search as rank_products
-
-    catalog = _load(metadata, env, [], {})[1]
-    ranked = rank_products(catalog, queries, split, ranker, top, labels, ids and read_ids(ids))
-    if len(queries) > 1 and not any(" " in query for query in queries):
-        click.echo(f'These are {len(queries)} queries. For one query of {len(queries)} words: "{" ".join(queries)}"')
-    click.echo(ranked.attrs["source"])
-    for query, products in ranked.groupby("query", sort=False):
-        click.echo(f"\n{query}\n{list_products(products)}")
-    if html is not None:
-        _draw(ranked, html, in_project(catalog.load("params:evaluate").photos))
-
-
-def _draw(ranked: "pd.DataFrame", html: Path, photos: Path) -> None:
-    from multimodal_recall.datasets.atomic_write import write_atomically
-    from multimodal_recall.evaluation.report.page import render_found
-
-    with write_atomically(html) as unfinished:
-        unfinished.write_text(render_found(ranked, "Found", photos), encoding="utf-8")
-    click.echo(f"\ndrawn in {html}")
-
-
-@cli.command()
-@env_option
 @click.argument("versions", nargs=-1)
 @click.pass_obj
 @as_click_error
@@ -287,6 +217,6 @@ def compare(metadata: ProjectMetadata, env: str | None, versions: tuple[str, ...
     from multimodal_recall.runs.compare import RunError, compare_runs
 
     try:
-        click.echo(compare_runs(_load(metadata, env, [], {})[1], versions))
+        click.echo(compare_runs(load_project(metadata, env, [], {})[1], versions))
     except RunError as error:
         raise click.BadParameter(str(error), param_hint="VERSIONS") from error

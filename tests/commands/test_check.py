@@ -20,6 +20,7 @@ from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.data.official_format import TSV_COLUMNS
 from multimodal_recall.models.language_model import new_albert, train_tokenizer
 from tests.conftest import SMALL, copy_project, load, run_project
+from tests.tiny_vision import clip, dfine, save_checkpoint
 
 BOXES, FEATURES, QUERY = (TSV_COLUMNS.index(name) for name in ("boxes", "features", "query"))
 Kedro = Callable[..., Result]
@@ -271,6 +272,19 @@ def test_answers_and_candidates_must_fit(kedro: Kedro) -> None:
     ]
 
 
+def test_judgements_are_taken_as_a_run_takes_them(kedro: Kedro) -> None:
+    (RAW / "valid.qrels").write_text("1 0 7 2\n1 0 8 0\n77 0 7 1\n")
+    assert check(kedro, 1)[-4:-1] == [
+        "valid.qrels",
+        "  2 judgements of 1 of 40 queries with a right product",
+        "  ! some queries of valid have no right product, and training measures all: judge them, or leave them out",
+    ]
+    (RAW / "valid.qrels").write_text("77 0 7 1\n")
+    assert (
+        "  ! the qrels of valid judge 1 queries. None of these is one of the 40 queries of valid" in check(kedro, 1)[-2]
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -283,6 +297,7 @@ def test_answers_and_candidates_must_fit(kedro: Kedro) -> None:
 )
 def test_files_that_cannot_be_read(kedro: Kedro, name: str, text: str | None, message: str) -> None:
     (RAW / name).unlink()
+    (RAW / name).with_suffix(".parquet").unlink(missing_ok=True)  # which stands in for a missing TSV
     if text is not None:
         (RAW / name).write_text(text)
     lines = check(kedro, 1)
@@ -386,3 +401,21 @@ def test_the_advised_ranker_beats_random_order_and_one_that_learns_nothing_says_
     assert any(message.startswith("3 training steps are few") for message in caplog.messages)
     words = load(written, "word_vectors", "mine").to_table()["word"].to_pylist()
     assert {"weiße", "grüne", "röcke", "mützen"} < set(words)
+
+
+def test_the_vision_models_of_a_shop_are_loaded_as_the_import_loads_them(kedro: Kedro) -> None:
+    def found(describe: str, line: str) -> str:
+        shop = f"import_shop: {{photos: photos, chunks: 1}}\ndescribe: {describe}\n"
+        Path("conf/mine/parameters.yml").write_text(PARAMETERS + shop)
+        lines = check(kedro, 1)  # the raw files are not imported yet
+        return lines[lines.index(line) + 1]
+
+    save_checkpoint(clip, Path("models/clip"))
+    save_checkpoint(dfine, Path("models/dfine"))
+    models = "{embedder: models/clip, detector: models/dfine}"
+    assert found(models, "describe.embedder: models/clip") == "  CLIPModel: features of 24 numbers, and texts"
+    assert found(models, "describe.detector: models/dfine") == "  DFineForObjectDetection: 3 labels"
+    weak = "  features of the weak descriptor (colours and edges, no vision model)"
+    assert found("{embedder: null}", "describe.embedder: null") == weak
+    wrong = found("{detector: models/clip}", "describe.detector: models/clip")
+    assert wrong.startswith("  ! describe.detector is 'models/clip': the checkpoint in")

@@ -94,6 +94,7 @@ def test_the_registry_follows_the_environment(project: Path) -> None:
         ({"rankers": "mcan two_tower mcan"}, "rankers names 'mcan' twice; name each once"),
         ({"chunks": {"train": True}}, "chunks.train is True"),
         ({"evaluate": {"reclassify": "maybe"}}, "evaluate.reclassify is 'maybe', not true or false"),
+        ({"index": {"approximate": "maybe"}}, "index.approximate is 'maybe', not true or false"),
         ({"evaluate": {"recall": {"first": "two_tower"}}}, "evaluate.recall.second is None, which is none of rankers"),
         (
             {"rankers": ["mcan"], "evaluate": {"recall": {"first": "mcan", "second": "mcan"}}},

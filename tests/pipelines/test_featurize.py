@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.config.layout import Chunk
+from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.config.options import (
     HardwareOptions,
     IngestOptions,
@@ -147,9 +147,7 @@ def encoded(language_model: Path, parts: int, **hardware: str) -> dict:
 def featurized(language_model: Path, texts: list[str], query_vectors: dict) -> pa.Table:
     columns = [[1] * len(texts), texts, range(len(texts)), [5] * len(texts), [0] * len(texts)]
     pairs = ds.dataset(pa.table(list(map(list, columns)), TABLES["pairs"]))
-    return featurize_chunk(
-        pairs, language_model, WORDS, query_vectors, QueryOptions(), forced(), Chunk("train", 0, 1)
-    )
+    return featurize_chunk(pairs, language_model, WORDS, query_vectors, QueryOptions(), forced(), Chunk("train", 0, 1))
 
 
 @pytest.mark.parametrize("parts", [1, 3, 7])

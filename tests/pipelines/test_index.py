@@ -1,6 +1,7 @@
 """An index of the small shop: made again by chunk, of one model, whole or refused, the same whoever runs it."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,3 +178,24 @@ def test_a_catalogue_of_its_own_is_checked_ingested_indexed_and_searched(run_cop
     checked = {file.name: file for file in check_raw_files(catalog, read_layout())}
     assert checked["catalogue.tsv"].faults == []
     assert f"{len(ids)} products" in checked["catalogue.tsv"].facts
+
+
+def test_cells_are_made_of_the_index_and_searched_where_the_options_say_so(run_copy: Run) -> None:
+    project, run = run_copy
+    ranker = {"epochs": 1, "batch_size": 50, "model": {"size": 8, "hidden": 8}}
+    options = {**SMALL, "rankers": ["bag_of_words"], "bag_of_words": ranker}
+    (project / "conf/local").mkdir(exist_ok=True)
+    (project / "conf/local/parameters.yml").write_text(json.dumps(options | {"index": {"approximate": True}}))
+    run(pipeline_names=["train", "index"], parameters={})
+    said = search(open_catalog(project), ["red dress"]).attrs["source"]
+    assert re.search(r"index of .*, approximate, \d+ of \d+ cells: recall@10 of exact search 1\.000 over 8 q", said)
+    again = ["bag_of_words.train.chunk_000.index", "bag_of_words.list_index"]
+    run(pipeline_names=["index"], node_names=again, parameters={})
+    said = search(open_catalog(project), ["red dress"]).attrs["source"]
+    assert "exact: the cells are of another index. Make them anew: kedro run --pipelines=index" in said
+    assert "newer version of index" in find_stale(index_pipeline(), open_catalog(project)).reasons
+    run(pipeline_names=["index"], parameters={})
+    file = max((project / "data/07_model_output/shop/bag_of_words/cells").iterdir()) / "cells/cells.faiss"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(DamagedError, match=r"cells.faiss is damaged.*kedro run --pipelines=index"):
+        search(open_catalog(project), ["red dress"])

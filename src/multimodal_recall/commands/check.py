@@ -21,8 +21,12 @@ from multimodal_recall.data.boxes import CLIPPED_PIXELS
 from multimodal_recall.data.chunk_reader import LINES_PER_BLOCK, ChunkRows, IngestError, contents_of
 from multimodal_recall.data.decoding import Rows, feature_width
 from multimodal_recall.data.official_format import RawFileError
+from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.text import words_of
 from multimodal_recall.data.titles import titles_of
+from multimodal_recall.evaluation.judgements import take_judgements
+from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
 
 PAIR = ["query_id", "product_id"]
@@ -65,7 +69,7 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
     """Check the raw files of an environment's splits, one after the other; the layout has at least one ranker.
 
     Yields:
-        The label file, each split's TSV and answers, and the checkpoints and the GloVe file that the options name.
+        The label file, each split's rows and answers, and the checkpoints and the GloVe file that the options name.
     """
     labels, check = _load(catalog, "labels")
     if labels is not None:
@@ -80,7 +84,7 @@ def check_raw_files(catalog: CatalogProtocol, layout: Layout) -> Iterator[FileCh
 
 
 def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -> Iterator[FileCheck]:
-    options, width_check = _with_width_of_file(catalog, catalog.get("params:ingest").load())
+    options, width_check = _with_width_of_file(catalog, layout, catalog.get("params:ingest").load())
     if width_check is not None:
         yield width_check
     known = set[str]()
@@ -93,7 +97,8 @@ def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -
         if layout.titled and contents.parts:
             yield _check_titles(split, catalog, contents.pairs())
         if split in layout.answered and contents.parts:
-            yield _check_answers(split, catalog, contents.pairs())
+            check_right = _check_qrels if split in layout.judged else _check_answers
+            yield check_right(split, catalog, contents.pairs())
     yield from check_checkpoints(catalog)
     glove = catalog.get("params:word_vectors").load()
     if glove.glove_file is not None:
@@ -111,12 +116,26 @@ def _load(catalog: CatalogProtocol, name: str) -> tuple[Any, FileCheck]:
         return None, check
 
 
-def _with_width_of_file(catalog: CatalogProtocol, options: IngestOptions) -> tuple[IngestOptions, FileCheck | None]:
+def _load_rows(catalog: CatalogProtocol, layout: Layout, split: str) -> tuple[OfficialTsv | OwnTable | None, FileCheck]:
+    """Load the TSV or own table of a split as ingest does, and open its check."""
+    name, *further = layout.sources_of(split)
+    rows, check = _load(catalog, name)
+    for other in further if rows is not None else ():
+        products, failed = _load(catalog, other)
+        if products is None:
+            return None, failed
+        rows = rows.join(products)
+    return rows, check
+
+
+def _with_width_of_file(
+    catalog: CatalogProtocol, layout: Layout, options: IngestOptions
+) -> tuple[IngestOptions, FileCheck | None]:
     """Take the feature width of most of the first training rows, with one fault where the options have another.
 
     So one line reports the wrong option, and the rows are still checked.
     """
-    tsv, check = _load(catalog, "train_tsv")
+    tsv, check = _load_rows(catalog, layout, "train")
     try:
         lines = itertools.islice(tsv.lines(longest=options.max_line_bytes) if tsv is not None else (), LINES_PER_BLOCK)
         widths = Counter(width for _, line in lines if (width := feature_width(line)) is not None)
@@ -137,7 +156,7 @@ def _check_split(
 ) -> tuple[SplitContents, FileCheck]:
     """Read all chunks of a split as ingest does, and keep the contents that are compared across files."""
     contents = SplitContents(np.zeros(len(labels), np.int64))
-    tsv, check = _load(catalog, f"{split}_tsv")
+    tsv, check = _load_rows(catalog, layout, split)
     if tsv is None:
         return contents, check
     rows_before = clipped = 0
@@ -195,7 +214,7 @@ def _note_rejected(rows: ChunkRows, rows_before: int, check: FileCheck) -> None:
     """Move the malformed rows into the check and free the features."""
     for _, row, offset, kind, reason, _ in rows.rejected:
         if kind == "malformed":
-            check.add(reason, f"row {rows_before + row:,}, byte {offset:,}")
+            check.add(reason, f"row {rows_before + row:,}" + ("" if offset is None else f", byte {offset:,}"))
     rows.rejected.clear()
     rows.products.batches.clear()
 
@@ -239,6 +258,25 @@ def _check_answers(split: str, catalog: CatalogProtocol, candidates: pd.DataFram
     counts = right.groupby("query_id").size()
     if len(counts):
         check.facts.append(f"{len(counts):,} queries, {_range(counts)} answers each, {counts.mean():.1f} on average")
+    return check
+
+
+def _check_qrels(split: str, catalog: CatalogProtocol, candidates: pd.DataFrame) -> FileCheck:
+    """Take the judgements of a split as a run does, and say how many there are."""
+    qrels, check = _load(catalog, f"{split}_qrels")
+    if qrels is None:
+        return check
+    try:
+        judged, answers, _ = take_judgements(qrels, candidates, split)
+    except MetricError as error:
+        check.add(str(error))
+        return check
+    lists = candidates["query_id"].nunique()
+    check.facts.append(f"{len(judged):,} judgements of {len(answers):,} of {lists:,} queries with a right product")
+    if split == "valid" and len(answers) < lists:
+        check.add(
+            "some queries of valid have no right product, and training measures all: judge them, or leave them out"
+        )
     return check
 
 

@@ -1,7 +1,8 @@
 """The best products of a catalogue for queries: by its index, or by scoring every product."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from kedro.io import CatalogProtocol
 
+from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import UNINDEXED
 from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.datasets.atomic import AtomicDataset
 from multimodal_recall.datasets.product_index import REMAKE, read_index_list
+from multimodal_recall.runs.lineage import pinned
 from multimodal_recall.runtime.progress import bar
 
 if TYPE_CHECKING:  # torch takes seconds to import
@@ -23,7 +27,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 PAIRS_AT_ONCE = 1 << 20
 """Pairs of a query and a product that are scored at a time: bounds the memory for any number of queries."""
-PRODUCT_COLUMNS = ["product_id", "title", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
+PRODUCT_COLUMNS = ["product_id", "title", "sku", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def fresh_index(
     dataset = catalog.get(f"{ranker}.index")
     if not dataset.exists():
         return None, f"every product was scored: there is no index, which makes search faster: {REMAKE}"
+    dataset = _index_of(catalog, dataset, f"{ranker}.index", model.folder.parent.name)
     listed, version = read_index_list(dataset.load_path()), dataset.load_path().parent.name
     if listed["model"] != model.folder.parent.name:
         return None, f"every product was scored: the index is of the model of {listed['model']}. Make it anew: {REMAKE}"
@@ -69,7 +74,27 @@ def fresh_index(
     searched = {name: Path(tables["products"].files[0]).parent.name for name, tables in chunks.items()}
     if not searched.items() <= versions.items():
         return None, f"every product was scored: the index is of other products. Make it anew: {REMAKE}"
-    return dataset.load(), f"by the index of {version}"
+    return _with_cells(catalog, ranker, dataset.load(), f"by the index of {version}")
+
+
+def _with_cells(catalog: CatalogProtocol, ranker: str, index: "ProductIndex", how: str) -> tuple["ProductIndex", str]:
+    """Add the cells to an index where the options ask for approximate search and the cells are of this index."""
+    if ranker not in read_layout().approximate:
+        return index, how
+    dataset = catalog.get(f"{ranker}.cells")
+    if not dataset.exists():
+        return index, f"{how}, exact: there are no cells for approximate search. Make them: {REMAKE}"
+    cells = dataset.load()
+    if cells.made_of != {name: chunk.folder.parent.name for name, chunk in index.chunks.items()}:
+        return index, f"{how}, exact: the cells are of another index. Make them anew: {REMAKE}"
+    return replace(index, approximate=cells.search), f"{how}, {cells} of valid"
+
+
+def _index_of(catalog: CatalogProtocol, newest: AtomicDataset, name: str, model: str) -> AtomicDataset:
+    """Find the newest version of an index that a model has made; without one, give the newest of all."""
+    versions = [newest.pinned_version] if newest.pinned_version else newest.list_versions(full_path=False)
+    datasets = (pinned(name, version, catalog) for version in versions)
+    return next((made for made in datasets if read_index_list(made.load_path())["model"] == model), newest)
 
 
 def search_by_index(
@@ -79,8 +104,12 @@ def search_by_index(
     chunks: dict[str, ChunkTables],
     top: int,
     filter: ProductFilter = ProductFilter(),
+    look_up: Callable[[np.ndarray], pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
-    """Find the best products for each query among the encoded products of some chunks; see ``best_products``."""
+    """Find the best products for each query among the encoded products of some chunks; see ``best_products``.
+
+    ``look_up`` gives a row of ``PRODUCT_COLUMNS`` for each of some product ids; by default it reads the chunks.
+    """
     from multimodal_recall.data.examples import read_queries
     from multimodal_recall.models.index import search_index
 
@@ -89,19 +118,19 @@ def search_by_index(
         encoded, allowed = index.chunks[name], filter.allowed(tables["products"])
         masked.append((encoded, None if allowed is None else np.isin(encoded.product_ids, allowed)))
     with bar("search", sum(len(chunk.product_ids) for chunk, _ in masked), "products") as shown:
-        ids, scores = search_index(ranker, vectors, masked, top, shown.advance)
-    rows = np.repeat(np.arange(len(ids)), ids.shape[1])
-    best = pd.DataFrame({"query_row": rows, "product_id": ids.ravel(), "score": scores.ravel()})
-    return _described(best.merge(_look_up(np.unique(ids), chunks), on="product_id", how="left"), query_features)
+        find = index.approximate or search_index
+        ids, scores = find(ranker, vectors, masked, top, shown.advance)
+    best = (look_up or partial(read_shown, chunks))(ids.ravel())
+    best["query_row"], best["score"] = np.repeat(np.arange(len(ids)), ids.shape[1]), scores.ravel()
+    return _described(best, query_features)
 
 
-def _look_up(product_ids: np.ndarray, chunks: dict[str, ChunkTables]) -> pd.DataFrame:
-    """Read size, boxes and labels of some products, each from the first chunk that has it."""
-    found = [
-        tables["products"].to_table(PRODUCT_COLUMNS, filter=ds.field("product_id").isin(product_ids)).to_pandas()
-        for tables in chunks.values()
-    ]
-    return pd.concat(found, ignore_index=True).drop_duplicates("product_id")
+def read_shown(chunks: dict[str, ChunkTables], product_ids: np.ndarray) -> pd.DataFrame:
+    """Read size, boxes and labels of some products, in their order, each from the first chunk that has it."""
+    wanted = ds.field("product_id").isin(np.unique(product_ids))
+    found = [tables["products"].to_table(PRODUCT_COLUMNS, filter=wanted).to_pandas() for tables in chunks.values()]
+    distinct = pd.concat(found, ignore_index=True).drop_duplicates("product_id").set_index("product_id")
+    return distinct.loc[product_ids].reset_index()
 
 
 def best_products(

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from multimodal_recall.config.loader import current_configuration
-from multimodal_recall.config.rankers import SUMMED, UNINDEXED
+from multimodal_recall.config.rankers import MULTIPLIED, SUMMED, UNINDEXED
 from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
+SHOP_PRODUCTS = "shop_products"
+"""The dataset of an own table of products, which the tables of the splits name."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Layout:
     answered: tuple[str, ...]  # splits with an answer file, which are measured
     makes_shop: bool  # whether `make_shop` makes the raw files
     rankers: tuple[str, ...]  # names of the rankers to train and evaluate; empty: given scores alone are evaluated
-    given_scores: tuple[str, ...] = ()  # answered splits with a file of given scores
+    given_scores: tuple[str, ...] = ()  # answered splits with a table of given scores
+    given_runs: tuple[str, ...] = ()  # answered splits with a TREC run of given scores
+    judged: tuple[str, ...] = ()  # answered splits with TREC qrels, which stand in for the answer file
     given_counts: bool = False  # whether a file gives the number of candidate lists of each product
     titled: bool = False  # whether a file gives product titles
     reclassifies: bool = False  # whether the rankers' vectors of the valid candidates are kept and classified
@@ -52,12 +56,38 @@ class Layout:
     summed: tuple[str, ...] = ()  # the trained rankers that are solved from sums over the training chunks
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
+    approximate: tuple[str, ...] = ()  # the rankers whose index is also parted into cells
     two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
+    tables: tuple[str, ...] = ()  # splits whose rows stand in a parquet table, as they have no TSV
+    joined: bool = False  # whether the products of these tables stand in a table of their own
+    import_chunks: int = 0  # number of chunks in which `import_shop` reads products; 0: no shop is imported
+
+    def sources_of(self, split: str) -> list[str]:
+        """Name the datasets that hold a split's rows: its TSV or table, then maybe the table of the products."""
+        if split not in self.tables:
+            return [f"{split}_tsv"]
+        if split == CATALOGUE and self.joined:
+            return [SHOP_PRODUCTS]
+        return [f"{split}_table", *([SHOP_PRODUCTS] if self.joined else [])]
 
     def chunks_of(self, split: str) -> list[Chunk]:
         """List all chunks of a split, in file order."""
-        count = self.catalogue if split == CATALOGUE else self.chunks[split]
+        count = {**self.chunks, CATALOGUE: self.catalogue, "photos": self.import_chunks}[split]
         return [Chunk(split, number, count) for number in range(count)]
+
+    def answers_of(self, split: str) -> str:
+        """Name the dataset of a split's right products."""
+        return f"{split}.answers" if split in self.judged else f"{split}_answers"
+
+    def given_of(self, split: str) -> list[str]:
+        """Name the datasets of a split's given scores."""
+        tables = [f"{split}_given_scores"] if split in self.given_scores else []
+        return tables + ([f"{split}_given_run"] if split in self.given_runs else [])
+
+    @property
+    def ranks_titles(self) -> bool:
+        """Whether products may have titles to rank candidates by."""
+        return bool(self.rankers) and (self.titled or bool(self.tables))
 
     @property
     def ingested(self) -> tuple[str, ...]:
@@ -89,46 +119,75 @@ def read_layout() -> Layout:
             given scores of valid.
     """
     loader, project = current_configuration()
-    parameters, catalog = loader["parameters"], loader["catalog"]
-    chunks, rankers = parameters["chunks"], parameters["rankers"]
-
-    def path_of(pattern: str, split: str = "") -> Path:
-        return project / catalog[pattern]["filepath"].format(split=split)
-
-    def exists(pattern: str, split: str = "") -> bool:
-        return path_of(pattern, split).exists()
-
-    makes_shop = parameters.get("make_shop") is not None
-    shop = SHOP_SPLITS if makes_shop else ()
-    scored = tuple(split for split in SPLITS[1:] if exists("{split}_given_scores", split))
-    if rankers:
-        run = [s for s in SPLITS if s in chunks and (s in REQUIRED_SPLITS or s in shop or exists("{split}_tsv", s))]
-    else:
-        run = list(scored)
+    parameters = loader["parameters"]
+    files, rankers = _Files(parameters, loader["catalog"], project), parameters["rankers"]
+    given = {pattern: files.splits_of(pattern) for pattern in ("{split}_given_scores", "{split}_given_run")}
+    run = files.splits_to_run() if rankers else [split for split in SPLITS if any(split in s for s in given.values())]
     if "valid" not in run:  # weights and stacks are fitted on valid
-        given = f" Scores of {', '.join(run)} alone cannot be evaluated." if run else ""
+        scored = f" Scores of {', '.join(run)} alone cannot be evaluated." if run else ""
         raise LayoutError(
-            f"There is nothing to run: rankers is empty, and {path_of('{split}_given_scores', 'valid')} does not "
-            f"exist.{given} Put scores of valid there (query_id, product_id, a column a model), or name a ranker."
+            f"There is nothing to run: rankers is empty, and {files.path_of('{split}_given_scores', 'valid')} does not "
+            f"exist.{scored} Put scores of valid there (query_id, product_id, a column a model), or name a ranker."
         )
-    answered = [s for s in run if s != "train" and (s in shop or s == "valid" or exists("{split}_answers", s))]
+    judged = files.splits_of("{split}_qrels")
+    with_answers = {"valid", *files.made, *judged, *files.splits_of("{split}_answers")}
+    answered = tuple(split for split in run if split != "train" and split in with_answers)
     trained = trained_rankers(parameters)
     kinds = {ranker: parameters[ranker]["model"].get("kind") for ranker in trained}
+    approximate = parameters["index"]["approximate"]
     return Layout(
-        {split: chunks[split] for split in run},
-        tuple(answered),
-        makes_shop,
+        {split: parameters["chunks"][split] for split in run},
+        answered,
+        files.makes_shop,
         tuple(rankers),
-        tuple(split for split in scored if split in answered),
-        exists("given_list_counts"),
-        makes_shop or exists("titles"),
-        parameters["evaluate"]["reclassify"],
-        trained,
-        tuple(ranker for ranker, kind in kinds.items() if kind in SUMMED),
-        chunks.get(CATALOGUE, 0) if rankers and exists("{split}_tsv", CATALOGUE) else 0,
-        tuple(ranker for ranker in rankers if kinds[ranker] not in UNINDEXED),
-        _two_stages(parameters),
+        *(tuple(split for split in answered if split in splits) for splits in (*given.values(), judged)),
+        given_counts=files.exists("given_list_counts"),
+        titled=files.makes_shop or files.exists("titles"),
+        reclassifies=parameters["evaluate"]["reclassify"],
+        trained=trained,
+        summed=tuple(ranker for ranker, kind in kinds.items() if kind in SUMMED),
+        catalogue=parameters["chunks"].get(CATALOGUE, 0) if rankers and files.has_rows(CATALOGUE) else 0,
+        indexed=tuple(ranker for ranker in rankers if kinds[ranker] not in UNINDEXED),
+        approximate=tuple(ranker for ranker in rankers if approximate and kinds[ranker] in MULTIPLIED),
+        two_stages=_two_stages(parameters),
+        tables=tuple(split for split in (*run, CATALOGUE) if files.in_table(split)),
+        joined=files.joined,
+        import_chunks=files.imports["chunks"] if files.imports else 0,
     )
+
+
+class _Files:
+    """Which raw files an environment has, and which of them a pipeline makes."""
+
+    def __init__(self, parameters: dict[str, Any], catalog: dict[str, Any], project: Path) -> None:
+        self.chunks, self.catalog, self.project = parameters["chunks"], catalog, project
+        self.makes_shop, self.imports = parameters.get("make_shop") is not None, parameters.get("import_shop")
+        self.made = SHOP_SPLITS if self.makes_shop or self.imports else ()
+        self.joined = bool(self.imports) or self.exists(SHOP_PRODUCTS)
+
+    def path_of(self, pattern: str, split: str = "") -> Path:
+        return self.project / self.catalog[pattern]["filepath"].format(split=split)
+
+    def exists(self, pattern: str, split: str = "") -> bool:
+        return self.path_of(pattern, split).exists()
+
+    def splits_of(self, pattern: str) -> list[str]:
+        """List the splits but ``train`` that have a file."""
+        return [split for split in SPLITS[1:] if self.exists(pattern, split)]
+
+    def in_table(self, split: str) -> bool:
+        """Whether a split's rows stand in a parquet table."""
+        if self.imports or self.exists("{split}_tsv", split):
+            return bool(self.imports)
+        return self.exists("{split}_table", split) or (split == CATALOGUE and self.joined)
+
+    def has_rows(self, split: str) -> bool:
+        return self.exists("{split}_tsv", split) or self.in_table(split)
+
+    def splits_to_run(self) -> list[str]:
+        """List the splits with queries that are made, required or there."""
+        sure = {*REQUIRED_SPLITS, *self.made}
+        return [s for s in SPLITS if s in self.chunks and (s in sure or (not self.imports and self.has_rows(s)))]
 
 
 def _two_stages(parameters: dict[str, Any]) -> tuple[str, str] | None:

@@ -192,6 +192,20 @@ class RerankOptions:
 
 
 @dataclass(frozen=True, config=STRICT)
+class IndexOptions:
+    """How an index is searched. Exact search compares every product with the query."""
+
+    approximate: bool = False
+    """Whether the products are also parted into cells, of which a search visits some alone. For rankers that multiply
+    vectors (``siamese``, ``graph_reasoning``, ``bag_of_words``); the others are searched exactly. Needs faiss:
+    ``pip install -e ".[index]"``."""
+    cells: Positive | None = None
+    """Cells; ``null``: twice the square root of the number of products."""
+    probes: Positive = 64
+    """Cells that a search visits: more find more of the best products, and take longer."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class RecallOptions:
     """Search in two stages: a ranker with an index finds candidates among all products, another ranker orders them."""
 
@@ -226,8 +240,8 @@ class EvaluateOptions:
     """Whether LightGBM also classifies the valid candidates as right or wrong by each ranker's pair vectors (first
     place). Each shuffle fits 100 trees in each fold: 25 s of one core for a ranker of the default run."""
     photos: str = "data/01_raw/photos"
-    """Folder of ``<product_id>.jpg``, ``.jpeg`` or ``.png``, relative to the project; report and search show the photos
-    that exist. ``conf/base`` sets the folder ``photos`` beside the environment's raw files."""
+    """Folder of ``<product_id>.jpg``, ``.jpeg``, ``.png`` or ``.webp``, relative to the project; report and search show
+    the photos that exist. ``conf/base`` sets the folder ``photos`` beside the environment's raw files."""
     margin: Share = 0.92
     """Margin of the second place's rule, by which a product's best score must beat its second best score."""
     recall: RecallOptions | None = None

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from multimodal_recall.config import options
+from multimodal_recall.config.describing import DescribeOptions
+from multimodal_recall.config.import_options import ImportOptions
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.config.systems import ImageHeadsOptions, ModelOptions
 
@@ -58,12 +60,15 @@ class Parameters(BaseModel):
     """Whether MLflow records each run, in ``data/09_tracking/mlflow.db`` or where ``MLFLOW_TRACKING_URI`` says."""
     hardware: options.HardwareOptions
     make_shop: options.ShopOptions | None
+    import_shop: ImportOptions | None
+    describe: DescribeOptions
     ingest: options.IngestOptions
     language_model: options.LanguageModelOptions
     word_vectors: options.WordVectorOptions
     featurize: options.QueryOptions
     sample_negatives: options.NegativeOptions
     rerank: options.RerankOptions
+    index: options.IndexOptions
     evaluate: options.EvaluateOptions
 
 

@@ -16,12 +16,15 @@ GROUPS = (
     "chunks",
     "rankers",
     "make_shop",
+    "import_shop",
+    "describe",
     "ingest",
     "language_model",
     "word_vectors",
     "featurize",
     "sample_negatives",
     "rerank",
+    "index",
     "evaluate",
     "checkpoints",
     "at_once",
@@ -105,9 +108,10 @@ def _problems(parameters: dict[str, Any]) -> Iterator[str]:
         if not (type(count) is int and count >= 1):
             yield f"chunks.{split} is {count!r}, not a whole number of at least 1"
     yield from (f"chunks has no {split!r}" for split in REQUIRED_SPLITS if split not in chunks)
-    reclassify = (parameters.get("evaluate") or {}).get("reclassify", False)
-    if type(reclassify) is not bool:
-        yield f"evaluate.reclassify is {reclassify!r}, not true or false"
+    for group, option in (("evaluate", "reclassify"), ("index", "approximate")):
+        value = (parameters.get(group) or {}).get(option, False)
+        if type(value) is not bool:
+            yield f"{group}.{option} is {value!r}, not true or false"
     pins = parameters["pins"]
     if not isinstance(pins, dict) or not all(isinstance(version, str) for version in pins.values()):
         yield f"pins is {pins!r}, not a version for each dataset, such as {{two_tower.model: <version>}}"

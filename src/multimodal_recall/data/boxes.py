@@ -3,6 +3,7 @@
 import numpy as np
 
 SIDES = ("top", "left", "bottom", "right")
+Sides = tuple[float, float, float, float]
 CLIPPED_PIXELS = 1
 """How far a side may leave the image: detectors round, and old ones count the last pixel in. Such a side is clipped."""
 

@@ -1,4 +1,4 @@
-"""Read one chunk of an official TSV: sound rows become columns, faulty rows are rejected with a reason."""
+"""Read one chunk of an official TSV or own table: sound rows become columns, faulty rows are rejected with a reason."""
 
 import itertools
 import sys
@@ -13,6 +13,7 @@ from multimodal_recall.config.layout import CATALOGUE, Chunk
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.decoding import Rows, decode_rows
 from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.data.text import normal_form, strip_leading_token
 from multimodal_recall.runtime.progress import bar
@@ -62,13 +63,13 @@ class ProductColumns:
 class ChunkRows:
     """Collects the kept and the rejected rows of a chunk, block after block."""
 
-    def __init__(self, tsv: OfficialTsv, label_count: int, options: IngestOptions, chunk: Chunk) -> None:
+    def __init__(self, tsv: OfficialTsv | OwnTable, label_count: int, options: IngestOptions, chunk: Chunk) -> None:
         self.tsv, self.label_count, self.options, self.chunk = tsv, label_count, options, chunk
         self.training, self.with_queries = chunk.split == "train", chunk.split != CATALOGUE
-        self.with_torch = "torch" in sys.modules or tsv.path.stat().st_size // chunk.count >= TORCH_PAYS_BYTES
+        self.with_torch = "torch" in sys.modules or tsv.stored_bytes // chunk.count >= TORCH_PAYS_BYTES
         self.products = ProductColumns()
         self.pairs: list[tuple[int, str, int, int, int]] = []
-        self.rejected: list[tuple[str, int, int, str, str, str]] = []
+        self.rejected: list[tuple[str, int, int | None, str, str, str]] = []
         self.query_rows: dict[str, int] = {}
         self.candidates: set[tuple[int, int]] = set()
         self.lines = self.stripped = self.clipped = 0
@@ -85,13 +86,13 @@ class ChunkRows:
         """
         most = self.options.max_rows_per_chunk
         lines = self.tsv.lines(self.chunk.number, self.chunk.count, self.options.max_line_bytes)
-        size_in_mb = self.tsv.path.stat().st_size / self.chunk.count / 1e6
-        with bar(f"read {self.chunk.title}", size_in_mb, "MB") as shown:
+        unit, name = self.tsv.unit
+        with bar(f"read {self.chunk.title}", self.tsv.size / self.chunk.count / unit, name) as shown:
             while block := list(itertools.islice(lines, LINES_PER_BLOCK)):
                 if self.lines + len(block) > most:
                     raise self._too_many_rows(block[most - self.lines][0])
                 yield self._add(*zip(*block, strict=True))
-                shown.advance(sum(len(line) for _, line in block) / 1e6)
+                shown.advance((block[-1][0] - block[0][0]) / unit)
         if self.lines == 0:
             raise IngestError(
                 f"{self.tsv.path}: {self.chunk.name} of {self.chunk.count} holds no rows. Put a whole file there, or "
@@ -110,8 +111,8 @@ class ChunkRows:
         malformed |= self._keep(rows)
         for place, reason in sorted((malformed | cleaned).items()):
             kind = "cleaned" if place in cleaned else "malformed"
-            text = lines[place][: 4 * REJECTED_CHARACTERS].decode("utf-8", "replace").rstrip("\r\n")
-            location = (self.tsv.path.name, self.lines + place + 1, offsets[place])
+            text = self.tsv.shown(lines[place])
+            location = (self.tsv.path.name, self.lines + place + 1, self.tsv.byte(offsets[place]))
             self.rejected.append((*location, kind, reason, text[:REJECTED_CHARACTERS]))
         self.lines += len(lines)
         return rows
@@ -138,17 +139,19 @@ class ChunkRows:
         return reasons
 
     def _too_many_rows(self, offset: int) -> IngestError:
-        """Say how many chunks would hold the file, where the last row that fits ends at byte ``offset``."""
-        chunk, most, size = self.chunk, self.options.max_rows_per_chunk, self.tsv.path.stat().st_size
-        row_bytes = (offset - chunk.number * size // chunk.count) / most
+        """Say how many chunks would hold the file, where the last row that fits ends at ``offset``."""
+        chunk, most, size = self.chunk, self.options.max_rows_per_chunk, self.tsv.size
+        row_size = (offset - chunk.number * size // chunk.count) / most
         return IngestError(
             f"{self.tsv.path}: {chunk.name} of {chunk.count} holds more than {most} rows "
-            f"(ingest.max_rows_per_chunk). Set chunks.{chunk.split} to at least {int(size / (row_bytes * most)) + 1}."
+            f"(ingest.max_rows_per_chunk). Set chunks.{chunk.split} to at least {int(size / (row_size * most)) + 1}."
         )
 
 
-def draw_products(tsv: OfficialTsv, label_count: int, options: IngestOptions, wanted: int, seed: int) -> pa.Table:
-    """Draw products of a TSV at random places, as ``OfficialTsv.draw_lines`` does, without reading the whole file.
+def draw_products(
+    tsv: OfficialTsv | OwnTable, label_count: int, options: IngestOptions, wanted: int, seed: int
+) -> pa.Table:
+    """Draw products of a TSV or own table at random places, as its ``draw_lines`` does.
 
     Rows are decoded as for a chunk; malformed rows are left out, a product of several rows comes once.
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pybase64
 
 from multimodal_recall.data.boxes import SIDES, box_fault, clip_boxes
-from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, decode_query, whole_number
+from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, FaultyLine, decode_query, whole_number
 from multimodal_recall.data.schemas import TABLES
 
 TABS_BEFORE_FEATURES = TSV_COLUMNS.index("features")
@@ -53,7 +53,8 @@ class Rows:
         offsets, buffers = pa.array(ends, pa.int32()), [None, feature_bytes, pa.py_buffer(self.features)]
         columns = {
             "product_id": pa.array(self.product_ids),
-            "title": pa.nulls(len(self.counts), pa.string()),  # the TSV has none
+            "title": pa.nulls(len(self.counts), pa.string()),  # the TSV has neither
+            "sku": pa.nulls(len(self.counts), pa.string()),
             "image_h": pa.array(self.image_h, pa.int32()),
             "image_w": pa.array(self.image_w, pa.int32()),
             "labels": pa.ListArray.from_arrays(offsets, pa.array(self.labels.astype(np.int16))),
@@ -146,6 +147,8 @@ def _split_line(place: int, line: bytes, feature_size: int, with_queries: bool) 
     """Split a line without reading or copying its features, whose length follows from ``num_boxes``."""
     if isinstance(line, CutLine):
         raise BadRow("the line is longer than ingest.max_line_bytes")
+    if isinstance(line, FaultyLine):
+        raise BadRow(line.reason)
     start = 0
     for _ in range(TABS_BEFORE_FEATURES):
         start = line.find(b"\t", start) + 1

@@ -39,6 +39,12 @@ class CutLine(bytes):
     """The start of a line that is longer than a reader allows; the rest was skipped."""
 
 
+class FaultyLine(bytes):
+    """Stands in for a row of a parquet table that cannot be written as a line, with the reason."""
+
+    reason = ""
+
+
 @dataclass(frozen=True, slots=True)
 class OfficialRow:
     """A (query, product) match that is to be written as a TSV line."""

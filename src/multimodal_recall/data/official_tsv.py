@@ -9,10 +9,11 @@ from typing import BinaryIO
 import numpy as np
 
 from multimodal_recall.config.options import IngestOptions
-from multimodal_recall.data.official_format import TSV_COLUMNS, CutLine, RawFileError
+from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, RawFileError, decode_query
 
 READ_BYTES = 1 << 20
 KEPT_BYTES = 1 << 10  # of a line that is too long
+SHOWN_BYTES = 800
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,39 @@ class OfficialTsv:
     """A handle on an official TSV; ``lines`` reads the file."""
 
     path: Path
+
+    unit = 1e6, "MB"
+    """Of ``size`` in the bar that shows progress, and its name."""
+
+    @property
+    def size(self) -> int:
+        """What ``lines`` cuts into ranges: the file's bytes."""
+        return self.path.stat().st_size
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all rows on disk."""
+        return self.size
+
+    def cut(self, count: int) -> str:
+        """Describe a cut into ``count`` ranges, which tells tables of other ranges apart."""
+        return f"{count} chunks of {self.path.name}, {self.size} bytes"
+
+    def byte(self, offset: int) -> int:
+        """Give the byte at which a row of ``lines`` starts."""
+        return offset
+
+    def shown(self, line: bytes) -> str:
+        """Give the start of a line as a person reads it."""
+        return line[:SHOWN_BYTES].decode("utf-8", "replace").rstrip("\r\n")
+
+    def queries(self, longest: int = IngestOptions.max_line_bytes) -> Iterator[tuple[int, str | None]]:
+        """Read each line's bytes, and its query; ``None`` for a line that ingest rejects for its layout or query."""
+        for _, line in self.lines(longest=longest):
+            yield len(line), _query_of(line)
+
+    def names(self, number: int, count: int) -> None:
+        """A TSV has neither titles nor SKUs."""
 
     def lines(
         self, number: int = 0, count: int = 1, longest: int = IngestOptions.max_line_bytes
@@ -81,6 +115,16 @@ class OfficialTsv:
                     line = CutLine(line[:KEPT_BYTES])
                 yield offset, line
                 offset += length
+
+
+def _query_of(line: bytes) -> str | None:
+    """Decode the query of a TSV line; ``None`` for a line that ingest rejects."""
+    if isinstance(line, CutLine) or line.count(b"\t") != len(TSV_COLUMNS) - 1:
+        return None
+    try:
+        return decode_query(line.split(b"\t")[TSV_COLUMNS.index("query")])
+    except BadRow:
+        return None
 
 
 def _skip_line(file: BinaryIO) -> int:

@@ -3,7 +3,7 @@
 A table without queries is a catalogue: each of its rows gets an empty query of id 0.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
@@ -57,7 +57,7 @@ class ParquetRows:
         with bar(f"read {self.path.name}", file.metadata.num_rows, "rows") as shown:
             for place, values in enumerate(rows, start=1):
                 try:
-                    row = _row_of(values, columns)
+                    row = read_row(values, columns)
                     width = row.features.shape[1]
                     first_width = first_width or width
                     if width != first_width:
@@ -83,7 +83,7 @@ def read_own_titles(path: Path) -> pa.Table | None:
     batches = file.iter_batches(ROWS_PER_BATCH, columns=["product_id", "title"])
     rows = (values for batch in batches for values in batch.to_struct_array())
     for place, values in enumerate(rows, start=1):
-        product, title = _whole_number("product_id", values["product_id"]), values["title"].as_py()
+        product, title = read_id("product_id", values["product_id"]), values["title"].as_py()
         if title is not None and not isinstance(title, str):
             raise RawFileError(f"{path}: row {place}: the title is {title!r}; wanted a text. Mend the table")
         known = titles.get(product)
@@ -96,10 +96,15 @@ def read_own_titles(path: Path) -> pa.Table | None:
     return pa.table({"product_id": list(titles), "title": list(titles.values())}, TABLES["titles"])
 
 
-def _row_of(row: pa.StructScalar, columns: list[str]) -> OfficialRow:
+def read_row(row: Mapping[str, pa.Scalar], columns: Collection[str]) -> OfficialRow:
+    """Read the columns of a row.
+
+    Raises:
+        ValueError: If a value is null, no number of 64 bits or no text, or if the arrays do not fit each other.
+    """
     if null := [name for name in columns if not row[name].is_valid]:
         raise ValueError(f"{null} is null")
-    numbers = {name: _whole_number(name, row[name]) for name in NUMBERS if name in columns}
+    numbers = {name: read_id(name, row[name]) for name in NUMBERS if name in columns}
     labels = _numbers(row["class_labels"], "class_labels")
     if not len(labels):
         raise ValueError("class_labels holds no number; wanted a number for each box")
@@ -115,7 +120,12 @@ def _row_of(row: pa.StructScalar, columns: list[str]) -> OfficialRow:
     )
 
 
-def _whole_number(name: str, value: pa.Scalar) -> int:
+def read_id(name: str, value: pa.Scalar) -> int:
+    """Read a whole number, which may be held as text or as a float that is exact.
+
+    Raises:
+        ValueError: If it is no whole number of 64 bits.
+    """
     number = value.as_py()
     if isinstance(number, str):
         return whole_number(name, number.encode())

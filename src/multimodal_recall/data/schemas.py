@@ -12,11 +12,58 @@ REFERENCE_SCORES = {**PAIR_IDS, "random": pa.float32(), "noun_alone": pa.float32
 TABLES: Mapping[str, pa.Schema] = {
     # Raw: one row a product that has a title, in any order.
     "titles": pa.schema({"product_id": pa.int64(), "title": pa.string()}),
+    # One row a product of an imported shop: the map of its SKU to its number.
+    "shop_products": pa.schema(
+        {
+            "product_id": pa.int64(),
+            "sku": pa.string(),
+            "photos": pa.list_(pa.string()),  # names below the folder of photos, at least one
+            "title": pa.string(),  # null where there is none
+            "category": pa.string(),  # null where there is none
+        }
+    ),
+    # One row a query and product of an imported shop.
+    "shop_clicks": pa.schema(
+        {
+            "query": pa.string(),  # the spelling with the most clicks
+            "product_id": pa.int64(),
+            "clicks": pa.int64(),  # 0 in judgements
+            "relevance": pa.float64(),  # null in clicks
+            "first_day": pa.date32(),  # of the query's first click; null where the table has no dates
+        }
+    ),
+    # One row a row of a shop's tables, or a product, that cannot be used.
+    "shop_rejected": pa.schema(
+        {
+            "file": pa.string(),
+            "line": pa.int64(),  # null of a photo
+            "sku": pa.string(),
+            "title": pa.string(),
+            "reason": pa.string(),
+            "text": pa.string(),  # the row's first 200 characters, or the name of the photo
+        }
+    ),
+    # One row a product of an own table, as people read it.
+    "names": pa.schema({"product_id": pa.int64(), "title": pa.string(), "sku": pa.string()}),
+    # One row a product of a shop whose photo could be read.
+    "described": pa.schema(
+        {
+            "product_id": pa.int64(),
+            "image_h": pa.int32(),  # pixels of the photo as it was opened, upright and perhaps scaled down
+            "image_w": pa.int32(),
+            "boxes": pa.list_(pa.float32()),  # top, left, bottom, right of each box, pixels
+            "features": pa.list_(pa.float16()),  # of each box, of length 1
+            "class_labels": pa.list_(pa.string()),  # name of each box's label
+        }
+    ),
+    # One row a product of a shop whose photo could not be read.
+    "rejected_photos": pa.schema({"product_id": pa.int64(), "photo": pa.string(), "reason": pa.string()}),
     # One row a distinct product of the chunk, in order of first appearance.
     "products": pa.schema(
         {
             "product_id": pa.int64(),
             "title": pa.string(),  # null where the product has none
+            "sku": pa.string(),  # the shop's own name of the product; null where its number is the name
             "image_h": pa.int32(),  # pixels
             "image_w": pa.int32(),
             "top": pa.list_(pa.float32()),  # of each kept box, pixels
@@ -42,7 +89,7 @@ TABLES: Mapping[str, pa.Schema] = {
         {
             "file": pa.string(),
             "row": pa.int64(),  # 1 is the first line after the header
-            "byte": pa.int64(),  # where the row starts in the file
+            "byte": pa.int64(),  # where the row starts in the file; null in a parquet table
             "kind": pa.string(),  # malformed, or cleaned (left out by an option)
             "reason": pa.string(),
             "text": pa.string(),  # the row's first 200 characters
@@ -89,6 +136,8 @@ TABLES: Mapping[str, pa.Schema] = {
             "vector": pa.list_(pa.float16()),  # input of the ranker's last layer
         }
     ),
+    # One row a candidate, in the order of the model's scores; no row where no candidate has a title.
+    "title_scores": pa.schema({**PAIR_IDS, "bm25": pa.float32(), "title_overlap": pa.float32()}),
     "reference_scores": pa.schema(REFERENCE_SCORES),
     "all_reference_scores": pa.schema({"split": pa.string(), **REFERENCE_SCORES}),
     # One row a candidate of each ranking that combines the models' scores.
@@ -130,6 +179,8 @@ TABLES: Mapping[str, pa.Schema] = {
             "top_5": pa.list_(pa.int64()),  # best product first
         }
     ),
+    # One row a judgement of a qrels file about a query of the split.
+    "judged": pa.schema({**PAIR_IDS, "relevance": pa.int64()}),
     # One row a product that a search of the whole catalogue has found for a query of the answers, best first.
     "retrieved": pa.schema({**PAIR_IDS, "rank": pa.int32(), "score": pa.float32()}),
     # One row a query of the answers and ranking of the whole catalogue.

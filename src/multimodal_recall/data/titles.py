@@ -1,4 +1,7 @@
-"""Product titles, from ``titles.parquet`` beside the TSVs: people read them, rankers do not."""
+"""Titles and SKUs, from ``titles.parquet`` or an own table: people read them, rankers do not."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,12 +28,22 @@ def titles_of(titles: ds.Dataset, product_ids: pa.Array) -> pa.Array:
     Raises:
         RawFileError: If one of the products has two different titles.
     """
-    rows = titles.to_table(filter=ds.field("product_id").isin(product_ids) & ds.field("title").is_valid())
-    distinct = rows.group_by(["product_id", "title"]).aggregate([]).combine_chunks()
+    rows = titles.to_table(filter=ds.field("product_id").isin(product_ids))
+    return names_of(rows, "title", product_ids, lambda: titles.files[0])
+
+
+def names_of(names: pa.Table, kind: str, product_ids: pa.Array, file: Callable[[], Any]) -> pa.Array:
+    """Look up ``kind``, title or sku, of products (n,) in a table of ``file()``; null where a product has none.
+
+    Raises:
+        RawFileError: If one of the products has two different titles or SKUs.
+    """
+    rows = names.filter(names[kind].is_valid())
+    distinct = rows.group_by(["product_id", kind]).aggregate([]).combine_chunks()
     counts = pc.value_counts(distinct["product_id"])
     if differing := sorted(count["values"].as_py() for count in counts if count["counts"].as_py() > 1):
         raise RawFileError(
-            f"{titles.files[0]}: {len(differing):,} products have two different titles, such as "
+            f"{file()}: {len(differing):,} products have two different {kind}s, such as "
             f"{differing[:PRODUCTS_NAMED]}. Keep one row of each"
         )
-    return distinct["title"].combine_chunks().take(pc.index_in(product_ids, value_set=distinct["product_id"]))
+    return distinct[kind].combine_chunks().take(pc.index_in(product_ids, value_set=distinct["product_id"]))

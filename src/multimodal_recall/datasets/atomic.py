@@ -129,7 +129,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
                 self._write_record(path, record)
             elif record is not None:
                 record_path(path).unlink(missing_ok=True)
-                record["output"] = content_state(unfinished)
+                record["output"] = self._content(unfinished)
         if self._version is None:
             self._write_record(path, record)
         else:
@@ -143,6 +143,10 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
     def _digest(self, path: Path) -> dict[str, Any]:
         """Digests that the record keeps: ``files`` has one of each file by its relative path."""
         return {"files": digest_files(path)}
+
+    def _content(self, path: Path) -> State:
+        """Describe an unversioned file or folder, so that another content is noticed."""
+        return content_state(path)
 
     def _verify(self, path: Path) -> None:
         """Compare with the digests of the record what ``load`` is about to read."""
@@ -191,7 +195,7 @@ class AtomicDataset(AbstractVersionedDataset[Saved, Loaded]):
         """Name what ``load`` would read; ``None`` if nothing exists."""
         if not self.exists():
             return None
-        return self.resolve_load_version() or content_state(Path(self._filepath))
+        return self.resolve_load_version() or self._content(Path(self._filepath))
 
     def record(self) -> dict[str, Any] | None:
         """Read the record of what ``load`` would read; ``None`` if there is no record.

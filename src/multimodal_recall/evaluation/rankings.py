@@ -24,6 +24,7 @@ RULES = ("keep-once", "best query only", "keep-once all splits")
 STACKS = ("weighted sum of log-odds", "LightGBM classifier", "LambdaRank", "LambdaRank, list counts")
 RECLASSIFIED = "re-classified vectors"
 RANDOM_ORDER = "random order"
+TITLE_RANKINGS = {"bm25": "BM25 over titles", "title_overlap": "title overlap"}
 REFERENCES = {"random": RANDOM_ORDER, "noun_alone": "noun alone", "truth": "generator's truth"}
 LARGEST_SCORE = 1e100  # squares and sums of such scores stay finite
 INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)?|level_\d+|index|row_?(nr|number|index|id)|", re.I)
@@ -115,6 +116,29 @@ def scores_of(scores: pd.DataFrame, model: str) -> pd.DataFrame:
     return scores[[*IDS, model]].rename(columns={model: "score"})
 
 
+def run_scores(run: pd.DataFrame, candidates: pd.DataFrame | None = None) -> tuple[pd.DataFrame, int, int]:
+    """Put the tags of a TREC run side by side as models.
+
+    A run lists what a system has found: a candidate that it lacks comes after those that it has of the query.
+
+    Args:
+        run: ``query_id``, ``product_id``, ``score``, ``tag``.
+        candidates: Of all queries, ``query_id``, ``product_id``; ``None``: all products that any tag has.
+
+    Returns:
+        The table, with a row a candidate; and the numbers of lines that are no candidates, which are left out, and of
+        scores that a tag lacks.
+    """
+    table, outside = run.pivot(index=IDS, columns="tag", values="score"), 0
+    if candidates is not None:
+        wanted = pd.MultiIndex.from_frame(candidates[IDS])
+        outside = int((~pd.MultiIndex.from_frame(run[IDS]).isin(wanted)).sum())
+        table = table.reindex(wanted)
+    lowest = table.groupby("query_id").transform("min").fillna(0)
+    last = np.minimum(lowest - 1, np.nextafter(lowest, -np.inf))  # the 1 is lost beside large scores
+    return table.fillna(last).rename_axis(columns=None).reset_index(), outside, int(table.isna().sum(axis=None))
+
+
 def refuse_taken_names(scores: pd.DataFrame, blends: Iterable[str], margin: float) -> None:
     """Refuse models that have the name of a ranking that this module makes: their rows could not be told apart.
 
@@ -122,7 +146,12 @@ def refuse_taken_names(scores: pd.DataFrame, blends: Iterable[str], margin: floa
         MetricError: With the names that are taken.
     """
     models, rules = models_of(scores), (*RESCORED.values(), *RULES, f"margin {margin:g}", RECLASSIFIED)
-    reserved = {*STACKS, *REFERENCES.values(), *(f"sum of {plural}" for plural in SCALES.values())}
+    reserved = {
+        *STACKS,
+        *REFERENCES.values(),
+        *TITLE_RANKINGS.values(),
+        *(f"sum of {plural}" for plural in SCALES.values()),
+    }
     reserved |= {f"{name}, sum of z-scores" for name in blends}
     reserved |= {f"{model}, {rule}" for model in models for rule in rules}
     taken = [model for model in models if model in reserved]

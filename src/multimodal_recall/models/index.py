@@ -19,6 +19,9 @@ times as long (AMD EPYC, one core, 256 numbers a product)."""
 BLOCK_PAIR_NUMBERS = 1 << 24  # of scores, or of the numbers that scores are made of: 64 MB
 QUERIES_AT_ONCE = 256
 
+Search = Callable[..., tuple[np.ndarray, np.ndarray]]
+"""Takes and gives what ``search_index`` takes and gives."""
+
 
 class EncodingError(Exception):
     """A ranker encodes products or queries as numbers that cannot be compared."""
@@ -48,6 +51,7 @@ class ProductIndex:
     ranker: str
     model: str
     chunks: dict[str, IndexChunk]  # by namespace, `train.chunk_000`
+    approximate: Search | None = None  # what searches in place of `search_index`
 
     def product_ids(self) -> np.ndarray:
         """List the distinct products, ascending."""
@@ -126,11 +130,7 @@ def search_index(
         EncodingError: If a query is encoded as NaN or infinite.
     """
     ranker.eval()
-    if not np.isfinite(queries).all():
-        raise EncodingError(
-            f"{type(ranker).__name__} encodes a query as NaN or infinite: its training went wrong. Train again with a "
-            "lower learning_rate"
-        )
+    check_queries(ranker, queries)
     encoded = torch.from_numpy(queries).to(next(ranker.parameters()).device)
     parts = encoded.split(QUERIES_AT_ONCE)
     found = [(np.empty((len(part), 0), np.int64), np.empty((len(part), 0), np.float32)) for part in parts]
@@ -141,6 +141,19 @@ def search_index(
     ids, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
     kept = np.isfinite(scores).all(axis=0)  # a product that the mask leaves out scores minus infinity
     return ids[:, kept], scores[:, kept]
+
+
+def check_queries(ranker: IndexableRanker, queries: np.ndarray) -> None:
+    """Refuse encoded queries (Q, Dq) that cannot be compared.
+
+    Raises:
+        EncodingError: If a query is encoded as NaN or infinite.
+    """
+    if not np.isfinite(queries).all():
+        raise EncodingError(
+            f"{type(ranker).__name__} encodes a query as NaN or infinite: its training went wrong. Train again with a "
+            "lower learning_rate"
+        )
 
 
 def _search_chunk(

@@ -70,24 +70,28 @@ def load_checkpoint(
         CheckpointError: With the option and what to put there.
     """
     source = folder_or_name(name)
-    with _refusing(option, name, "config.json"):
+    with refusing(option, name, "config.json"):
         config = load(AutoConfig, source, local_files_only=local_files_only)
         _refuse_config(config, trained)
-    with _refusing(option, name, "tokenizer"):
+    with refusing(option, name, "tokenizer"):
         tokenizer = load(AutoTokenizer, source, local_files_only=local_files_only)
         _refuse_tokenizer(tokenizer, trained)
-    with _refusing(option, name, "weights"):
+    with refusing(option, name, "weights"):
         kind = AutoModelForMaskedLM if trained else AutoModel
         model = _load_all_weights(kind, source, local_files_only=local_files_only)
-    with _refusing(option, name, "a trial query"):
+    with refusing(option, name, "a trial query"):
         _try(model, tokenizer)
         tokenizer.backend_tokenizer.no_truncation()  # it would be saved with the tokenizer
     return model, tokenizer
 
 
 @contextmanager
-def _refusing(option: str, name: str, part: str) -> Iterator[None]:
-    """Turn an error of transformers into one sentence; the error itself stays the cause."""
+def refusing(option: str, name: str, part: str, remedy: str = REMEDY) -> Iterator[None]:
+    """Turn an error of transformers into one sentence; the error itself stays the cause.
+
+    Raises:
+        CheckpointError: With the option, the part of the checkpoint that fails, what transformers said, and ``remedy``.
+    """
     try:
         yield
     except FAULTS as error:
@@ -98,7 +102,7 @@ def _refusing(option: str, name: str, part: str) -> Iterator[None]:
             fault = f"there is no folder {folder}, and the hub gives no such checkpoint ({part}: {said})"
         else:
             fault = f"there is no folder {folder}"
-        raise CheckpointError(f"{option} is {name!r}: {fault}. {REMEDY}") from error
+        raise CheckpointError(f"{option} is {name!r}: {fault}. {remedy}") from error
 
 
 def _refuse_config(config: PreTrainedConfig, trained: bool) -> None:
@@ -124,13 +128,22 @@ def _refuse_tokenizer(tokenizer: Any, trained: bool) -> None:
 
 
 def _load_all_weights(kind: type, source: str, **options: Any) -> PreTrainedModel:
-    """Load a model; transformers would draw weights that the files lack at random, without a word."""
-    model, found = load(kind, source, output_loading_info=True, dtype=torch.float32, **options)
+    model, missing = load_reporting(kind, source, **options)
     encoder = "" if kind is AutoModel else f"{model.base_model_prefix}."
-    missing = sorted(name for name in found["missing_keys"] if name.startswith(encoder) and "pooler" not in name)
-    if missing:
-        raise ValueError(f"{len(missing)} are missing, such as {missing[0]}")
+    refuse_missing([name for name in missing if name.startswith(encoder) and "pooler" not in name])
     return model
+
+
+def load_reporting(kind: type, source: str, **options: Any) -> tuple[PreTrainedModel, list[str]]:
+    """Load a model in float32, and name the weights that the files lack: transformers draws them at random."""
+    model, found = load(kind, source, output_loading_info=True, dtype=torch.float32, **options)
+    return model, sorted(found["missing_keys"])
+
+
+def refuse_missing(weights: list[str]) -> None:
+    """Raise ``ValueError`` if there are names of missing weights."""
+    if weights:
+        raise ValueError(f"{len(weights)} are missing, such as {weights[0]}")
 
 
 @torch.inference_mode()

@@ -14,7 +14,8 @@ from multimodal_recall.data.batch import Batch, ChunkArrays, Reading
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.data_parallel import encode_shares
 from multimodal_recall.models.layers.heads import ConcatMlp
-from multimodal_recall.models.layers.towers import LabelVectors, WordVectors
+from multimodal_recall.models.layers.towers import LabelVectors, SentenceAndWords, WordVectors
+from multimodal_recall.models.layers.transformer import SentenceAndWordTransformer
 from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.weights import misfits
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SCORED_PAIRS = 4096  # pairs in a batch of scoring
+SENTENCE_READERS = (SentenceAndWords, SentenceAndWordTransformer)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ class Ranker(nn.Module):
     """
 
     reading = Reading()  # what `data.examples.read_chunk` reads for this ranker
+    sums_words = False  # whether a score is a sum over the query's words, which `word_scores` gives
+
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether a part of the ranker reads the language model's vectors of the queries."""
+        return any(isinstance(part, SENTENCE_READERS) for part in self.modules())
 
     def pair_vectors(self, batch: Batch) -> Tensor:
         """Compute the last layer's input for each of the batch's pairs, (N, D)."""
@@ -63,6 +71,10 @@ class Ranker(nn.Module):
     def loss_matrices(self, batch: Batch) -> list[tuple[float, Tensor]]:
         """Give the matrices (Q, P) that in-batch losses read, each with the weight of its loss: the scores alone."""
         return [(1.0, self.score_all(batch))]
+
+    def word_scores(self, batch: Batch) -> Tensor:
+        """Split each pair's score into the summands of its query's words, (N, W) float32, 0 on padding."""
+        raise NotImplementedError(f"{type(self).__name__} reads all words together: its score is no sum over words")
 
     def forward(self, batch: Batch) -> Tensor:
         """Score the batch's pairs, (N,)."""
@@ -128,6 +140,10 @@ class Ranker(nn.Module):
         """
         return self._compute(self, arrays, pairs, tell)
 
+    def explain(self, arrays: ChunkArrays, pairs: Pairs) -> np.ndarray:
+        """Compute ``word_scores`` of pairs of a chunk, (n, W) float32."""
+        return self._compute(self.word_scores, arrays, pairs, lambda _: None)
+
     def vectors(self, arrays: ChunkArrays, pairs: Pairs, tell: Callable[[int], None] = lambda _: None) -> np.ndarray:
         """Compute ``pair_vectors`` of pairs of a chunk, (n, D) float16; see ``score``."""
         return self._compute(self.pair_vectors, arrays, pairs, tell).astype(np.float16)
@@ -161,6 +177,11 @@ class IndexableRanker(Ranker):
 
     word_major = False  # whether a product is encoded as a number a word, of which a query needs its own words alone
     numbers_of_a_pair = 1  # that `compare` holds in memory
+
+    @property
+    def sums_words(self) -> bool:
+        """Whether a product is encoded as a number a word, which a score adds up."""
+        return self.word_major
 
     def encode_queries(self, batch: Batch) -> Tensor:
         """Encode the batch's queries, (Q, Dq)."""
@@ -224,6 +245,17 @@ class DotRanker(TowerRanker):
         """Multiply every query's vector (Q, D) with every product's (P, D), (Q, P)."""
         with in_float32(queries):
             return self.scale * queries @ products.T
+
+    def word_scores(self, batch: Batch) -> Tensor:
+        """Multiply each word's numbers of query and product; a word that stands twice counts by half each time."""
+        if not self.word_major:
+            return super().word_scores(batch)
+        weights, products = self.encode_queries(batch), self.encode_products(batch)
+        times = torch.zeros_like(weights).scatter_add_(1, batch.word_ids, (~batch.word_mask).to(weights))
+        shares = (weights / times.clamp(min=1)).gather(1, batch.word_ids).masked_fill(batch.word_mask, 0)  # (Q, W)
+        words = batch.word_ids.index_select(0, batch.pair_queries)  # (N, W)
+        of_words = products.index_select(0, batch.pair_products).gather(1, words)
+        return self.scale * shares.index_select(0, batch.pair_queries) * of_words
 
 
 class ConcatRanker(TowerRanker):

@@ -17,6 +17,8 @@ class WordMatching(Ranker):
     A subclass gives the weight of each word. Differs from the publication: stop words are scored too.
     """
 
+    sums_words = True
+
     def __init__(self, options: ImageHeadsOptions, sizes: InputSizes) -> None:
         super().__init__()
         self.image_encoder = ImageHeads(sizes.box_feature, options)
@@ -42,6 +44,15 @@ class WordMatching(Ranker):
         words = words.index_select(0, word_rows.flatten()).unflatten(0, word_rows.shape)  # (N, W, D)
         with in_float32(words):
             return (torch.bmm(weights.mT, words) * heads[:, 1:].index_select(0, products)).sum(dim=1)
+
+    def word_scores(self, batch: Batch) -> Tensor:
+        """Weigh each word's best dot product with a head, (N, W)."""
+        heads = self.image_encoder(batch)
+        _, word_rows, similarities = self._compare_words(batch, heads)
+        mask = batch.word_mask.index_select(0, batch.pair_queries)
+        weights = self.pair_logits(batch, heads).masked_fill(mask, MASKED_SCORE).softmax(dim=1)
+        rows, products = word_rows.index_select(0, batch.pair_queries), batch.pair_products.unsqueeze(1)
+        return weights * similarities.amax(dim=2)[rows, products]
 
     def score_vectors(self, vectors: Tensor) -> Tensor:
         """Sum each pair's vector, (N, head_size) -> (N,)."""

@@ -1,6 +1,6 @@
 """The checkpoints that options name, tried before the first node of a run."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from kedro.framework.hooks import hook_impl
@@ -8,6 +8,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from multimodal_recall.config.layout import read_layout
+from multimodal_recall.runtime.device import choose_hardware
 
 
 class NamedCheckpoint(NamedTuple):
@@ -19,6 +20,7 @@ class NamedCheckpoint(NamedTuple):
 
 
 LANGUAGE_NODE = "language.prepare_language_model"
+DESCRIBE_NODE = ".describe"  # of each chunk of photos
 
 
 def named_checkpoints(catalog: CatalogProtocol, nodes: Container[str]) -> Iterator[NamedCheckpoint]:
@@ -37,6 +39,20 @@ def named_checkpoints(catalog: CatalogProtocol, nodes: Container[str]) -> Iterat
                 yield NamedCheckpoint(f"{ranker}.model.text_model", name, False)
 
 
+def check_vision_models(catalog: CatalogProtocol, nodes: Iterable[str]) -> None:
+    """Load embedder and detector as the nodes that describe photos do.
+
+    Raises:
+        CheckpointError: With the option and what to put there.
+    """
+    if any(node.endswith(DESCRIBE_NODE) for node in nodes):
+        from multimodal_recall.models.vision.describe import load_descriptor, load_detector
+
+        options, hardware = catalog.load("params:describe"), choose_hardware(catalog.load("params:hardware"))
+        load_descriptor(options, hardware)
+        load_detector(options, hardware)
+
+
 class CheckCheckpoints:
     """Refuses a run whose options name a checkpoint that it cannot use, before hours are spent on the first stages."""
 
@@ -51,7 +67,9 @@ class CheckCheckpoints:
         """
         missing_only = run_params["only_missing_outputs"]
         nodes = [node for node in pipeline.nodes if not (missing_only and all(map(catalog.exists, node.outputs)))]
-        for named in named_checkpoints(catalog, {node.name for node in nodes}):
+        names = {node.name for node in nodes}
+        check_vision_models(catalog, names)
+        for named in named_checkpoints(catalog, names):
             from multimodal_recall.models.pretrained import load_checkpoint
 
             load_checkpoint(*named)

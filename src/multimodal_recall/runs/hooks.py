@@ -98,7 +98,8 @@ class CheckModels:
         options = catalog.load("params:evaluate")
         for split in gathered:
             columns = catalog.load(f"{split}_given_scores").schema.names if split in layout.given_scores else []
-            options.check_models([*layout.rankers, *(name for name in columns if name not in IDS)])
+            tags = catalog.load(f"{split}_given_run")["tag"].unique() if split in layout.given_runs else []
+            options.check_models([*layout.rankers, *(name for name in (*columns, *tags) if name not in IDS)])
 
 
 class ChooseHardware:
@@ -236,6 +237,7 @@ class TellResults:
                 logger.info("%s has no index: it reads query and product together", ranker)
         named = {"report": "evaluation.report", "figures": "comparison"}
         named |= {f"submission of {name.removesuffix('_submission')}": name for name in names if "_submission" in name}
+        named |= {f"best products of {name.removesuffix('_best')}": name for name in names if name.endswith("_best")}
         for title, dataset in named.items():
             if dataset in names:
                 logger.info("%s: %s", title, catalog.get(dataset).load_path())

@@ -13,6 +13,8 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
+from multimodal_recall.data.photos import PhotoError, open_photo
+
 logger = logging.getLogger(__name__)
 
 LISTED = 4
@@ -28,7 +30,7 @@ STRIP_STYLE = Markup("""<style>
 .products p.title { color: inherit; }
 .products svg { display: block; height: 130px; margin-top: 4px; overflow: visible; width: 100%; }
 .products .edge { fill: #fff; stroke: var(--soft); }
-.products .box { fill: var(--colour); fill-opacity: .13; stroke: var(--colour); stroke-width: 1.5; }
+.products .box { fill: currentColor; fill-opacity: .13; stroke: currentColor; stroke-width: 1.5; }
 .products .photo .box { fill-opacity: 0; stroke-width: 2; }
 .products .edge, .products .box { vector-effect: non-scaling-stroke; }
 .products text { font-weight: 600; paint-order: stroke; stroke: #fff; stroke-width: .3em; }
@@ -37,7 +39,7 @@ STRIP_STYLE = Markup("""<style>
 .products .photo ~ .labels { background: #fff; bottom: 2px; left: 2px; padding: 4px; position: absolute; right: 2px; }
 </style>""")  # noqa: E501
 """Style of a strip in a notebook: always light, since a notebook may be dark. ``style.css.j2`` is that of the pages."""
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 Box = tuple[float, float, float, float, str]
 """Top, left, bottom, right (pixels) and label name."""
 
@@ -47,6 +49,8 @@ class Drawing:
     """A product's drawing and the text below it."""
 
     svg: Markup
+    name: str
+    """The product's SKU, or its id where it has none."""
     title: str | None
     has_photo: bool
     """Whether ``svg`` shows a photo; boxes and labels then show on demand alone."""
@@ -72,17 +76,21 @@ def draw_product(product: Mapping[str, Any], colours: Mapping[str, str], photos:
     """Draw a product: its photo, where it has one, and its boxes, numbered from the largest.
 
     Args:
-        product: ``product_id``, ``title`` (a text, or missing), ``image_h``, ``image_w`` and the lists ``top``,
-            ``left``, ``bottom``, ``right`` (pixels) and ``labels`` (names).
+        product: ``product_id``, ``title`` and ``sku`` (texts, or missing), ``image_h``, ``image_w`` and the lists
+            ``top``, ``left``, ``bottom``, ``right`` (pixels) and ``labels`` (names).
         colours: Colour of each label; see ``box_colours``.
         photos: Absolute path of the folder of photos, or ``None``; see ``find_photo``.
     """
+    return draw_over(product, colours, _embed_photo(product["product_id"], photos))
+
+
+def draw_over(product: Mapping[str, Any], colours: Mapping[str, str], photo: str | None) -> Drawing:
+    """Draw a product's boxes over the photo of an address, or without a photo; see ``draw_product``."""
     columns = (product[name] for name in ("top", "left", "bottom", "right", "labels"))
     boxes = sorted(zip(*columns, strict=True), key=lambda box: (box[0] - box[2]) * (box[3] - box[1]))
     height, width = product["image_h"], product["image_w"]
     unit = max(height, width) / 100
-    photo = _embed_photo(product["product_id"], photos)
-    title = product["title"] if isinstance(product["title"], str) else None
+    title, name = (text if isinstance(text := product.get(kind), str) else None for kind in ("title", "sku"))
     named = [(short_label(box[4]), _size(box)) for box in boxes]
     told = f"{len(boxes)} boxes: {', '.join(map(' '.join, named))}"
     opening = '<svg class="{}" role="img" aria-label="{}" viewBox="{:.0f} {:.0f} {:.0f} {:.0f}">'
@@ -96,7 +104,8 @@ def draw_product(product: Mapping[str, Any], colours: Mapping[str, str], photos:
         image = '<image href="{}" width="{}" height="{}" preserveAspectRatio="none"/>'
         parts.append(Markup(image).format(photo, width, height))
     drawing = Markup("").join([*parts, _draw_boxes(boxes, colours, unit), Markup("</svg>")])
-    return Drawing(drawing, title, photo is not None, named[:LISTED], len(named[LISTED:]))
+    name = name or str(product["product_id"])
+    return Drawing(drawing, name, title, photo is not None, named[:LISTED], len(named[LISTED:]))
 
 
 def _draw_boxes(boxes: list[Box], colours: Mapping[str, str], unit: float) -> Markup:
@@ -122,7 +131,7 @@ def draw_strip(products: pd.DataFrame, colours: Mapping[str, str], photos: Path 
         named = [f"{number} {label}" for number, (label, _) in enumerate(drawing.boxes, start=1)]
         listed = labels.format(", ".join([*named, *[f"and {drawing.more} smaller"] * (drawing.more > 0)]))
         words = title.format(drawing.title) if drawing.title else ""
-        shown = (product["caption"], drawing.svg, words, product["product_id"], listed)
+        shown = (product["caption"], drawing.svg, words, drawing.name, listed)
         parts.append(figure.format("framed" * product["framed"], *shown))
     return Markup("").join([*parts, Markup("</div>")])
 
@@ -134,10 +143,7 @@ def _size(box: Box) -> str:
 def _draw_box(number: int, box: Box, colour: str) -> Markup:
     top, left, bottom, right, label = box
     title = f"{number} {label}: {_size(box)} pixels"
-    form = (
-        '<rect class="box" style="--colour:{}" x="{:.0f}" y="{:.0f}" width="{:.0f}" height="{:.0f}">'
-        "<title>{}</title></rect>"
-    )
+    form = '<rect class="box" color="{}" x="{:.0f}" y="{:.0f}" width="{:.0f}" height="{:.0f}"><title>{}</title></rect>'
     return Markup(form).format(colour, left, top, right - left, bottom - top, title)
 
 
@@ -153,7 +159,7 @@ def _free_corners(boxes: list[Box], unit: float) -> Iterator[tuple[float, float]
 
 
 def find_photo(product_id: int, photos: Path | None) -> Path | None:
-    """Name a product's photo, ``<product_id>.jpg``, ``.jpeg`` or ``.png`` in the folder; ``None`` without a photo."""
+    """Name a product's photo, ``<product_id>`` with one of ``PHOTO_ENDINGS``; ``None`` without a photo."""
     files = [photos / f"{product_id}{ending}" for ending in PHOTO_ENDINGS] if photos else []
     return next((file for file in files if file.is_file()), None)
 
@@ -161,28 +167,29 @@ def find_photo(product_id: int, photos: Path | None) -> Path | None:
 def _embed_photo(product_id: int, photos: Path | None) -> str | None:
     """Encode a product's photo as a data address, scaled down unless it is a small PNG; ``None`` without a photo."""
     path = find_photo(product_id, photos)
-    if path is None:
-        return None
+    small = None if path is None else read_small(path)
+    return small and f"data:image/{small[0]};base64,{base64.b64encode(small[1]).decode()}"
+
+
+def read_small(path: Path) -> tuple[str, bytes] | None:
+    """Read a photo as it is if it is a small PNG, else as a small JPEG.
+
+    Returns:
+        ``png`` or ``jpeg``, and the content of such a file; ``None`` with a warning for a broken photo.
+    """
     try:
+        picture = open_photo(path)
         with Image.open(path) as photo:
-            photo.load()
-            kind, content = ("png", path.read_bytes()) if _is_small_png(photo) else ("jpeg", _as_small_jpeg(photo))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # of Pillow, for a broken file
+            is_small_png = photo.format == "PNG" and max(photo.size) <= PHOTO_SIDE
+        return ("png", path.read_bytes()) if is_small_png else ("jpeg", _as_small_jpeg(picture))
+    except PhotoError as error:
         logger.warning("the photo %s cannot be read (%s): the product is drawn as its boxes alone", path, error)
         return None
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _is_small_png(photo: Image.Image) -> bool:
-    return photo.format == "PNG" and max(photo.size) <= PHOTO_SIDE
-
-
-def _as_small_jpeg(photo: Image.Image) -> bytes:
-    """Scale a photo down to ``PHOTO_SIDE``, on white where it is transparent."""
+def _as_small_jpeg(picture: Image.Image) -> bytes:
+    """Scale a picture down to ``PHOTO_SIDE``."""
     written = io.BytesIO()
-    small = photo.convert("RGBA" if photo.has_transparency_data else "RGB")
-    small.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-    if small.mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
-    small.save(written, "JPEG", quality=80)
+    picture.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
+    picture.save(written, "JPEG", quality=80)
     return written.getvalue()

@@ -28,10 +28,10 @@ def drawn_products(examples: dict[str, ChunkTables], labels: list[str]) -> pd.Da
     """Read the boxes of the chunks' products; row i of a single chunk's result is row i of its ``products``.
 
     Returns:
-        One row a product: ``product_id``, ``title`` (missing where it has none), ``image_h``, ``image_w``, the sides
-        of its boxes (pixels) and the names of their ``labels`` as lists.
+        One row a product: ``product_id``, ``title`` and ``sku`` (missing where it has none), ``image_h``, ``image_w``,
+        the sides of its boxes (pixels) and the names of their ``labels`` as lists.
     """
-    columns = ["product_id", "title", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
+    columns = ["product_id", "title", "sku", "image_h", "image_w", "top", "left", "bottom", "right", "labels"]
     tables = (tables["products"].to_table(columns=columns).to_pandas() for tables in examples.values())
     products = pd.concat(tables).drop_duplicates("product_id")
     return products.assign(labels=[[labels[label] for label in numbers] for numbers in products["labels"]])

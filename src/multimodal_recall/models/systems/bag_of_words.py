@@ -17,6 +17,8 @@ from multimodal_recall.models.ranker import DotRanker, InputSizes
 class BagOfWords(DotRanker):
     """Compare the sum of trained word vectors with an MLP on the product, both of length 1."""
 
+    sums_words = True
+
     def __init__(self, options: BagOfWordsOptions, sizes: InputSizes) -> None:
         super().__init__()
         self.scale, self.tag_weight = options.scale, options.tag_weight
@@ -34,16 +36,27 @@ class BagOfWords(DotRanker):
 
     def encode_queries(self, batch: Batch) -> Tensor:
         """Sum the query's word vectors, each of length 1, into (Q, size) of length 1."""
-        words = functional.normalize(self.words(batch.word_ids).float(), dim=2)
-        return functional.normalize(words.masked_fill(batch.word_mask.unsqueeze(2), 0).sum(dim=1), dim=1)
+        return functional.normalize(self._word_vectors(batch).sum(dim=1), dim=1)
 
     def encode_products(self, batch: Batch) -> Tensor:
         """Encode the products, (P, size) of length 1."""
         return functional.normalize(self.layers(self.product(batch)).float(), dim=1)
 
+    def word_scores(self, batch: Batch) -> Tensor:
+        """Multiply each word's share of its query's vector with the product's vector, (N, W)."""
+        words = self._word_vectors(batch)
+        shares = words / words.sum(dim=1, keepdim=True).norm(dim=2, keepdim=True).clamp(min=1e-12)
+        products = self.encode_products(batch).index_select(0, batch.pair_products)
+        return self.scale * (shares.index_select(0, batch.pair_queries) * products.unsqueeze(1)).sum(dim=2)
+
     def observe(self, batch: Batch) -> None:
         """Update the mean over the products."""
         self.product.observe(batch)
+
+    def _word_vectors(self, batch: Batch) -> Tensor:
+        """(Q, W, size): of length 1, zero on padding."""
+        words = functional.normalize(self.words(batch.word_ids).float(), dim=2)
+        return words.masked_fill(batch.word_mask.unsqueeze(2), 0)
 
     def extra_loss(self, batch: Batch) -> Tensor:
         """Compute the cross-entropy of the right queries' words as tags; a tag's logit is its cosine plus a bias."""

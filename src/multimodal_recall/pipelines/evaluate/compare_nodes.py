@@ -8,6 +8,7 @@ import logging
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from more_itertools import chunked
 
@@ -20,14 +21,15 @@ from multimodal_recall.evaluation.metrics import IDS, MetricError, is_right, mea
 from multimodal_recall.evaluation.query_facts import query_facts
 from multimodal_recall.evaluation.scales import normalise
 from multimodal_recall.evaluation.summary import break_down, query_groups, summarise, verdict
+from multimodal_recall.evaluation.title_rankings import rank_by_titles
 
 logger = logging.getLogger(__name__)
 
 
-def gather_scores(options: EvaluateOptions, *scores: ds.Dataset, rankers: tuple[str, ...]) -> pa.Table:
+def gather_scores(options: EvaluateOptions, *scores: ds.Dataset | pd.DataFrame, rankers: tuple[str, ...]) -> pa.Table:
     """Put the scores of the wanted models side by side: ``query_id``, ``product_id``, then a column a model.
 
-    The scores are those of each ranker, then the table of given scores, if the split has given scores.
+    The scores are those of each ranker, then the split's given scores, as a table, as a TREC run, or both.
 
     Raises:
         MetricError: See ``join_scores`` and ``refuse_taken_names``.
@@ -37,15 +39,41 @@ def gather_scores(options: EvaluateOptions, *scores: ds.Dataset, rankers: tuple[
         name: rankings.scores_of(table.to_table().to_pandas(), "score").rename(columns={"score": name})
         for name, table in zip(rankers, scores, strict=False)
     }
-    if len(scores) > len(rankers):
-        given = scores[-1].to_table().to_pandas()
-        tables["given scores"] = given.reset_index([name for name in IDS if name in given.index.names])
+    for given in scores[len(rankers) :]:
+        if isinstance(given, pd.DataFrame):
+            tables["the given run"] = _read_run(given, next(iter(tables.values()), None))
+        else:
+            table = given.to_table().to_pandas()
+            tables["given scores"] = table.reset_index([name for name in IDS if name in table.index.names])
     joined = rankings.join_scores(tables)
     options.check_models(rankings.models_of(joined))
     if options.models is not None:
         joined = joined[[*IDS, *options.models]]
     rankings.refuse_taken_names(joined, options.blends, options.margin)
     return pa.Table.from_pandas(joined, preserve_index=False).replace_schema_metadata()
+
+
+def gather_judged(
+    options: EvaluateOptions,
+    answers: dict[int, list[int]],
+    *scores: ds.Dataset | pd.DataFrame,
+    rankers: tuple[str, ...],
+) -> pa.Table:
+    """Put the scores side by side, see ``gather_scores``, of the queries that the split's qrels judge."""
+    gathered = gather_scores(options, *scores, rankers=rankers)
+    return gathered.filter(pc.is_in(gathered["query_id"], pa.array(answers, pa.int64())))
+
+
+def _read_run(run: pd.DataFrame, candidates: pd.DataFrame | None) -> pd.DataFrame:
+    """Make a table of a run, and say what it does not share with the candidates."""
+    table, outside, missing = rankings.run_scores(run, candidates)
+    if outside or missing:
+        logger.warning(
+            "the given run: %s of its %s lines are no candidates, and are left out; %s scores of candidates are "
+            "missing, and come after the others of their query",
+            *(f"{count:,}" for count in (outside, len(run), missing)),
+        )
+    return table
 
 
 def count_lists(*scores: ds.Dataset) -> pa.Table:
@@ -65,8 +93,9 @@ def blend_rankings(
     """Make further ``rankings``: blends of models, the rankers' re-ranked lists, and rules on the headline model."""
     scores = model_scores.to_table().to_pandas()
     headline, lists = headline_of(scores, options), _lists(scores, list_counts)
+    measured = ds.field("query_id").isin(scores["query_id"].unique())  # qrels may judge some of the queries
     own = {
-        name: table.to_table().to_pandas()
+        name: table.to_table(filter=measured).to_pandas()
         for name, table in zip(rankers, scores_of_rankers, strict=True)
         if name in scores
     }
@@ -96,7 +125,10 @@ def fit_rankings(
     """
     scores = model_scores.to_table().to_pandas()
     models, lists = rankings.models_of(scores), _lists(scores, list_counts)
-    read = {name: _read_vectors(table) for name, table in zip(rankers, vectors, strict=True) if name in models}
+    measured = ds.field("query_id").isin(scores["query_id"].unique())
+    read = {
+        name: _read_vectors(table, measured) for name, table in zip(rankers, vectors, strict=True) if name in models
+    }
     splits = (options.folds, options.shuffles, seed)
     by_kind, fits = rankings.fitted_rankings(scores, answers, lists, read, *splits)
     for row in fits.itertuples(index=False):
@@ -108,9 +140,9 @@ def fit_rankings(
     return from_pandas(TABLES["rankings"], rankings.stack_rankings(by_kind)), fits.round(6)
 
 
-def _read_vectors(vectors: ds.Dataset) -> tuple[pd.DataFrame, np.ndarray]:
+def _read_vectors(vectors: ds.Dataset, measured: ds.Expression) -> tuple[pd.DataFrame, np.ndarray]:
     """Read the candidates' ids and their vectors (n, D)."""
-    table = vectors.to_table()
+    table = vectors.to_table(filter=measured)
     values = table["vector"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
     return table.select(IDS).to_pandas(), values
 
@@ -149,13 +181,14 @@ def measure_rankings(
     blends: ds.Dataset,
     fitted: ds.Dataset | None = None,
     references: ds.Dataset | None = None,
+    title_scores: ds.Dataset | None = None,
     *,
     split: str,
 ) -> pa.Table:
     """Measure every ranking of a split: ``query_metrics``, one row a ranking and query of the answers.
 
     ``references`` are the made-up shop's own rankings of all splits: by chance, by the noun, by its truth. ``None``:
-    the candidates are ranked by chance here.
+    the candidates are ranked by chance here. ``title_scores`` rank them by the words of titles.
     """
     scores = model_scores.to_table().to_pandas()
     leak_free = {name: rankings.scores_of(scores, name) for name in rankings.models_of(scores)}
@@ -163,8 +196,13 @@ def measure_rankings(
         chance = np.random.default_rng([*split.encode()]).random(len(scores))
         leak_free[rankings.RANDOM_ORDER] = scores[IDS].assign(score=chance)
     else:
-        table = references.to_table(filter=ds.field("split") == split).to_pandas()
+        measured = ds.field("query_id").isin(scores["query_id"].unique())
+        table = references.to_table(filter=(ds.field("split") == split) & measured).to_pandas()
         leak_free |= {name: rankings.scores_of(table, column) for column, name in rankings.REFERENCES.items()}
+    if title_scores is not None and title_scores.count_rows():
+        table = title_scores.to_table().to_pandas()
+        table = table[table["query_id"].isin(scores["query_id"])]
+        leak_free |= {name: rankings.scores_of(table, column) for column, name in rankings.TITLE_RANKINGS.items()}
     named = {(name, rankings.LEAK_FREE): table for name, table in leak_free.items()}
     for tables in (blends, fitted):
         if tables is not None:
@@ -175,6 +213,16 @@ def measure_rankings(
     )
     poor = leak_poor_queries(scores, _lists(scores, list_counts))
     return from_pandas(TABLES["query_metrics"], measured.assign(leak_poor=measured["query_id"].isin(poor)))
+
+
+def rank_titles(examples: dict[str, ChunkTables]) -> pa.Table:
+    """Rank the candidates of a split by the words of their titles: ``title_scores``; see ``rank_by_titles``."""
+    parts = []
+    for tables in examples.values():
+        pairs = tables["pairs"].to_table(columns=[*IDS, "query"]).to_pandas()
+        titles = tables["products"].to_table(columns=["product_id", "title"]).to_pandas()
+        parts.append(pairs.merge(titles, on="product_id"))
+    return from_pandas(TABLES["title_scores"], rank_by_titles(pd.concat(parts, ignore_index=True)))
 
 
 def describe_queries(examples: dict[str, ChunkTables], answers: dict[int, list[int]], labels: list[str]) -> pa.Table:

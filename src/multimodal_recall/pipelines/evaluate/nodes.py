@@ -17,7 +17,7 @@ from multimodal_recall.config.options import HardwareOptions, RerankOptions
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.evaluation import submission
-from multimodal_recall.evaluation.metrics import IDS
+from multimodal_recall.evaluation.metrics import IDS, rank_candidates
 from multimodal_recall.evaluation.negatives import draws_of, false_share, hardness
 from multimodal_recall.evaluation.rankings import RESCORED
 from multimodal_recall.evaluation.scoring import build_for, score_examples
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 JUDGED_PAIRS = 500
+LISTED_PRODUCTS = 10
+"""Best products of a query that are listed for people."""
 
 
 def score_candidates(
@@ -90,6 +92,20 @@ def encode_candidates(model: Any, examples: dict[str, ChunkTables], hardware: Ha
         column = pa.ListArray.from_arrays(ends, pa.array(vectors.ravel()))
         encoded.append(candidates.select(IDS).append_column("vector", column))
     return pa.concat_tables(encoded).cast(TABLES["vectors"])
+
+
+def list_best(scores: ds.Dataset, examples: dict[str, ChunkTables]) -> pd.DataFrame:
+    """List the best products of each query as people know them, in place of a submission, which has numbers alone.
+
+    Returns:
+        ``query``, ``rank``, ``sku``, ``title``, ``score``, ``query_id``, ``product_id``.
+    """
+    ranked = rank_candidates(scores.to_table(columns=[*IDS, "score"]).to_pandas())
+    best = ranked[ranked["rank"] <= LISTED_PRODUCTS]
+    for kind, key, columns in (("pairs", "query_id", ["query"]), ("products", "product_id", ["sku", "title"])):
+        tables = [tables[kind].to_table(columns=[key, *columns]).to_pandas() for tables in examples.values()]
+        best = best.merge(pd.concat(tables).drop_duplicates(key), on=key, how="left")
+    return best[["query", "rank", "sku", "title", "score", *IDS]].sort_values(["query_id", "rank"], ignore_index=True)
 
 
 def make_submission(scores: ds.Dataset) -> pd.DataFrame:

@@ -13,12 +13,15 @@ from multimodal_recall.pipelines.evaluate.compare_nodes import (
     count_lists,
     describe_queries,
     fit_rankings,
+    gather_judged,
     gather_scores,
     measure_rankings,
+    rank_titles,
 )
 from multimodal_recall.pipelines.evaluate.nodes import (
     encode_candidates,
     judge_negatives,
+    list_best,
     make_submission,
     score_candidates,
 )
@@ -38,9 +41,11 @@ def _rank(ranker: str, layout: Layout) -> Pipeline:
     for split in layout.candidate_splits:
         examples, scores, submission = (f"{split}_{kind}" for kind in ("examples", "scores", "submission"))
         nodes.append(Node(score_candidates, ["model", examples, RERANK, HARDWARE], scores, name=f"score_{split}"))
-        if split != "valid":  # valid has public answers, so that nobody submits its ranking
+        if layout.import_chunks:
+            nodes.append(Node(list_best, [scores, examples], f"{split}_best", name=f"list_{split}_best"))
+        elif split != "valid":  # valid has public answers, so that nobody submits its ranking
             nodes.append(Node(make_submission, scores, submission, name=f"make_{submission}"))
-        elif layout.reclassifies:
+        if split == "valid" and layout.reclassifies:
             nodes.append(Node(encode_candidates, ["model", examples, HARDWARE], "valid_vectors", name="encode_valid"))
     inputs = {f"{split}_examples" for split in layout.chunks}
     return Pipeline(nodes, namespace=ranker, inputs=inputs, parameters={RERANK, HARDWARE, SEED})
@@ -67,14 +72,17 @@ def _compare(layout: Layout) -> Pipeline:
 
 
 def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
-    scores, blends, answers, metrics, facts = (
-        f"{split}_{kind}" for kind in ("model_scores", "rankings", "answers", "query_metrics", "query_facts")
+    scores, blends, metrics, facts = (
+        f"{split}_{kind}" for kind in ("model_scores", "rankings", "query_metrics", "query_facts")
     )
+    answers = layout.answers_of(split)
     counts = "given_list_counts" if layout.given_counts else "list_counts"
     own = [f"{ranker}.{split}_scores" for ranker in layout.rankers]
-    given = [f"{split}_given_scores"] if split in layout.given_scores else []
-    gather, blend = (bind(function, rankers=layout.rankers) for function in (gather_scores, blend_rankings))
-    yield Node(gather, [OPTIONS, *own, *given], scores, name=f"gather_{split}_scores")
+    given = [*own, *layout.given_of(split)]
+    blend = bind(blend_rankings, rankers=layout.rankers)
+    gather, judging = (gather_judged, [answers]) if split in layout.judged else (gather_scores, [])
+    gather = bind(gather, rankers=layout.rankers)
+    yield Node(gather, [OPTIONS, *judging, *given], scores, name=f"gather_{split}_scores")
     yield Node(blend, [OPTIONS, scores, counts, *own], blends, name=f"blend_{split}_rankings")
     measured = {"model_scores": scores, "list_counts": counts, "answers": answers, "blends": blends}
     if split == "valid":  # a fit on the answers of a test split would be no test
@@ -86,13 +94,16 @@ def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
         measured["fitted"] = "fitted_rankings"
     if layout.makes_shop:
         measured["references"] = "reference_scores"
+    if layout.ranks_titles:
+        yield Node(rank_titles, f"{split}_examples", f"{split}_title_scores", name=f"rank_{split}_titles")
+        measured["title_scores"] = f"{split}_title_scores"
     yield Node(bind(measure_rankings, split=split), measured, metrics, name=f"measure_{split}_rankings")
     if layout.rankers:
         yield Node(describe_queries, [f"{split}_examples", answers, "labels"], facts, name=f"describe_{split}_queries")
 
 
 def _report(split: str, layout: Layout) -> Iterator[Node]:
-    scores, answers, calibration = (f"{split}_{kind}" for kind in ("model_scores", "answers", "calibration"))
+    scores, calibration, answers = f"{split}_model_scores", f"{split}_calibration", layout.answers_of(split)
     yield Node(calibrate, [scores, answers, OPTIONS], calibration, name=f"calibrate_{split}_scores")
     inputs = [OPTIONS, "comparison", scores, f"{split}_query_metrics", "breakdown", calibration, answers]
     if layout.rankers:

@@ -22,9 +22,9 @@ from multimodal_recall.config.options import (
     QueryOptions,
     WordVectorOptions,
 )
-from multimodal_recall.data.official_format import TSV_COLUMNS, BadRow, CutLine, decode_query
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.origins import QueryEncoding, stamp_origin
+from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.data.text import normal_form, strip_leading_token, words_of
 from multimodal_recall.datasets.model_folders import CheckpointFile
@@ -38,7 +38,7 @@ from multimodal_recall.runtime.progress import bar, rate, training_progress
 logger = logging.getLogger(__name__)
 
 
-def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
+def collect_queries(tsv: OfficialTsv | OwnTable, options: IngestOptions) -> pa.Table:
     """Count the distinct queries of the training file, in order of first appearance.
 
     It reads the TSV, not the ingested pairs: otherwise a chunk that is ingested again would make the language model
@@ -46,22 +46,13 @@ def collect_queries(tsv: OfficialTsv, options: IngestOptions) -> pa.Table:
     without a query are left out; ingest reports them.
     """
     counts = Counter[str]()
-    with bar("collect queries", tsv.path.stat().st_size / 1e6, "MB") as shown:
-        for _, line in tsv.lines(longest=options.max_line_bytes):
-            if query := _query_of(line):
+    unit, name = tsv.unit
+    with bar("collect queries", tsv.size / unit, name) as shown:
+        for size, query in tsv.queries(options.max_line_bytes):
+            if query:
                 counts[strip_leading_token(query) if options.strip_leading_tokens else query] += 1
-            shown.advance(len(line) / 1e6)
+            shown.advance(size / unit)
     return pa.table([list(counts.keys()), list(counts.values())], TABLES["queries"])
-
-
-def _query_of(line: bytes) -> str | None:
-    """Decode the query of a TSV line; ``None`` for a line that ingest rejects."""
-    if isinstance(line, CutLine) or line.count(b"\t") != len(TSV_COLUMNS) - 1:
-        return None
-    try:
-        return decode_query(line.split(b"\t")[TSV_COLUMNS.index("query")])
-    except BadRow:
-        return None
 
 
 def prepare_language_model(

@@ -13,7 +13,7 @@ def create_pipeline(layout: Layout) -> Pipeline:
     """Learn what words mean from the training queries, then turn the queries of every chunk into vectors."""
     model_inputs = ["queries", "params:language_model", HARDWARE, SEED, "params:checkpoints"]
     steps = (
-        (nodes.collect_queries, ["train_tsv", "params:ingest"], "queries"),
+        (nodes.collect_queries, [layout.sources_of("train")[0], "params:ingest"], "queries"),
         (nodes.prepare_language_model, model_inputs, "language_model"),
         (nodes.make_word_vectors, ["queries", "labels", "params:word_vectors", SEED], "word_vectors"),
         (nodes.average_label_words, ["labels", "word_vectors"], "label_vectors"),

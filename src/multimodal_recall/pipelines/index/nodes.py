@@ -6,17 +6,22 @@ torch takes seconds to import: functions import what imports it, and what has it
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as ds
 
 from multimodal_recall.config.layout import Chunk
-from multimodal_recall.config.options import HardwareOptions
+from multimodal_recall.config.options import HardwareOptions, IndexOptions
+from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.evaluation.scoring import build_for
 from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.progress import bar, rate
 
 logger = logging.getLogger(__name__)
+
+MEASURED = 10  # products a query of which the cells' recall is measured
 
 
 def index_chunk(model: Any, products: ds.Dataset, hardware: HardwareOptions, ranker: str, chunk: Chunk) -> Any:
@@ -53,3 +58,31 @@ def list_index(*chunks: Any, names: tuple[str, ...]) -> Any:
     index = ProductIndex(ranker, chunks[0].model, dict(zip(names, chunks, strict=True)))
     logger.info("index of %s: %s products in %d chunks", ranker, f"{len(index.product_ids()):,}", len(chunks))
     return index
+
+
+def part_index(
+    model: Any, index: Any, valid_examples: dict[str, ChunkTables], options: IndexOptions, hardware: HardwareOptions
+) -> Any:
+    """Part the products of a ``ProductIndex`` into ``Cells``, and measure what they find for the queries of valid.
+
+    Raises:
+        CellsError: If faiss is not installed.
+        IndexMismatch: If another model made the index.
+    """
+    from multimodal_recall.data.examples import read_queries
+    from multimodal_recall.models.cells import build_cells, share_found
+    from multimodal_recall.models.index import search_index
+
+    index.check_model(model.folder.parent.name)
+    ranker, start = build_for(model, valid_examples, hardware), time.perf_counter()
+    cells = build_cells(index, options)
+    logger.info(
+        "cells of %s: %s products, %s", index.ranker, f"{len(cells.product_ids):,}", rate(len(cells.product_ids), start)
+    )
+    features = ds.dataset([tables["query_features"] for tables in valid_examples.values()])
+    queries = ranker.query_vectors(read_queries(features, ranker.reading))
+    chunks = [(chunk, None) for chunk in index.chunks.values()]
+    found, best = (search(ranker, queries, chunks, MEASURED)[0] for search in (cells.search, search_index))
+    cells = replace(cells, recall=share_found(found, best), queries=len(queries))
+    logger.info("cells of %s: %s of valid", index.ranker, cells)
+    return cells

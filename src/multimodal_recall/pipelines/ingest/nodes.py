@@ -1,4 +1,4 @@
-"""Read byte ranges of an official TSV into tables of products, pairs and rejected rows."""
+"""Read ranges of an official TSV or an own parquet table into tables of products, pairs and rejected rows."""
 
 import logging
 import time
@@ -14,25 +14,32 @@ from multimodal_recall.data.chunk_reader import ChunkRows, IngestError, table_of
 from multimodal_recall.data.faults import FaultCounts
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.origins import new_origin, stamp_origin
+from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.schemas import TABLES
-from multimodal_recall.data.titles import titles_of
+from multimodal_recall.data.titles import names_of, titles_of
 from multimodal_recall.runtime.progress import rate
 
 logger = logging.getLogger(__name__)
 
 
 def ingest_chunk(
-    tsv: OfficialTsv, labels: list[str], options: IngestOptions, titles: ds.Dataset | None = None, *, chunk: Chunk
+    tsv: OfficialTsv | OwnTable,
+    labels: list[str],
+    options: IngestOptions,
+    titles: ds.Dataset | None = None,
+    *,
+    chunk: Chunk,
 ) -> dict[str, pa.Table]:
-    """Decode one byte range of a TSV into ``products``, ``pairs`` and ``rejected``, as in ``schemas.TABLES``.
+    """Decode one range of a TSV or own table into ``products``, ``pairs`` and ``rejected``, as in ``schemas.TABLES``.
 
     A row's labels must be among ``labels``. Row numbers in ``rejected`` count from the start of the chunk. ``titles``
-    has a row for each product that has a title; ``None``: no product has one.
+    has a row for each product that has a title; ``None``: the titles are those of the parquet table.
 
     Raises:
         IngestError: If the range holds no row or more than ``max_rows_per_chunk`` rows, if more than
             ``max_rejected_share`` of the rows are malformed, or if every row is rejected.
-        RawFileError: If the header is not the official header, or a product of the chunk has two different titles.
+        RawFileError: If the header is not the official header, a column is missing, or a product of the
+            chunk has two different titles or SKUs.
     """
     rows = ChunkRows(tsv, len(labels), options, chunk)
     start = time.perf_counter()
@@ -45,18 +52,38 @@ def ingest_chunk(
         pixels = f"at most {CLIPPED_PIXELS} pixel"
         logger.info("%s: clipped %s boxes that left the image by %s", chunk.namespace, f"{rows.clipped:,}", pixels)
     _report(tsv, chunk, options, rows.lines, rows.rejected)
-    products = rows.products.table()
-    if titles is not None:
-        place = products.schema.get_field_index("title")
-        products = products.set_column(place, "title", titles_of(titles, products["product_id"].combine_chunks()))
+    products = _named(rows.products.table(), tsv, titles, chunk)
     tables = {
         "products": products,
         "pairs": table_of(TABLES["pairs"], rows.pairs),
         "rejected": table_of(TABLES["rejected"], rows.rejected),
     }
-    cut = f"{chunk.count} chunks of {tsv.path.name}, {tsv.path.stat().st_size} bytes"
-    origin = new_origin(tables["pairs"], cut)
+    origin = new_origin(tables["pairs"], tsv.cut(chunk.count))
     return {name: stamp_origin(table, origin) for name, table in tables.items()}
+
+
+def ingest_joined_chunk(
+    table: OwnTable,
+    products: OwnTable,
+    labels: list[str],
+    options: IngestOptions,
+    titles: ds.Dataset | None = None,
+    *,
+    chunk: Chunk,
+) -> dict[str, pa.Table]:
+    """Decode one range of a table of pairs, whose products stand in a table of their own; see ``ingest_chunk``."""
+    return ingest_chunk(table.join(products), labels, options, titles, chunk=chunk)
+
+
+def _named(products: pa.Table, tsv: OfficialTsv | OwnTable, titles: ds.Dataset | None, chunk: Chunk) -> pa.Table:
+    """Add titles and SKUs to a chunk's products."""
+    ids, own = products["product_id"].combine_chunks(), tsv.names(chunk.number, chunk.count)
+    found = {} if own is None else {kind: names_of(own, kind, ids, lambda: tsv.path) for kind in ("title", "sku")}
+    if titles is not None:
+        found["title"] = titles_of(titles, ids)
+    for kind, texts in found.items():
+        products = products.set_column(products.schema.get_field_index(kind), kind, texts)
+    return products
 
 
 def merge_rejected(*tables: ds.Dataset) -> pa.Table:
@@ -73,7 +100,9 @@ def merge_rejected(*tables: ds.Dataset) -> pa.Table:
     return pa.concat_tables(merged)
 
 
-def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, rejected: list[tuple]) -> None:
+def _report(
+    tsv: OfficialTsv | OwnTable, chunk: Chunk, options: IngestOptions, lines: int, rejected: list[tuple]
+) -> None:
     """Log the rejected rows, and refuse a chunk with too many."""
     if not rejected:
         return
@@ -85,10 +114,11 @@ def _report(tsv: OfficialTsv, chunk: Chunk, options: IngestOptions, lines: int, 
     malformed = [row for row in rejected if row[3] == "malformed"]
     if len(malformed) > options.max_rejected_share * lines:
         _, row, offset, _, reason, text = malformed[0]
+        place = f"row {row} of the chunk" + ("" if offset is None else f", byte {offset} of the file")
         raise IngestError(
             f"{tsv.path}: {len(malformed)} of {lines} rows of {chunk.name} are malformed, more than "
-            f"ingest.max_rejected_share ({options.max_rejected_share:.2%}). Most frequent: {counts}. First: row {row} "
-            f"of the chunk, byte {offset} of the file: {reason}: {text[:80]!r}. Mend the file, or raise the share."
+            f"ingest.max_rejected_share ({options.max_rejected_share:.2%}). Most frequent: {counts}. First: {place}: "
+            f"{reason}: {text[:80]!r}. Mend the file, or raise the share."
         )
     if len(rejected) == lines:
         raise IngestError(

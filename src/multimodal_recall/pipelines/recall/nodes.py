@@ -112,21 +112,24 @@ def measure_recall(
     options: EvaluateOptions,
     seed: int,
     index: Any,
-    examples: dict[str, ChunkTables],
+    judged: dict[str, ChunkTables] | ds.Dataset,
     answers: dict[int, list[int]],
     *retrieved: ds.Dataset,
     rankings: tuple[str, ...],
 ) -> pa.Table:
     """Measure each ranking of the catalogue, and random order: ``recall_metrics``.
 
+    ``judged`` are the split's candidates, or its judgements where qrels stand in for the answers.
+
     The last of the ``rankings`` is that of the second stage if ``options.recall`` is set, the first stage before it.
     """
     found = {name: table.to_table().to_pandas() for name, table in zip(rankings, retrieved, strict=True)}
     chance = random_order(np.fromiter(answers, np.int64), index.product_ids(), np.random.default_rng(seed))
-    judged = pd.concat([tables["pairs"].to_table(columns=IDS).to_pandas() for tables in examples.values()])
+    tables = [chunk["pairs"] for chunk in judged.values()] if isinstance(judged, dict) else [judged]
+    products = pd.concat([table.to_table(columns=IDS).to_pandas() for table in tables])
     measured = []
     for name, table in {RANDOM_ORDER: chance, **found}.items():
-        part = measure_retrieved(table, answers, judged).assign(ranking=name, ceiling=np.nan)
+        part = measure_retrieved(table, answers, products).assign(ranking=name, ceiling=np.nan)
         if options.recall is not None and name == rankings[-1]:
             part["ceiling"] = recall_of_all(table, answers)
         measured.append(part)

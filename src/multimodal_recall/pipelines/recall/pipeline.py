@@ -13,7 +13,7 @@ def create_pipeline(layout: Layout) -> Pipeline:
     """Search the catalogue for the queries of every split with answers, and compare what the rankers find."""
     if not layout.indexed:
         return Pipeline([])
-    nodes = [_retrieve(ranker, split) for ranker in layout.indexed for split in layout.answered]
+    nodes = [_retrieve(layout, ranker, split) for ranker in layout.indexed for split in layout.answered]
     if layout.two_stages:
         nodes += [_rescore(layout, split) for split in layout.answered]
     index = f"{layout.indexed[0]}.index"  # of any ranker: the products are the same
@@ -26,24 +26,33 @@ def create_pipeline(layout: Layout) -> Pipeline:
     return Pipeline(nodes, tags="recall")
 
 
-def _retrieve(ranker: str, split: str) -> Node:
-    inputs = [f"{ranker}.model", f"{ranker}.index", f"{split}_examples", f"{split}_answers", OPTIONS, HARDWARE]
+def _retrieve(layout: Layout, ranker: str, split: str) -> Node:
+    queries = [f"{split}_examples", layout.answers_of(split)]
+    inputs = [f"{ranker}.model", f"{ranker}.index", *queries, OPTIONS, HARDWARE]
     return Node(retrieve, inputs, f"{ranker}.{split}_retrieved", name=f"retrieve_{split}", namespace=ranker)
 
 
 def _rescore(layout: Layout, split: str) -> Node:
     first, second = layout.two_stages
-    inputs = [f"{second}.model", f"{first}.{split}_retrieved", f"{split}_examples", f"{split}_answers"]
+    queries = [f"{split}_examples", layout.answers_of(split)]
+    inputs = [f"{second}.model", f"{first}.{split}_retrieved", *queries]
     products = [f"{chunk.namespace}.products" for chunk in layout.catalogue_chunks]
     made = f"{second}.{split}_rescored"
     return Node(rescore, [*inputs, OPTIONS, HARDWARE, *products], made, name=f"rescore_{split}", namespace=second)
 
 
-def _measure(layout: Layout, split: str, index: str) -> Node:
+def found_by(layout: Layout, split: str) -> dict[str, str]:
+    """Name the dataset of each ranking of the whole catalogue."""
     found = {ranker: f"{ranker}.{split}_retrieved" for ranker in layout.indexed}
     if layout.two_stages:
         first, second = layout.two_stages
         found[f"{first}, then {second}"] = f"{second}.{split}_rescored"
-    inputs = [OPTIONS, SEED, index, f"{split}_examples", f"{split}_answers", *found.values()]
+    return found
+
+
+def _measure(layout: Layout, split: str, index: str) -> Node:
+    found = found_by(layout, split)
+    judged = f"{split}.judged" if split in layout.judged else f"{split}_examples"
+    inputs = [OPTIONS, SEED, index, judged, layout.answers_of(split), *found.values()]
     measure, made = bind(measure_recall, rankings=tuple(found)), f"evaluation.{split}_recall_metrics"
     return Node(measure, inputs, made, name=f"measure_{split}_recall", namespace="evaluation")

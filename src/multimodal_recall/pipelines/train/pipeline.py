@@ -4,42 +4,47 @@ from kedro.pipeline import Node, Pipeline
 
 from multimodal_recall.config.layout import Chunk, Layout
 from multimodal_recall.pipelines.train.nodes import train_ranker
-from multimodal_recall.pipelines.train.sum_nodes import draw_landmarks, solve_ranker, sum_words
+from multimodal_recall.pipelines.train.sum_nodes import draw_joined_landmarks, draw_landmarks, solve_ranker, sum_words
 from multimodal_recall.pipelines.wiring import bind
 
-EXAMPLES = ("train_examples", "valid_examples", "valid_answers", "word_vectors", "label_vectors", "language_model")
+EXAMPLES = ("train_examples", "valid_examples")
+FEATURES = ("word_vectors", "label_vectors", "language_model")
 OPTIONS, HARDWARE, CHECKPOINTS, INGEST = "params:options", "params:hardware", "params:checkpoints", "params:ingest"
 
 
 def create_pipeline(layout: Layout) -> Pipeline:
     """Train each ranker of the options, and the rankers that they start from, on the same examples."""
-    chunks = layout.chunks_of("train")
-    trained = layout.trained.items()
+    examples = [*EXAMPLES, layout.answers_of("valid"), *FEATURES]
     return Pipeline(
-        [_sum_one(name, chunks) if name in layout.summed else _train_one(name, start) for name, start in trained]
+        [
+            _sum_one(name, layout, examples[:-1]) if name in layout.summed else _train_one(name, start, examples)
+            for name, start in layout.trained.items()
+        ]
     )
 
 
-def _train_one(ranker: str, start: str | None) -> Pipeline:
+def _train_one(ranker: str, start: str | None, examples: list[str]) -> Pipeline:
     started = [] if start is None else [f"{start}.model"]
     node = Node(
         bind(train_ranker, ranker=ranker),
-        [*EXAMPLES, OPTIONS, HARDWARE, CHECKPOINTS, *started],
+        [*examples, OPTIONS, HARDWARE, CHECKPOINTS, *started],
         {"model": "model", "training_log": "training_log"},
         name="train",
     )
     parameters = {OPTIONS: f"params:{ranker}", HARDWARE: HARDWARE, CHECKPOINTS: CHECKPOINTS}
-    return Pipeline([node], namespace=ranker, inputs={*EXAMPLES, *started}, parameters=parameters)
+    return Pipeline([node], namespace=ranker, inputs={*examples, *started}, parameters=parameters)
 
 
-def _sum_one(ranker: str, chunks: list[Chunk]) -> Pipeline:
+def _sum_one(ranker: str, layout: Layout, read: list[str]) -> Pipeline:
     """Draw landmarks, sum each chunk over them, and solve the sum of all chunks."""
-    read, options = EXAMPLES[:-1], {OPTIONS: f"params:{ranker}", HARDWARE: HARDWARE, INGEST: INGEST}
-    draw = Node(draw_landmarks, ["train_tsv", "labels", INGEST, OPTIONS], "landmarks", name="draw_landmarks")
+    options = {OPTIONS: f"params:{ranker}", HARDWARE: HARDWARE, INGEST: INGEST}
+    files, chunks = [*layout.sources_of("train"), "labels"], layout.chunks_of("train")
+    function = draw_landmarks if len(files) == 2 else draw_joined_landmarks
+    draw = Node(function, [*files, INGEST, OPTIONS], "landmarks", name="draw_landmarks")
     sums = [f"sums.{chunk.name}.word_sums" for chunk in chunks]
     made = {"model": "model", "training_log": "training_log"}
     solve = Node(bind(solve_ranker, ranker=ranker), [*read, "landmarks", OPTIONS, HARDWARE, *sums], made, name="train")
-    whole = Pipeline([draw, solve], namespace=ranker, inputs={"train_tsv", "labels", *read}, parameters=options)
+    whole = Pipeline([draw, solve], namespace=ranker, inputs={*files, *read}, parameters=options)
     return Pipeline([whole, *(_sum_chunk(ranker, chunk) for chunk in chunks)])
 
 

@@ -18,6 +18,7 @@ from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.chunk_reader import draw_products
 from multimodal_recall.data.consistency import check_tables
 from multimodal_recall.data.official_tsv import OfficialTsv
+from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.pipelines.train.nodes import common_encoding, versions_of, with_card
 from multimodal_recall.runs.records import name_first
@@ -31,15 +32,24 @@ class SumsMismatch(Exception):
     """The sums of a chunk are not those that a model is to be solved from."""
 
 
-def draw_landmarks(tsv: OfficialTsv, labels: list[str], ingest: IngestOptions, options: RankerOptions) -> pa.Table:
+def draw_landmarks(
+    tsv: OfficialTsv | OwnTable, labels: list[str], ingest: IngestOptions, options: RankerOptions
+) -> pa.Table:
     """Draw the products whose boxes are landmarks, as a table of ``products``.
 
-    They are drawn from the TSV, not from the ingested products: otherwise a chunk that is ingested again would change
-    the landmarks, and with them the sums of every other chunk.
+    They are drawn from the training file, not from the ingested products: otherwise a chunk that is ingested again
+    would change the landmarks, and with them the sums of every other chunk.
     """
     products = draw_products(tsv, len(labels), ingest, options.model.landmarks, options.seed)
     logger.info("drew %s landmarks from %s", f"{len(products):,}", tsv.path.name)
     return products
+
+
+def draw_joined_landmarks(
+    table: OwnTable, products: OwnTable, labels: list[str], ingest: IngestOptions, options: RankerOptions
+) -> pa.Table:
+    """Draw landmarks from a table of pairs, whose products stand in a table of their own; see ``draw_landmarks``."""
+    return draw_landmarks(table.join(products), labels, ingest, options)
 
 
 def sum_words(

@@ -1,0 +1,236 @@
+"""The command that turns a shop's own tables and photos into an environment of this project."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import yaml
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import ProjectMetadata
+
+from multimodal_recall.commands.errors import as_click_error
+
+if TYPE_CHECKING:  # pyarrow and torch take seconds to import
+    import pandas as pd
+
+    from multimodal_recall.data.shop_tables import ShopTable
+
+MARK = "# Written by kedro import-shop; change it as you like.\n"
+ENVIRONMENT = re.compile(r"\w[\w-]*")
+PRODUCTS_PER_CHUNK = 2_000
+PAIRS_PER_CHUNK = 100_000
+FEWEST_STEPS, MOST_STEPS, EPOCHS, BATCH = 400, 20_000, 20, 128
+SHOWN_FAULTS = 5
+
+
+@click.command("import-shop")
+@click.argument("products", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("clicks", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("photos", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--env", "-e", required=True, help="Name of the environment to write: the folder conf/<env>.")
+@click.option(
+    "--product-column", "product_columns", multiple=True, metavar="KIND=HEADER", help="sku, photo, title or category."
+)
+@click.option(
+    "--click-column",
+    "click_columns",
+    multiple=True,
+    metavar="KIND=HEADER",
+    help="query, sku, count, date or relevance.",
+)
+@click.option(
+    "--embedder",
+    help="Vision model that describes boxes: a transformers folder or hub name. Without: a weak descriptor.",
+)
+@click.option("--detector", help="Object detector that finds further boxes, by folder or hub name.")
+@click.option("--dry-run", is_flag=True, help="Say what was found and would be done, and do nothing.")
+@click.pass_obj
+@as_click_error
+def import_shop(
+    metadata: ProjectMetadata,
+    products: Path,
+    clicks: Path,
+    photos: Path,
+    env: str,
+    product_columns: tuple[str, ...],
+    click_columns: tuple[str, ...],
+    embedder: str | None,
+    detector: str | None,
+    dry_run: bool,
+) -> None:
+    """Make an environment of a shop's own tables and photos: its options, then its raw files.
+
+    PRODUCTS is a table (CSV, TSV or parquet) with a SKU and the name of a photo in each row, and maybe title and
+    category. CLICKS is a table with a query and the SKU of a clicked product in each row, and maybe count and date; or,
+    with a relevance, of judgements. PHOTOS is the folder that the names of photos are relative to.
+
+    Headers are guessed where they are plain, and said. Afterwards: kedro check, run and search, each with --env.
+    """
+    project = metadata.project_path
+    _refuse_name(env)
+    places = [_place(path, project) for path in (products, clicks, photos)]
+    chosen = _columns(product_columns, PRODUCT_KINDS), _columns(click_columns, CLICK_KINDS)
+    conf, known = project / "conf" / env, _known(project, env, places)
+    pairs, count = _say_what_is_found(products, clicks, *chosen)
+    files = _files(env, places, chosen, pairs, count, embedder, detector)
+    if known:
+        click.echo(f"conf/{env} stays as it is: an import of these files wrote it")
+    for name, text in {} if known else files.items():
+        click.echo(f"{'would write' if dry_run else 'writes'} conf/{env}/{name}:\n{_indented(text)}")
+    click.echo(f"{'would then run' if dry_run else 'runs'} kedro run --env={env} --pipelines=import_shop")
+    if dry_run:
+        return
+    if not known:
+        _write(conf, files)
+    _run(metadata, env, resume=known and not (project / _raw(env) / "train.parquet").exists())
+    click.echo(
+        f"The environment {env} is ready. Next:\n  kedro check --env={env}\n  kedro run --env={env}\n"
+        f'  kedro search --env={env} "words of a query"'
+    )
+
+
+PRODUCT_KINDS, CLICK_KINDS = ("sku", "photo", "title", "category"), ("query", "sku", "count", "date", "relevance")
+
+
+def _refuse_name(env: str) -> None:
+    if env in ("base", "local") or not ENVIRONMENT.fullmatch(env):
+        raise click.BadParameter(f"{env!r} is no name for an environment of your own, such as mine", param_hint="--env")
+
+
+def _columns(options: Sequence[str], kinds: Sequence[str]) -> dict[str, str]:
+    """Read KIND=HEADER."""
+    pairs = dict(option.partition("=")[::2] for option in options)
+    for kind, header in pairs.items():
+        if kind not in kinds or not header:
+            raise click.BadParameter(f"{kind}={header}: wanted KIND=HEADER with a kind of {', '.join(kinds)}")
+    return pairs
+
+
+def _place(path: Path, project: Path) -> str:
+    """Write a path relative to the project where it lies inside it, so that the project can be moved."""
+    path = path.resolve()
+    return str(path.relative_to(project.resolve()) if path.is_relative_to(project.resolve()) else path)
+
+
+def _raw(env: str) -> str:
+    return f"data/01_raw/{env}"
+
+
+def _known(project: Path, env: str, places: list[str]) -> bool:
+    """Tell whether an import of the same files has written the environment.
+
+    Raises:
+        click.ClickException: If the environment exists and is of another origin.
+    """
+    conf = project / "conf" / env
+    if not conf.exists():
+        return False
+    parameters, globals_ = conf / "parameters.yml", conf / "globals.yml"
+    marked = parameters.is_file() and globals_.is_file() and parameters.read_text(encoding="utf-8").startswith(MARK)
+    if not marked:
+        raise click.ClickException(
+            f"conf/{env} exists, and import-shop did not write it. Name another environment as --env, or delete it"
+        )
+    kept = yaml.safe_load(globals_.read_text(encoding="utf-8"))
+    options = yaml.safe_load(parameters.read_text(encoding="utf-8")).get("import_shop") or {}
+    if (found := [kept.get("products"), kept.get("clicks"), options.get("photos")]) != places:
+        raise click.ClickException(
+            f"conf/{env} is an import of {', '.join(map(str, found))}. Name another environment as --env, or delete "
+            f"conf/{env} and data/*/{env}"
+        )
+    return True
+
+
+def _say_what_is_found(
+    products: Path, clicks: Path, product_columns: dict[str, str], click_columns: dict[str, str]
+) -> tuple[int, int]:
+    """Read both tables, say what they hold, and count right pairs and products."""
+    from multimodal_recall.config.import_options import ImportOptions
+    from multimodal_recall.data.shop_clicks import CLICK_COLUMNS, read_shop_clicks, right_pairs
+    from multimodal_recall.data.shop_products import PRODUCT_COLUMNS, read_shop_products
+    from multimodal_recall.data.shop_tables import ShopTable
+
+    table, log = ShopTable(products), ShopTable(clicks)
+    shop, refused = read_shop_products(table, product_columns)
+    _say(table, PRODUCT_COLUMNS, product_columns, refused.to_pandas())
+    titled = shop.num_rows - shop["title"].null_count
+    click.echo(f"  {shop.num_rows:,} products, {titled:,} with a title, {len(shop['category'].unique()):,} categories")
+    found, refused = read_shop_clicks(log, shop, click_columns)
+    _say(log, CLICK_COLUMNS, click_columns, refused.to_pandas())
+    right = right_pairs(found.to_pandas(), ImportOptions())
+    click.echo(
+        f"  {len(found['query'].unique()):,} queries; {len(right):,} pairs of a query and a right product, of "
+        f"{right['query'].nunique():,} queries and {right['product_id'].nunique():,} products"
+    )
+    return len(right), shop.num_rows
+
+
+def _say(table: "ShopTable", kinds: Sequence[str], chosen: dict[str, str], rejected: "pd.DataFrame") -> None:
+    found = table.find(kinds, chosen)
+    click.echo(f"{table.path}: {table.form}")
+    named = (f"{kind} = {header!r}{'' if kind in chosen else ' (guessed)'}" for kind, header in found.items())
+    click.echo(f"  columns: {', '.join(named)}")
+    if unread := [name for name in table.columns if name not in found.values()]:
+        click.echo(f"  not read: {', '.join(unread)}")
+    for row in rejected.head(SHOWN_FAULTS).itertuples():
+        click.echo(f"  ! line {row.line}: {row.reason}: {row.text[:80]!r}")
+    if len(rejected) > SHOWN_FAULTS:
+        click.echo(f"  ! and {len(rejected) - SHOWN_FAULTS:,} more rows are not used")
+
+
+def _files(
+    env: str,
+    places: list[str],
+    columns: tuple[dict[str, str], dict[str, str]],
+    pairs: int,
+    products: int,
+    embedder: str | None,
+    detector: str | None,
+) -> dict[str, str]:
+    """Write the options of the environment as YAML, by file name."""
+    steps = min(MOST_STEPS, max(FEWEST_STEPS, round(EPOCHS * pairs / BATCH, -2)))
+    globals_ = {"raw": _raw(env), "collection": env, "products": places[0], "clicks": places[1]}
+    chunks = -(-products // PRODUCTS_PER_CHUNK)
+    imported = {"photos": places[2], "chunks": chunks, "product_columns": columns[0], "click_columns": columns[1]}
+    parameters = {
+        "make_shop": None,
+        "import_shop": {name: value for name, value in imported.items() if value},
+        "describe": {"embedder": embedder, "detector": detector},
+        "rankers": ["bag_of_words"],
+        "chunks": {"train": -(-pairs // PAIRS_PER_CHUNK), "catalogue": -(-products // PAIRS_PER_CHUNK)},
+        "ingest": {"feature_size": _feature_size(embedder)},
+        "sample_negatives": {"ignored_labels": []},
+        "bag_of_words": {"steps": steps},
+    }
+    made = {"globals.yml": globals_, "parameters.yml": parameters}
+    return {name: MARK + yaml.safe_dump(value, sort_keys=False, allow_unicode=True) for name, value in made.items()}
+
+
+def _feature_size(embedder: str | None) -> int:
+    """Ask the vision model how many numbers describe a box."""
+    from multimodal_recall.config.describing import DescribeOptions
+    from multimodal_recall.config.options import HardwareOptions
+    from multimodal_recall.models.vision.describe import load_descriptor
+    from multimodal_recall.runtime.device import choose_hardware
+
+    return load_descriptor(DescribeOptions(embedder=embedder), choose_hardware(HardwareOptions())).width
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _write(conf: Path, files: dict[str, str]) -> None:
+    """Write the folder of an environment, whole or not at all."""
+    unfinished = conf.with_name(f".{conf.name}.unfinished")
+    unfinished.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (unfinished / name).write_text(text, encoding="utf-8")
+    unfinished.rename(conf)
+
+
+def _run(metadata: ProjectMetadata, env: str, resume: bool) -> None:
+    with KedroSession.create(metadata.project_path, env=env) as session:
+        session.run(pipeline_names=["import_shop"], only_missing_outputs=resume)

@@ -1,0 +1,173 @@
+"""The routes of ``kedro search --serve``, and the headers that keep a page from running what it shows."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+from kedro.io import DatasetError
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders, QueryParams
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from multimodal_recall.commands.products import SearchError
+from multimodal_recall.commands.serve.pages import describe_found, render_file, render_search, render_why
+from multimodal_recall.commands.serve.shop import Shop
+from multimodal_recall.commands.serve.wanted import (
+    MOST_CHARACTERS,
+    RequestError,
+    Wanted,
+    read_id,
+    read_query,
+    read_wanted,
+)
+from multimodal_recall.evaluation.report.drawings import read_small
+from multimodal_recall.runtime.cores import usable_cores
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Of every answer: no code or style but our own files, nothing from another host, in no frame of another page."""
+KEPT_PHOTOS = 1000
+"""Small photos that are kept in memory, of some 15 kB each."""
+PHOTO_SECONDS = 3600
+
+
+class WithHeaders:
+    """Add ``HEADERS`` to every answer of an application, errors included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+class Pages:
+    """The handlers of the routes; what computes runs in a few threads, so that small files never wait for a search."""
+
+    def __init__(self, shop: Shop, start: Wanted, threads: ThreadPoolExecutor) -> None:
+        self.shop, self.start, self.threads = shop, start, threads
+        self.small_photo = functools.lru_cache(KEPT_PHOTOS)(read_small)
+
+    async def compute(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+
+    def wanted(self, given: QueryParams) -> Wanted:
+        """Read what a request asks for."""
+        return read_wanted(given, self.start, self.shop.choices)
+
+    async def page(self, request: Request) -> Response:
+        """Show the form and what was found."""
+        return HTMLResponse(await self.compute(render_search, self.shop, self.wanted(request.query_params)))
+
+    async def search(self, request: Request) -> Response:
+        """Give what was found as JSON."""
+        wanted = read_query(self.wanted(request.query_params))
+        return JSONResponse(await self.compute(describe_found, self.shop, wanted))
+
+    async def why(self, request: Request) -> Response:
+        """Show what each word adds to a product's score."""
+        wanted = read_query(self.wanted(request.query_params))
+        product_id = read_id(request.query_params.get("product", ""))
+        return HTMLResponse(await self.compute(render_why, self.shop, wanted, product_id))
+
+    async def photo(self, request: Request) -> Response:
+        """Give a product's photo, scaled down."""
+        path = self.shop.photo(read_id(request.path_params["product"]))
+        small = None if path is None else await self.compute(self.small_photo, path)
+        if small is None:
+            raise HTTPException(404, "there is no such photo")
+        kind, content = small
+        headers = {"Cache-Control": f"private, max-age={PHOTO_SECONDS}"}
+        return Response(content, media_type=f"image/{kind}", headers=headers)
+
+    async def health(self, request: Request) -> Response:
+        """Give what is served as JSON."""
+        del request
+        rankers = {name: choice.facts() for name, choice in self.shop.choices.items()}
+        products = {"split": self.shop.products.split, "products": len(self.shop.served)}
+        loaded = sorted(self.shop.searchers)
+        return JSONResponse({"status": "ok", **products, "loaded": loaded, "rankers": rankers})
+
+    async def refuse(self, request: Request, error: Exception) -> Response:
+        """Say what is wrong with a request, in the form that it asks for."""
+        status = (
+            error.status_code if isinstance(error, HTTPException) else 500 if isinstance(error, DatasetError) else 400
+        )
+        text = error.detail if isinstance(error, HTTPException) else str(error)
+        if request.url.path in ("/", "/why"):
+            query = request.query_params.get("q", "")[:MOST_CHARACTERS]
+            shown = Wanted(query, self.start.ranker, top=self.start.top)
+            return HTMLResponse(render_search(self.shop, shown, text), status)
+        return JSONResponse({"error": text}, status)
+
+
+def _file(template: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    async def give(request: Request) -> Response:
+        del request
+        return Response(render_file(template), media_type=media_type)
+
+    return give
+
+
+def make_app(shop: Shop, start: Wanted, hosts: Sequence[str] = ("*",)) -> ASGIApp:
+    """Build the application.
+
+    Args:
+        shop: What is served.
+        start: What the page starts with.
+        hosts: Names under which the server may be asked; ``*``: any. A page of another host, whose name leads here,
+            then gets no answer (DNS rebinding).
+    """
+    threads = ThreadPoolExecutor(usable_cores(), thread_name_prefix="search")
+    pages = Pages(shop, start, threads)
+
+    @asynccontextmanager
+    async def end_threads(app: Starlette) -> AsyncIterator[None]:
+        del app
+        yield
+        threads.shutdown(wait=False, cancel_futures=True)
+
+    routes = {
+        "/": pages.page,
+        "/search": pages.search,
+        "/why": pages.why,
+        "/photos/{product}": pages.photo,
+        "/healthz": pages.health,
+        "/style.css": _file("serve.css.j2", "text/css"),
+        "/page.js": _file("page.js.j2", "text/javascript"),
+    }
+    refused = (RequestError, SearchError, DatasetError, HTTPException)
+    return WithHeaders(
+        Starlette(
+            routes=[Route(path, handler) for path, handler in routes.items()],
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts], www_redirect=False)],
+            exception_handlers=dict.fromkeys(refused, pages.refuse),
+            lifespan=end_threads,
+        )
+    )

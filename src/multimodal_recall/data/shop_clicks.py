@@ -1,0 +1,127 @@
+"""A shop's log of clicks or table of judgements, cleaned and added up: a row a query and product."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from multimodal_recall.config.import_options import ImportOptions
+from multimodal_recall.data.official_format import RawFileError
+from multimodal_recall.data.schemas import TABLES, from_pandas
+from multimodal_recall.data.shop_products import (
+    clean_cell,
+    faulty_lines,
+    first_reason,
+    rejected_rows,
+    require,
+    stack_rejected,
+)
+from multimodal_recall.data.shop_tables import ShopTable
+from multimodal_recall.data.text import words_of
+
+CLICK_COLUMNS = ("query", "sku", "count", "date", "relevance")
+LONGEST_QUERY = 500  # characters
+DAY = r"^(\d{4}-\d{2}-\d{2})(?:$|[T ])"
+
+
+def read_shop_clicks(table: ShopTable, products: pa.Table, chosen: Mapping[Any, str]) -> tuple[pa.Table, pa.Table]:
+    """Read a table of clicks or judgements; queries with the same words in the same order are one query.
+
+    Args:
+        table: The shop's table.
+        products: ``shop_products``, the known SKUs.
+        chosen: Headers by what they hold, where they are not guessed.
+
+    Returns:
+        ``shop_clicks`` and ``shop_rejected``.
+
+    Raises:
+        RawFileError: If the table has no column of queries or SKUs, or no row can be used.
+    """
+    found = table.find(CLICK_COLUMNS, chosen)
+    require(table, found, ("query", "sku"), "click-column")
+    if "relevance" in found:
+        found.pop("count", None)
+    known = products.select(["sku", "product_id"]).to_pandas().set_index("sku")["product_id"]
+    parts, rejected = [], []
+    for rows, faulty in _blocks(table, found, known):
+        parts.append(rows)
+        rejected += faulty
+    if not sum(map(len, parts)):
+        raise RawFileError(f"{table.path}: no row can be used. {first_reason(rejected)}")
+    return _clicks_of(pd.concat(parts, ignore_index=True)), stack_rejected(rejected)
+
+
+def right_pairs(clicks: pd.DataFrame, options: ImportOptions) -> pd.DataFrame:
+    """Give the rows of ``shop_clicks`` whose product is right for the query, by clicks or by judgement."""
+    total = clicks.groupby("query")["clicks"].transform("sum")
+    enough = (clicks["clicks"] >= options.min_clicks) & (clicks["clicks"] >= options.min_click_share * total)
+    judged = clicks["relevance"].notna()
+    return clicks[(judged & (clicks["relevance"] >= options.min_relevance)) | (~judged & enough)]
+
+
+def _blocks(
+    table: ShopTable, found: Mapping[str, str], known: pd.Series
+) -> Iterator[tuple[pd.DataFrame, list[pd.DataFrame]]]:
+    """Read the sound rows of each block, added up, and the rejected ones."""
+    for block in table.blocks([*found.values()]):
+        cells = pd.DataFrame(block.rows, columns=[*found], dtype=object)
+        rows = cells.apply(lambda column: column.map(clean_cell)).assign(line=block.lines)
+        rows, reasons = _typed(rows, known)
+        sound = reasons == ""
+        faulty = rejected_rows(table, rows.loc[~sound, [*found, "line"]], reasons)
+        yield _added_up(rows[sound]), [faulty_lines(table, block.faults), faulty]
+
+
+def _typed(rows: pd.DataFrame, known: pd.Series) -> tuple[pd.DataFrame, pd.Series]:
+    """Add ``key``, ``product_id``, ``clicks``, ``relevance_`` and ``day``, and the reason of each faulty row."""
+    keys = {query: " ".join(words_of(query)) for query in rows["query"].unique()}
+    count = rows.get("count", pd.Series("1", rows.index))
+    grade, date = rows.get("relevance"), rows.get("date")
+    typed = rows.assign(
+        key=rows["query"].map(keys),
+        product_id=rows["sku"].map(known),
+        clicks=pd.to_numeric(count, errors="coerce") if grade is None else 0.0,
+        grade=float("nan") if grade is None else pd.to_numeric(grade, errors="coerce"),
+        day=pd.NaT if date is None else pd.to_datetime(date.str.extract(DAY)[0], format="%Y-%m-%d", errors="coerce"),
+    )
+    reasons = pd.Series("", rows.index)
+    unknown = "no product has the SKU '" + rows["sku"] + "'" + rows["sku"].map(_lost_zeros(rows["sku"], known))
+    if date is not None:
+        reasons = reasons.mask(typed["day"].isna(), "its date is none such as 2026-11-29")
+    if grade is None:
+        reasons = reasons.mask(~(typed["clicks"] % 1 == 0) | (typed["clicks"] < 0), "its count is no whole number")
+    else:
+        reasons = reasons.mask(typed["grade"].isna(), "its relevance is no number")
+    reasons = reasons.mask(typed["product_id"].isna(), unknown).mask(rows["sku"] == "", "it has no SKU")
+    reasons = reasons.mask(rows["query"].str.len() > LONGEST_QUERY, f"its query has over {LONGEST_QUERY} characters")
+    return typed, reasons.mask(typed["key"] == "", "its query has no word")
+
+
+def _lost_zeros(skus: pd.Series, known: pd.Series) -> dict[str, str]:
+    """Tell for SKUs that no product has whether a product has them with leading zeros, which spreadsheets drop."""
+    unknown = set(skus) - set(known.index)
+    if not unknown:
+        return dict.fromkeys(skus, "")
+    stripped = {sku.lstrip("0"): sku for sku in known.index if sku.startswith("0")}
+    return {sku: f"; one has '{stripped[sku]}': were zeros lost?" if sku in stripped else "" for sku in {*skus}}
+
+
+def _added_up(rows: pd.DataFrame) -> pd.DataFrame:
+    pairs = rows.groupby(["key", "query", "product_id"], sort=False)
+    return pairs.agg(clicks=("clicks", "sum"), relevance=("grade", "max"), first_day=("day", "min")).reset_index()
+
+
+def _clicks_of(parts: pd.DataFrame) -> pa.Table:
+    """Add up the blocks, under each query's most frequent spelling."""
+    spellings = parts.groupby(["key", "query"], sort=False).agg(clicks=("clicks", "sum"), rows=("clicks", "size"))
+    spellings = spellings.reset_index().sort_values(["clicks", "rows", "query"], ascending=[False, False, True])
+    text = spellings.drop_duplicates("key").set_index("key")["query"]
+    pairs = parts.groupby(["key", "product_id"], sort=True)
+    made = pairs.agg(clicks=("clicks", "sum"), relevance=("relevance", "max"), first_day=("first_day", "min"))
+    made = made.reset_index()
+    day = made.groupby("key")["first_day"].transform("min")
+    made = made.assign(query=made["key"].map(text), first_day=day.dt.date if day.notna().any() else None)
+    kinds = {"product_id": "int64", "clicks": "int64"}
+    return from_pandas(TABLES["shop_clicks"], made[(made["clicks"] > 0) | made["relevance"].notna()].astype(kinds))

@@ -1,0 +1,1 @@
+"""From photos to boxes and features: vision models of transformers, and a descriptor without weights."""

@@ -1,0 +1,1 @@
+"""Judgements from TREC's qrels, and rankings, judgements and products for other toolkits."""

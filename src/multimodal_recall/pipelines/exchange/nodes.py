@@ -1,0 +1,75 @@
+"""Read judgements, and write rankings, judgements and the collection in the formats of TREC and BEIR."""
+
+import logging
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
+from multimodal_recall.evaluation import judgements
+from multimodal_recall.evaluation import rankings as combined
+from multimodal_recall.evaluation.metrics import IDS, is_right, rank_candidates
+
+logger = logging.getLogger(__name__)
+
+
+def take_judgements(
+    qrels: pd.DataFrame, *candidates: ds.Dataset | pd.DataFrame, split: str
+) -> tuple[pa.Table, dict[int, list[int]]]:
+    """Take the judgements of qrels about the queries of a split, see ``judgements``: ``judged``, and the answers."""
+    tables = [table if isinstance(table, pd.DataFrame) else table.to_table().to_pandas() for table in candidates]
+    listed = pd.concat([table.reset_index()[IDS] for table in tables])
+    judged, answers, told = judgements.take_judgements(qrels, listed, split)
+    logger.info(told)
+    return from_pandas(TABLES["judged"], judged), answers
+
+
+def write_runs(model_scores: ds.Dataset, *rankings: ds.Dataset) -> dict[str, pd.DataFrame]:
+    """Rank each query's candidates by each model and each ranking that is made of the models' scores, by name."""
+    scores = model_scores.to_table().to_pandas()
+    tables = {name: combined.scores_of(scores, name) for name in combined.models_of(scores)}
+    for table in rankings:
+        tables |= dict(iter(table.to_table().to_pandas().groupby("ranking", sort=False)))
+    return {name: rank_candidates(table[[*IDS, "score"]]) for name, table in tables.items()}
+
+
+def write_recall_runs(*retrieved: ds.Dataset, rankings: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+    """Give what each ranking has found in the whole catalogue, by name."""
+    tables = {name: table.to_table().to_pandas() for name, table in zip(rankings, retrieved, strict=True)}
+    return {name: table.sort_values(["query_id", "rank"], ignore_index=True) for name, table in tables.items()}
+
+
+def write_qrels(model_scores: ds.Dataset, answers: dict[int, list[int]]) -> pd.DataFrame:
+    """Judge the candidates, 1 if right and else 0, and the right products that are no candidates."""
+    candidates = model_scores.to_table(columns=IDS).to_pandas()
+    right = pd.DataFrame([(query, product) for query in answers for product in answers[query]], columns=IDS)
+    judged = pd.concat([candidates, right.astype("int64")]).drop_duplicates(ignore_index=True)
+    return judged.assign(relevance=is_right(judged, answers).astype("int64")).sort_values(IDS, ignore_index=True)
+
+
+def copy_qrels(judged: ds.Dataset) -> pd.DataFrame:
+    """Give the judgements of a split's own qrels."""
+    return judged.to_table().to_pandas()
+
+
+def write_beir(labels: list[str], *tables: Any, splits: tuple[str, ...]) -> Any:
+    """Collect the queries of the splits with answers, and all products: a ``BeirCollection``.
+
+    ``tables`` are the examples of each split, then its answers, then the ``products`` of each chunk of the catalogue.
+    """
+    from multimodal_recall.datasets.beir_folder import BeirCollection
+
+    examples, answers = (dict(zip(splits, tables[start : 2 * len(splits) : 2], strict=True)) for start in (0, 1))
+    queries = {split: _texts(examples[split], answers[split]) for split in splits}
+    return BeirCollection(tables[2 * len(splits) :], labels, queries, answers)
+
+
+def _texts(examples: dict[str, ChunkTables], answers: dict[int, list[int]]) -> dict[int, str]:
+    """Read the texts of the queries that have answers."""
+    pairs = pd.concat(
+        tables["pairs"].to_table(columns=["query_id", "query"]).to_pandas() for tables in examples.values()
+    )
+    texts = pairs.drop_duplicates("query_id").set_index("query_id")["query"]
+    return texts[texts.index.isin(list(answers))].to_dict()

@@ -1,0 +1,44 @@
+"""A shop with three rankers, their index, and an older model: what a search is served from."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+
+import pytest
+from kedro.io import CatalogProtocol
+
+from multimodal_recall.commands.serve.shop import Shop, open_shop
+from tests.conftest import SMALL, open_catalog, run_project
+
+RANKERS = ["two_tower", "bag_of_words", "query_likelihood"]
+
+
+@pytest.fixture(scope="session")
+def served_project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished project with two more rankers, two models of ``two_tower``, and an index of the newest models."""
+    project = shutil.copytree(finished_project, tmp_path_factory.mktemp("served") / "project")
+    quick = {ranker: {"epochs": 1, "batch_size": 50} for ranker in RANKERS[1:]}
+    options = {**SMALL, **quick, "rankers": RANKERS, "seed": 3}
+    (project / "conf/local").mkdir(exist_ok=True)
+    (project / "conf/local/parameters.yml").write_text(json.dumps(options))
+    run_project(project, parameters=options, node_names=[f"{ranker}.train" for ranker in RANKERS])
+    run_project(project, parameters=options, pipeline_names=["index"])
+    return project
+
+
+@pytest.fixture
+def served(served_project: Path) -> CatalogProtocol:
+    return open_catalog(served_project)
+
+
+@pytest.fixture(scope="session")
+def opened(served_project: Path) -> Shop:
+    return open_shop(open_catalog(served_project))
+
+
+@pytest.fixture
+def shop(opened: Shop) -> Shop:
+    """A shop that has loaded its first ranker alone, and that a test may change."""
+    return replace(opened, searchers={opened.first: opened.searchers[opened.first]}, opening=Lock())

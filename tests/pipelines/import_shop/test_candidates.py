@@ -1,0 +1,89 @@
+"""The lists of an imported shop: how often a product stands in lists says nothing about whether it is right."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from multimodal_recall.config.import_options import ImportOptions
+from multimodal_recall.evaluation.bootstrap import bootstrap_means, interval
+from multimodal_recall.evaluation.leak_rules import best_query_only, keep_once
+from multimodal_recall.evaluation.metrics import measure_queries
+from multimodal_recall.pipelines.import_shop.candidates import make_candidates
+
+KINDS, COLOURS = 40, 25
+
+
+def made_up_shop(products: int, queries: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A shop whose products sell as in life: few are clicked for many queries, most for one or none."""
+    random = np.random.default_rng(seed)
+    kind, colour = random.integers(KINDS, size=products), random.integers(COLOURS, size=products)
+    shop = pd.DataFrame(
+        {
+            "product_id": random.permutation(products) + 1,
+            "title": [f"colour{b} kind{a} model{n}" for n, (a, b) in enumerate(zip(kind, colour, strict=True))],
+            "category": [f"kind{a}" for a in kind],
+        }
+    )
+    popular, rows = 1 / np.arange(1, products + 1) ** 0.8, []
+    for number in range(queries):
+        a = random.integers(KINDS)
+        fits = np.flatnonzero(kind == a)
+        weights = popular[fits] / popular[fits].sum()
+        clicked = random.choice(fits, size=min(len(fits), 1 + random.poisson(2.5)), replace=False, p=weights)
+        rows += [(f"kind{a} word{number}", shop["product_id"][place], 1 + random.geometric(0.3)) for place in clicked]
+    clicks = pd.DataFrame(rows, columns=["query", "product_id", "clicks"])
+    return shop, clicks.assign(relevance=np.nan, first_day=None)
+
+
+@pytest.fixture(scope="module")
+def lists() -> dict[str, pd.DataFrame]:
+    shop, clicks = made_up_shop(5_000, 3_000)
+    return make_candidates(clicks, shop, ImportOptions())
+
+
+def ndcg(table: pd.DataFrame, scores: pd.DataFrame) -> np.ndarray:
+    answers = table[table["right"]].groupby("query_id")["product_id"].agg(list).to_dict()
+    return measure_queries(scores, answers)["ndcg_at_5"].to_numpy()
+
+
+def random_scores(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    return table[["query_id", "product_id"]].assign(score=np.random.default_rng(seed).random(len(table)))
+
+
+def first(kept: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """The kept candidates before the others: a rule that drops most of a list else loses by its length alone."""
+    return scores.assign(score=scores["score"] + scores.index.isin(kept.index))
+
+
+@pytest.mark.parametrize("counted", ["own split", "all splits"])
+@pytest.mark.parametrize("split", ["valid", "testA"])
+def test_rules_that_count_lists_score_as_random_order(lists: dict[str, pd.DataFrame], split: str, counted: str) -> None:
+    table = lists[split]
+    both = table if counted == "own split" else pd.concat([lists["valid"], lists["testA"]])
+    counts = table["product_id"].map(both.groupby("product_id").size()).to_numpy()
+    chance = ndcg(table, random_scores(table, 0))
+    low, high = interval(bootstrap_means(chance[:, None], 2_000, np.random.default_rng(0)), 0.95)
+    rules = {
+        "keep-once": lambda scores: first(keep_once(scores, counts), scores),
+        "best query only": lambda scores: first(best_query_only(scores), scores),
+        "few lists first": lambda scores: scores.assign(score=scores["score"] - counts),
+        "many lists first": lambda scores: scores.assign(score=scores["score"] + counts),
+    }
+    for name, rule in rules.items():
+        found = np.mean([ndcg(table, rule(random_scores(table, seed))).mean() for seed in range(10)])
+        assert low[0] < found < high[0], name
+    assert ndcg(table, best_query_only(random_scores(table, 1))).mean() < high[0]
+    assert ndcg(table, keep_once(random_scores(table, 1), counts)).mean() < high[0]
+
+
+def test_the_lists_hold_what_they_should(lists: dict[str, pd.DataFrame]) -> None:
+    for split in ("valid", "testA"):
+        table = lists[split]
+        assert not table.duplicated(["query_id", "product_id"]).any()
+        assert table.groupby("query_id")["right"].any().all()
+        for counted in (table, pd.concat([lists["valid"], lists["testA"]])):
+            share = table.groupby(table["product_id"].map(counted.groupby("product_id").size()))["right"].mean()
+            assert len(share) > 10
+            assert np.allclose(share, 1 / 20)
+    texts = [set(lists[split]["query"]) for split in ("train", "valid", "testA")]
+    assert not texts[0] & texts[1] | texts[1] & texts[2] | texts[0] & texts[2]
