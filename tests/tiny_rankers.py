@@ -11,6 +11,7 @@ from multimodal_recall.config.systems import (
     BagOfWordsOptions,
     ConcatQueryOptions,
     GraphReasoningOptions,
+    HslOptions,
     ImageHeadsOptions,
     ImageTagsOptions,
     KernelWordsOptions,
@@ -59,6 +60,7 @@ SYSTEMS: dict[str, ModelOptions] = {
     ),
     "graph_reasoning": GraphReasoningOptions(state=12, layers=2),
     "siamese": SiameseOptions(state=12, layers=2, heads=2, dropout=0.0),
+    "hsl": HslOptions(width=12, image_layers=2, text_layers=2, heads=2, feed_forward=16, size=8, dropout=0.0),
     "concat_query": ConcatQueryOptions(
         word_state=8,
         label_state=3,

@@ -86,6 +86,12 @@ TENTH = {"negatives": {"same_last_word": 0.8, "same_cluster": 0.2}, "start_from"
             | {"loss": "in_batch_softmax", "margin": 0.7, "learning_rate": 2e-4, "epochs": 7}
             | {"optimiser": "adam", "batch_size": 128, "batches": "shuffled"},
         ),
+        (
+            "hsl",
+            IN_BATCH
+            | {"loss": "in_batch_softmax", "margin": 0.0, "learning_rate": 2e-4, "epochs": 30, "max_boxes": 20}
+            | {"optimiser": "adam", "batch_size": 256},
+        ),
         ("graph_reasoning_tuned", IN_BATCH | {"start_from": "graph_reasoning", "batches": "same_last_word"}),
     ],
 )

@@ -38,6 +38,23 @@ def parameters(ranker: str, sizes: InputSizes) -> dict[str, int]:
         # holds a table of words and one of 512 positions, of which one row each is left.
         ("siamese", replace(OFFICIAL, tokens=30522), "text", 52.8e6),
         ("siamese", OFFICIAL, "image", 54.4e6 - (2048 + 1) * 768 - (30521 + 511) * 768),
+        # HSL's code: a linear layer, six layers, the vectors of two depths and back, one attention pooling
+        (
+            "hsl",
+            OFFICIAL,
+            "image_encoder",
+            2049 * 512
+            + 6 * (4 * 513 * 512 + 513 * 2048 + 2049 * 512 + 4 * 512)
+            + 2 * (513 * 1024 + 1025 * 512)
+            + (513 * 512 + 513 + 513 * 1024),
+        ),
+        # its words: a linear layer, four layers, four vectors
+        (
+            "hsl",
+            OFFICIAL,
+            "query_encoder",
+            301 * 512 + 4 * (4 * 513 * 512 + 513 * 2048 + 2049 * 512 + 4 * 512) + 4 * 513 * 1024,
+        ),
         # section 4: 2048 -> 512 -> 128 -> 2, from a query of 768 + 128 and an image of 1152
         ("concat_query", OFFICIAL, "head", (2048 + 1) * 512 + (512 + 1) * 128 + (128 + 1) * 2),
         # section 2

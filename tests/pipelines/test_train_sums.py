@@ -121,9 +121,21 @@ def test_what_other_options_make_stale(trained: Run) -> None:
 @pytest.mark.parametrize(
     ("made", "changes", "message"),
     [
-        ([], {"gamma": 2.0}, r"chunk_000.word_sums was made with gamma 0.4, wanted 2.0. Make both anew: kedro run --f"),
-        (["kernel_words.draw_landmarks"], {}, r"was made with landmarks .*, wanted 20.*--from-nodes=kernel_words.sums"),
-        (["train.chunk_001.featurize", "train.list_examples"], {}, r"chunk_001.word_sums was made with query_features"),
+        (
+            [],
+            {"gamma": 2.0},
+            r"chunk_000.word_sums and 1 more: made with gamma 0.4, wanted 2.0\. Make .*_000.sum_words,kernel_words",
+        ),
+        (
+            ["kernel_words.draw_landmarks"],
+            {},
+            r"and 1 more: made with landmarks .*, wanted 20.*--from-nodes=kernel_words.sums.chunk_000",
+        ),
+        (
+            ["train.chunk_001.featurize", "train.list_examples"],
+            {},
+            r"chunk_001.word_sums: made with query_features .*sums.chunk_001.sum_words$",
+        ),
     ],
     ids=["another kernel", "other landmarks", "another chunk"],
 )

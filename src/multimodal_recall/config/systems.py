@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 
 from multimodal_recall.config.options import STRICT, Positive, Share
 
-EvenWidth = Annotated[int, Field(gt=0, multiple_of=2)]
+EvenWidth = EvenCount = Annotated[int, Field(gt=0, multiple_of=2)]
 
 
 def check_heads(width: int, heads: int) -> None:
@@ -80,6 +80,30 @@ class SiameseOptions:
     def __post_init__(self) -> None:
         if self.state % self.heads:
             raise ValueError(f"state ({self.state}) must be a multiple of heads ({self.heads})")
+
+
+@dataclass(frozen=True, config=STRICT)
+class HslOptions:
+    """HSL (Ma et al., ICASSP 2021): query and boxes, query and image are compared at two depths of both encoders."""
+
+    kind: Literal["hsl"] = "hsl"
+    width: Positive = 512
+    """Width of a word and of a box in the layers."""
+    image_layers: EvenCount = 6
+    """Self-attention layers over the boxes; the first depth stands after half of them."""
+    text_layers: EvenCount = 4
+    """Self-attention layers over the words; the first depth stands after half of them."""
+    heads: Positive = 8
+    """Attention heads of a layer; ``width`` must be a multiple of this number."""
+    feed_forward: Positive = 2048
+    """Width of the feed-forward network in a layer."""
+    size: Positive = 1024
+    """Width of each of the four vectors that are compared."""
+    dropout: Share = 0.1
+    """Dropout throughout."""
+
+    def __post_init__(self) -> None:
+        check_heads(self.width, self.heads)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -291,6 +315,7 @@ ModelOptions = Annotated[
     | SentenceLevelOptions
     | ImageTagsOptions
     | SiameseOptions
+    | HslOptions
     | ConcatQueryOptions
     | GraphReasoningOptions
     | QueryLikelihoodOptions

@@ -47,10 +47,9 @@ class RankerObjective(Objective):
         if loss == "tags_and_caption":
             return ranker.own_losses(batch)
         if loss in MATRIX_LOSSES:
-            scores = ranker.score_all(batch)
-            if loss == "multi_similarity":  # its constants are for cosines
-                scores = scores / ranker.scale
-            losses = MATRIX_LOSSES[loss](scores, batch, margin)
+            scale = ranker.scale if loss == "multi_similarity" else 1.0  # its constants are for cosines
+            matrices = ranker.loss_matrices(batch)
+            losses = sum(weight * MATRIX_LOSSES[loss](scores / scale, batch, margin) for weight, scores in matrices)
         else:
             losses = PAIR_LOSSES[loss](ranker(batch), batch, margin)
         extra = ranker.extra_loss(batch)

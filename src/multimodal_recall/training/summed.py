@@ -62,11 +62,9 @@ def solve_summed(
     start, (words, labels) = time.perf_counter(), (table.count_rows() for table in vectors)
     total = add_up(sums, words)
     solved = solve(total, features.between_landmarks().cpu().numpy(), options.model.ridge)
-    seconds, chunks = (
-        total.seconds + time.perf_counter() - start,
-        list(read_chunks(valid, Reading(None, options.max_boxes))),
-    )
-    arrays, word = chunks[0][2], vectors[0].head(1)["vector"][0]
+    seconds = total.seconds + time.perf_counter() - start
+    chunks, word = list(read_chunks(valid, Reading(max_boxes=options.max_boxes))), vectors[0].head(1)["vector"][0]
+    arrays = chunks[0][2]
     widths = arrays.query_vectors.shape[1], arrays.features.shape[1]
     sizes = InputSizes(*widths, words, len(word), labels, landmarks=len(features.landmarks))
     trained = TrainedRanker(options, sizes, solved.weights(features.landmarks.cpu()), {})

@@ -12,11 +12,14 @@ from transformers import BertConfig, BertModel
 from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models.layers.heads import ConcatMlp
-from multimodal_recall.models.layers.padding import Packing
+from multimodal_recall.models.layers.padding import Packing, Padding
 from multimodal_recall.models.layers.recurrent import BiGru, BiLstm
 from multimodal_recall.models.layers.transformer import Transformer
 from multimodal_recall.models.systems.graph_reasoning import GraphReasoning
 from multimodal_recall.models.systems.siamese import Siamese
+from multimodal_recall.training.batching import TrainingPairs
+from multimodal_recall.training.losses import in_batch_softmax
+from multimodal_recall.training.objective import RankerObjective
 from tests.tiny_rankers import OPTIONS, SYSTEMS, make_ranker
 
 
@@ -70,6 +73,35 @@ def test_a_transformer_equals_its_layers_on_each_sequence_alone() -> None:
     for sequence, length, vector in zip(data, lengths, vectors, strict=True):
         alone = nn.Sequential(*encoder.layers, encoder.norm)(sequence[None, :length])
         torch.testing.assert_close(vector, alone[0].mean(dim=0))
+
+
+def test_hsl_adds_four_similarities_of_boxes_and_image(arrays: ChunkArrays, pairs: Pairs) -> None:
+    # Given a query and a product, encoded layer by layer without padding
+    ranker, batch = make_ranker(options=replace(OPTIONS, model=SYSTEMS["hsl"])).eval(), arrays.batch(pairs)
+    query, product = batch.pair_queries[3], batch.pair_products[3]
+    words = ranker.query_encoder.word_vectors(batch.word_ids[query][~batch.word_mask[query]])
+    boxes = batch.box_features[product][~batch.box_mask[product]].float()
+    boxes = functional.layer_norm(boxes, boxes.shape[1:])
+    one = [Padding(torch.zeros(1, len(entries), dtype=torch.bool)) for entries in (words, boxes)]
+    image, text = ranker.image_encoder, ranker.query_encoder
+    total = 0.0
+    depths = zip(text.words(words, one[0]), image.boxes(boxes, one[1]), (0.5, 1.0), range(2), strict=True)
+    for of_words, of_boxes, weight, depth in depths:
+        for_boxes, for_image = text.vectors[depth](of_words.mean(dim=0)).chunk(2)
+        vectors = image.vectors[depth](of_boxes)
+        with_boxes = (functional.normalize(vectors, dim=1) @ for_boxes).mean()
+        pooled = image.pooling(image.back[depth](vectors.relu()), one[1])[0]
+        total = total + weight * (with_boxes + functional.normalize(pooled, dim=0) @ for_image)
+    torch.testing.assert_close(ranker(batch)[3], total)
+    # and each similarity has a loss of its own
+    matrices = ranker.loss_matrices(batch)
+    assert [weight for weight, _ in matrices] == [0.5, 0.5, 1.0, 1.0]
+    torch.testing.assert_close(sum(weight * matrix for weight, matrix in matrices), ranker.score_all(batch))
+    chunk = TrainingPairs(arrays, pairs, replace(OPTIONS, loss="in_batch_softmax", model=SYSTEMS["hsl"], margin=0.0))
+    rows = chunk.batches(np.random.default_rng(0))[0]
+    losses = RankerObjective(ranker, chunk.options).eval()(chunk.batch(rows))
+    own = ranker.loss_matrices(chunk.batch(rows))
+    torch.testing.assert_close(losses, sum(w * in_batch_softmax(m, chunk.batch(rows), 0.0) for w, m in own))
 
 
 def siamese() -> Siamese:

@@ -21,6 +21,7 @@ from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.schemas import ChunkTables
 from multimodal_recall.pipelines.train.nodes import common_encoding, versions_of, with_card
+from multimodal_recall.runs.records import name_first
 from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.progress import bar, rate
 
@@ -95,8 +96,8 @@ def solve_ranker(
     from multimodal_recall.training.summed import landmark_features, solve_summed
 
     encoding, chosen = common_encoding(train_examples, valid_examples, word_vectors), use_hardware(hardware)
-    for (chunk, tables), part in zip(train_examples.items(), sums, strict=True):
-        _check_origin(f"{ranker}.sums.{chunk}", part.origin, _origin(tables, landmarks, options))
+    wanted = {f"{ranker}.sums.{name}": _origin(tables, landmarks, options) for name, tables in train_examples.items()}
+    _check_origins(wanted, {name: part.origin for name, part in zip(wanted, sums, strict=True)})
     features = landmark_features(landmarks, options, chosen.device)
     vectors = word_vectors, label_vectors
     trained, log = solve_summed(options, features, sums, valid_examples, valid_answers, vectors)
@@ -118,10 +119,13 @@ def _origin(tables: ChunkTables, landmarks: ds.Dataset, options: RankerOptions) 
     }
 
 
-def _check_origin(namespace: str, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    differing = [f"{name} {found[name]}, wanted {value}" for name, value in wanted.items() if found[name] != value]
-    if differing:
+def _check_origins(wanted: dict[str, dict[str, Any]], found: dict[str, dict[str, Any]]) -> None:
+    """Compare what the sums of each namespace are to be made of with what they are made of."""
+    stale = [name for name, origin in wanted.items() if found[name] != origin]
+    if stale:
+        first, other = wanted[stale[0]], found[stale[0]]
+        differing = [f"{name} {other[name]}, wanted {value}" for name, value in first.items() if other[name] != value]
         raise SumsMismatch(
-            f"{namespace}.word_sums was made with {', '.join(differing)}. Make both anew: kedro run "
-            f"--from-nodes={namespace}.sum_words"
+            f"{name_first([f'{name}.word_sums' for name in stale])}: made with {'; '.join(differing)}. Make sums "
+            f"and model anew: kedro run --from-nodes={','.join(f'{name}.sum_words' for name in stale)}"
         )
