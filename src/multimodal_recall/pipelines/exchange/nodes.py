@@ -35,14 +35,22 @@ def write_runs(
     blends: ds.Dataset,
     fitted: ds.Dataset | None = None,
     title_scores: ds.Dataset | None = None,
+    zero_shot_scores: ds.Dataset | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Rank each query's candidates by each model, by titles, and by what is made of the models' scores, by name."""
+    """Rank each query's candidates by each model, by what needs none, and by what is made of the models' scores.
+
+    Returns:
+        The candidates of each ranking with their ``rank``, by the ranking's name.
+    """
     scores = model_scores.to_table().to_pandas()
     tables = {name: combined.scores_of(scores, name) for name in combined.models_of(scores)}
     if title_scores is not None and title_scores.count_rows():
         titles = title_scores.to_table().to_pandas()
         titles = titles[titles["query_id"].isin(scores["query_id"])]
         tables |= {name: combined.scores_of(titles, column) for column, name in combined.TITLE_RANKINGS.items()}
+    if zero_shot_scores is not None and zero_shot_scores.count_rows():
+        shots = zero_shot_scores.to_table().to_pandas()
+        tables[combined.ZERO_SHOT] = shots[shots["query_id"].isin(scores["query_id"])]
     for table in (blends, fitted):
         if table is not None:
             tables |= dict(iter(table.to_table().to_pandas().groupby("ranking", sort=False)))

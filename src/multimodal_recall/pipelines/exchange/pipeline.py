@@ -48,6 +48,8 @@ def _runs(layout: Layout, split: str) -> Node:
         inputs["fitted"] = "evaluation.fitted_rankings"
     if layout.ranks_titles:
         inputs["title_scores"] = f"evaluation.{split}_title_scores"
+    if layout.ranks_zero_shot:
+        inputs["zero_shot_scores"] = f"evaluation.{split}_zero_shot_scores"
     write, named = (write_runs_by_sku, {"products": "shop.products"}) if layout.import_chunks else (write_runs, {})
     return Node(write, named | inputs, f"exchange.{split}_runs", name=f"write_{split}_runs", namespace="exchange")
 
