@@ -96,6 +96,7 @@ SMALLER = {
     "python -m benchmarks.serve --seconds 60": "python -m benchmarks.serve --seconds 1",
     "python -m benchmarks.kernel_words": "python -m benchmarks.kernel_words --rows 2000 --landmarks 100",
     "python -m benchmarks.index": "python -m benchmarks.index --products 2000",
+    "python -m benchmarks.index --rows 50000": "python -m benchmarks.index --rows 300 --chunk-rows 150",
     "python -m benchmarks.rankers --env=mine --rankers bag_of_words --seeds 0 1 2": (
         "python -m benchmarks.rankers --env=photos --rankers bag_of_words --seeds 0"
     ),

@@ -197,7 +197,7 @@ class IndexOptions:
 
     approximate: bool = False
     """Whether the products are also parted into cells, of which a search visits some alone. For rankers that multiply
-    vectors (``siamese``, ``graph_reasoning``, ``bag_of_words``); the others are searched exactly. Needs faiss:
+    vectors (``siamese``, ``graph_reasoning``, ``bag_of_words``, ``hsl``); the others are searched exactly. Needs faiss:
     ``pip install -e ".[index]"``."""
     cells: Positive | None = None
     """Cells; ``null``: twice the square root of the number of products."""

@@ -20,7 +20,7 @@ JOINT = ("mcan", "visual_bert", "sentence_level")  # systems that read a pair jo
 UNINDEXED = (*JOINT, "word_level")  # systems whose products have no encoding of their own, and so no index
 SUMMED = ("kernel_words",)  # systems that are solved from sums over the chunks, not trained in epochs
 READ_WITHOUT_EPOCHS = ("model", "seed", "max_boxes", "negatives_per_positive", "loss")
-MULTIPLIED = ("siamese", "graph_reasoning", "bag_of_words")  # systems that multiply a query's and a product's vectors
+MULTIPLIED = ("siamese", "graph_reasoning", "bag_of_words", "hsl")  # systems that multiply the vectors of a pair
 COSINES = ("graph_reasoning", "bag_of_words")  # systems whose score is a scaled cosine
 
 

@@ -113,6 +113,7 @@ def build_cells(index: ProductIndex, options: IndexOptions) -> Cells:
     kept = np.split(np.isin(np.arange(sum(counts)), first), np.cumsum(counts)[:-1])
     cells = min(options.cells or round(2 * math.sqrt(len(product_ids))), len(product_ids))
     file = faiss.index_factory(chunks[0].values.shape[1], f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
+    file.cp.min_points_per_centroid = 1  # faiss warns of small catalogues
     file.by_residual = False  # else the distances to a centre are rounded, and scores differ from those of exact search
     step = max(1, len(product_ids) // (SAMPLED_OF_A_CELL * cells))
     sample = [chunk.values[np.flatnonzero(rows)[::step]] for chunk, rows in zip(chunks, kept, strict=True)]

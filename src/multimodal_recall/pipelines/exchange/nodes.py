@@ -30,12 +30,30 @@ def take_judgements(
     return from_pandas(TABLES["judged"], judged), answers
 
 
-def write_runs(model_scores: ds.Dataset, *rankings: ds.Dataset) -> dict[str, pd.DataFrame]:
-    """Rank each query's candidates by each model and each ranking that is made of the models' scores, by name."""
+def write_runs(
+    model_scores: ds.Dataset,
+    blends: ds.Dataset,
+    fitted: ds.Dataset | None = None,
+    title_scores: ds.Dataset | None = None,
+    zero_shot_scores: ds.Dataset | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Rank each query's candidates by each model, by what needs none, and by what is made of the models' scores.
+
+    Returns:
+        The candidates of each ranking with their ``rank``, by the ranking's name.
+    """
     scores = model_scores.to_table().to_pandas()
     tables = {name: combined.scores_of(scores, name) for name in combined.models_of(scores)}
-    for table in rankings:
-        tables |= dict(iter(table.to_table().to_pandas().groupby("ranking", sort=False)))
+    if title_scores is not None and title_scores.count_rows():
+        titles = title_scores.to_table().to_pandas()
+        titles = titles[titles["query_id"].isin(scores["query_id"])]
+        tables |= {name: combined.scores_of(titles, column) for column, name in combined.TITLE_RANKINGS.items()}
+    if zero_shot_scores is not None and zero_shot_scores.count_rows():
+        shots = zero_shot_scores.to_table().to_pandas()
+        tables[combined.ZERO_SHOT] = shots[shots["query_id"].isin(scores["query_id"])]
+    for table in (blends, fitted):
+        if table is not None:
+            tables |= dict(iter(table.to_table().to_pandas().groupby("ranking", sort=False)))
     return {name: rank_candidates(table[[*IDS, "score"]]) for name, table in tables.items()}
 
 
@@ -53,9 +71,9 @@ def write_qrels(model_scores: ds.Dataset, answers: dict[int, list[int]]) -> pd.D
     return judged.assign(relevance=is_right(judged, answers).astype("int64")).sort_values(IDS, ignore_index=True)
 
 
-def write_runs_by_sku(products: ds.Dataset, model_scores: ds.Dataset, *rankings: ds.Dataset) -> dict[str, pd.DataFrame]:
+def write_runs_by_sku(products: ds.Dataset, **tables: ds.Dataset) -> dict[str, pd.DataFrame]:
     """As ``write_runs``, with the SKUs of an imported shop."""
-    return {name: name_products(run, products) for name, run in write_runs(model_scores, *rankings).items()}
+    return {name: name_products(run, products) for name, run in write_runs(**tables).items()}
 
 
 def write_recall_runs_by_sku(

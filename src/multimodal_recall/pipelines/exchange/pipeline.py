@@ -43,10 +43,15 @@ def _take(layout: Layout, split: str) -> Node:
 
 
 def _runs(layout: Layout, split: str) -> Node:
-    fitted = ["evaluation.fitted_rankings"] if split == "valid" else []
-    inputs = [f"evaluation.{split}_model_scores", f"evaluation.{split}_rankings", *fitted]
-    write, named = (write_runs_by_sku, ["shop.products"]) if layout.import_chunks else (write_runs, [])
-    return Node(write, [*named, *inputs], f"exchange.{split}_runs", name=f"write_{split}_runs", namespace="exchange")
+    inputs = {"model_scores": f"evaluation.{split}_model_scores", "blends": f"evaluation.{split}_rankings"}
+    if split == "valid":
+        inputs["fitted"] = "evaluation.fitted_rankings"
+    if layout.ranks_titles:
+        inputs["title_scores"] = f"evaluation.{split}_title_scores"
+    if layout.ranks_zero_shot:
+        inputs["zero_shot_scores"] = f"evaluation.{split}_zero_shot_scores"
+    write, named = (write_runs_by_sku, {"products": "shop.products"}) if layout.import_chunks else (write_runs, {})
+    return Node(write, named | inputs, f"exchange.{split}_runs", name=f"write_{split}_runs", namespace="exchange")
 
 
 def _qrels(layout: Layout, split: str) -> Node:
