@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # Kedro imports this file before every command; pandas takes 
 @click.option(
     "--ids",
     type=click.File(encoding="utf-8"),
-    help="Rank only the products of this file, a product id, or SKU, a line.",
+    help="Rank only the products of this file, an id or SKU a line.",
 )
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Page to draw the products in, too.")
 @click.option("--serve", is_flag=True, help="Answer queries in a browser, until Ctrl-C.")
