@@ -175,7 +175,7 @@ def test_right_products_have_enough_clicks_and_enough_of_the_querys_clicks(tmp_p
     clicks, _ = clicks_of(tmp_path / "c.csv", content, shop)
     right = right_pairs(clicks, ImportOptions(min_click_share=0.03))
     assert set(right["query"] + right["sku"]) == {"xB", "xC", "yC"}
-    assert right_pairs(clicks, ImportOptions(min_clicks=2))["sku"].tolist() == ["B"]
+    assert right_pairs(clicks, ImportOptions(min_clicks=2, min_click_share=0.05))["sku"].tolist() == ["B"]
 
 
 def test_judgements_stand_in_for_clicks(tmp_path: Path, shop: pa.Table) -> None:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # Kedro imports this file before every command; pandas takes 
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, help="Products a query.")
 @click.option("--label", "labels", multiple=True, help="Rank only products with a box of this label; may be repeated.")
 @click.option(
-    "--ids", type=click.File(encoding="utf-8"), help="Rank only the products of this file, a product id a line."
+    "--ids",
+    type=click.File(encoding="utf-8"),
+    help="Rank only the products of this file, an id or SKU a line.",
 )
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Page to draw the products in, too.")
 @click.option("--serve", is_flag=True, help="Answer queries in a browser, until Ctrl-C.")

@@ -27,8 +27,9 @@ class ImportOptions:
     """Pieces of the products; the photos of a piece are described by a node of its own."""
     min_clicks: Positive = 1
     """A product is right for a query with at least so many clicks."""
-    min_click_share: Share = 0.05
-    """A product is right for a query with at least this share of the query's clicks."""
+    min_click_share: Share = 0.01
+    """A product is right for a query with at least this share of the query's clicks: a stray click on a frequent
+    query makes nothing right."""
     min_relevance: float = 1.0
     """A product is right for a query from this judgement on."""
     split_by: Literal["query", "date"] = "query"

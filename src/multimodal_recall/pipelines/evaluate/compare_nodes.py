@@ -263,7 +263,7 @@ def compare_rankings(
 def break_down_queries(
     options: EvaluateOptions, seed: int, *tables: ds.Dataset, splits: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Measure the headline model on groups of each split's queries; without query facts, grouped by the leak alone.
+    """Measure the headline model on groups of each split's queries, also by the leak where some lists hardly leak.
 
     The tables are query metrics, models' scores and, if queries were described, query facts of each split in turn.
     """
@@ -272,7 +272,9 @@ def break_down_queries(
         query_metrics, model_scores, *facts = of_split
         headline = headline_of(model_scores.head(1).to_pandas(), options)
         measured = query_metrics.to_table(filter=ds.field("ranking") == headline).to_pandas().set_index("query_id")
-        groups = pd.DataFrame({"candidate list": np.where(measured["leak_poor"], "leak-poor", "leaks")}, measured.index)
+        groups = pd.DataFrame(index=measured.index)
+        if measured["leak_poor"].any() or not facts:  # in an imported shop each product stands in several lists
+            groups["candidate list"] = np.where(measured["leak_poor"], "leak-poor", "leaks")
         for table in facts:
             described = table.to_table().to_pandas().set_index("query_id").reindex(measured.index)
             groups = groups.join(query_groups(described))

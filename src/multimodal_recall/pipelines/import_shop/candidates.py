@@ -69,7 +69,9 @@ def _draw_lists(
         queries = right["query_id"].nunique()
         limited[name] = limit_right(right, queries // (2 * (1 + times[name])), queries, random)
         if lost := queries - limited[name]["query_id"].nunique():
-            logger.warning("%s: %d queries are left out: their products are right for too many others", name, lost)
+            logger.warning(
+                "%s: %d of %d queries are left out: their products are right for too many others", name, lost, queries
+            )
     of_lists = pd.unique(pd.concat([right["product_id"] for right in limited.values()]))
     others = products.loc[~products.index.isin(of_lists), "category"]
     doubles = choose_doubles(products.loc[of_lists, "category"], others, doubles_each, random)
