@@ -189,8 +189,8 @@ def test_an_import_that_was_killed_goes_on(imported: Path, tmp_path: Path, monke
         return whole(*inputs)
 
     monkeypatch.setattr(describing, "describe", die_in_the_second_chunk)
-    result = kedro_of(project)("import-shop", *files, "--env=mine")
-    assert isinstance(result.exception, Killed)
+    with pytest.raises(Killed):
+        kedro_of(project)("import-shop", *files, "--env=mine")
     assert not (project / "data/01_raw/mine").exists()
     result = kedro_of(project)("import-shop", *files, "--env=mine")
     assert result.exit_code == 0, result.output
