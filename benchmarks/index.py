@@ -1,13 +1,19 @@
-"""Exact search in an index of made-up products, beside plain numpy and faiss: time, bytes, memory as products grow.
+"""Search in an index of made-up products, beside numpy, faiss and usearch used directly: time, bytes, memory, recall.
 
 python -m benchmarks.index --products 10000 100000 1000000
 
-Each side runs in a process of its own. Ours searches float16 files that are memory-mapped; numpy holds float32 vectors
-in memory, computes ``vectors @ query`` and sorts all scores. faiss (``pip install faiss-cpu``; left out where it is not
-installed) visits ``PROBED`` of the ``LISTS`` cells of an inverted file of float16 vectors, and so misses products:
-``recall`` is the share of the ten best that it finds. The queries lie apart from the products, as texts lie apart from
-images. Memory is the largest resident set, Python, torch and mapped files included. With ``--cpu``, milliseconds are
-those of the CPU: other work on the machine counts less.
+Each side runs in a process of its own. ``exact`` searches float16 files that are memory-mapped, and ``cells`` is our
+approximate search of the same files; numpy holds float32 vectors in memory, computes ``vectors @ query`` and sorts all
+scores. faiss and usearch are left out where they are not installed (``pip install faiss-cpu usearch``): faiss visits
+``PROBED`` cells of an inverted file of float16 vectors, usearch walks a graph (HNSW) of them, both as their pages
+advise. ``recall`` is the share of the ten best that a side finds. The queries lie apart from the products, as texts lie
+apart from images. Memory is what is resident after the searches, Python, torch and mapped files included. With
+``--cpu``, milliseconds are those of the CPU: other work on the machine counts less.
+
+python -m benchmarks.index --rows 50000
+
+times the whole way instead, from a training file of so many made-up rows, each with a product of its own, to recall in
+all of them, stage by stage in a project of its own.
 """
 
 import argparse
@@ -16,6 +22,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -24,12 +31,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.growth import make_project, run_stage
 from benchmarks.made_up import FOLDER
 
 WIDTH, CHUNK, TOP, BATCH, REPEATS = 256, 100_000, 10, 64, 21
-LISTS, PROBED = 4096, 64
-SIDES = ("ours", "numpy", "faiss")
+PROBED = 64
+SIDES = {"exact": "torch", "cells": "faiss", "numpy": "numpy", "faiss": "faiss", "usearch": "usearch"}
+"""Module that each side needs."""
 COLUMNS = ("s to write", "bytes each", "s to open", "ms a query", "ms, 95 %", "ms in batches", "GB", "recall")
+WHOLE_WAY = ("ingest", "featurize", "sample_negatives", "train", "index", "recall")
 
 
 def centres() -> np.ndarray:
@@ -83,25 +93,41 @@ def write_index(folder: Path, products: int) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def open_ours(folder: Path) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def open_exact(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Open an index, compare its digests, and give its search."""
+    from multimodal_recall.models.index import search_index
+
+    ranker, chunks, _ = opened(folder)
+    return lambda queries: search_index(ranker, queries, chunks, TOP)[0]
+
+
+def open_cells(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Open an index, part it into cells, and give their search."""
+    from multimodal_recall.config.options import IndexOptions
+    from multimodal_recall.models.cells import build_cells
+
+    ranker, chunks, index = opened(folder)
+    cells = build_cells(index, IndexOptions(approximate=True, probes=PROBED))
+    return lambda queries: cells.search(ranker, queries, chunks, TOP)[0]
+
+
+def opened(folder: Path) -> tuple[Any, list, Any]:
+    """Open an index, compare its digests, and give a ranker, the chunks and the index."""
     import torch
 
     from multimodal_recall.datasets.product_index import IndexList
-    from multimodal_recall.models.index import search_index
     from multimodal_recall.models.ranker import DotRanker
 
     index, ranker = IndexList(str(folder / "index.json")).load(), DotRanker()
     ranker.device = torch.nn.Parameter(torch.zeros(1))
-    chunks = [(chunk, None) for chunk in index.chunks.values()]
-    return lambda queries: search_index(ranker, queries, chunks, TOP)
+    return ranker, [(chunk, None) for chunk in index.chunks.values()], index
 
 
 def open_numpy(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Read all vectors into memory as float32, and give a search that sorts all scores."""
     files = sorted(folder.glob("chunk_*/values.npy"))
     vectors = np.concatenate([np.load(file).astype(np.float32) for file in files])
-    return lambda queries: np.argsort(-(vectors @ queries.T), axis=0)[:TOP]
+    return lambda queries: np.argsort(-(vectors @ queries.T), axis=0)[:TOP].T
 
 
 def open_faiss(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -110,7 +136,7 @@ def open_faiss(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     files = sorted(folder.glob("chunk_*/values.npy"))
     products = sum(len(np.load(file, mmap_mode="r")) for file in files)
-    lists = min(LISTS, products // 40)
+    lists = round(4 * products**0.5)  # of faiss's guide: 4 to 16 times the square root
     index = faiss.index_factory(WIDTH, f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT)
     index.train(np.concatenate([np.load(file)[: 50 * lists // len(files)].astype(np.float32) for file in files]))
     for file in files:
@@ -119,29 +145,67 @@ def open_faiss(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda queries: index.search(queries, TOP)[1]
 
 
+def open_usearch(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Build a graph of the vectors with usearch's own settings, and give its search."""
+    from usearch.index import Index
+
+    index, start = Index(ndim=WIDTH, metric="ip", dtype="f16"), 0
+    for file in sorted(folder.glob("chunk_*/values.npy")):
+        vectors = np.load(file)
+        index.add(np.arange(start, start + len(vectors)), vectors, threads=1)
+        start += len(vectors)
+    return lambda queries: index.search(queries, TOP, threads=1).keys.reshape(len(queries), -1)
+
+
+OPENED = {"exact": open_exact, "cells": open_cells, "numpy": open_numpy, "faiss": open_faiss, "usearch": open_usearch}
+
+
+def resident() -> float:
+    """Give this process's resident memory in GB; where the system does not tell, the largest so far."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
 def recall_of(found: np.ndarray, folder: Path) -> float:
     """Share of the ten best products of ``BATCH`` queries that are among those found (BATCH, TOP)."""
-    best = open_ours(folder)(queries_of(BATCH))[0]
+    best = open_exact(folder)(queries_of(BATCH))
     return np.mean([len({*row} & {*exact}) / TOP for row, exact in zip(found.tolist(), best.tolist(), strict=True)])
 
 
 def measure(side: str, folder: Path, clock: Callable[[], float]) -> dict[str, float]:
     """Time one side's opening and searching in this process."""
-    start = time.perf_counter()
-    search = {"ours": open_ours, "numpy": open_numpy, "faiss": open_faiss}[side](folder)
-    opened = time.perf_counter() - start
+    start = clock()
+    search = OPENED[side](folder)
+    ready = clock() - start
     one = timed(search, queries_of(1), clock)
     many = np.median(timed(search, queries_of(BATCH), clock) if side != "numpy" else one * BATCH) / BATCH
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    recall = recall_of(search(queries_of(BATCH)), folder) if side == "faiss" else 1.0
-    figures = (opened, np.median(one), np.quantile(one, 0.95), many, peak, recall)
+    memory, recall = resident(), recall_of(search(queries_of(BATCH)), folder)
+    figures = (ready, np.median(one), np.quantile(one, 0.95), many, memory, recall)
     return dict(zip(COLUMNS[2:], map(float, figures), strict=True))
+
+
+def run_whole_way(rows: int, chunk_rows: int) -> None:
+    """Print seconds and peak memory of each stage, then what the searches take."""
+    tiny = {"bag_of_words": {"epochs": 1}, "language_model": {"pretrain_epochs": 1}, "index": {"approximate": True}}
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+        chunks = {"chunks": {"train": -(-rows // chunk_rows)}, "sample_negatives": {"epochs": 1}}
+        project = make_project(Path(folder), rows, {"rankers": ["bag_of_words"], **chunks, **tiny})
+        print(f"{'stage':17} {'seconds':>8} {'peak GB':>8}")
+        for pipeline in WHOLE_WAY:
+            seconds, peak = run_stage(project, pipeline)
+            print(f"{pipeline:17} {seconds:8.1f} {peak:8.2f}", flush=True)
+        print(next((project / "data/08_reporting/shop/search_speed.csv").glob("*/*.csv")).read_text())
 
 
 def main() -> None:
     """Print a line a size and side."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--products", nargs="+", type=int, default=[10_000, 100_000, 1_000_000])
+    arguments.add_argument("--rows", type=int, help="time the whole way with so many rows instead")
+    arguments.add_argument("--chunk-rows", type=int, default=5_000)
     arguments.add_argument("--cpu", action="store_true")
     arguments.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -149,21 +213,23 @@ def main() -> None:
     if options.side:
         clock = time.process_time if options.cpu else time.perf_counter
         return print(json.dumps(measure(options.side, options.folder, clock)))
-    print(f"{'products':>10} {'side':6}" + "".join(f" {name:>{len(name)}}" for name in COLUMNS))
+    if options.rows:
+        return run_whole_way(options.rows, options.chunk_rows)
+    print(f"{'products':>10} {'side':7}" + "".join(f" {name:>{len(name)}}" for name in COLUMNS))
     for products in options.products:
         folder = FOLDER / f"index_{products}"
         shutil.rmtree(folder, ignore_errors=True)
         start = time.perf_counter()
         size = write_index(folder, products)
         written = {COLUMNS[0]: time.perf_counter() - start, COLUMNS[1]: size / products}
-        for side in SIDES if find_spec("faiss") else SIDES[:2]:
+        for side in [side for side, module in SIDES.items() if find_spec(module)]:
             command = [sys.executable, "-m", "benchmarks.index", f"--side={side}", f"--folder={folder}"]
             command += ["--cpu"] * options.cpu
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            figures = {**(written if side == "ours" else {}), **json.loads(done.stdout.splitlines()[-1])}
+            figures = {**(written if side == "exact" else {}), **json.loads(done.stdout.splitlines()[-1])}
             cells = [f"{figures[name]:.2f}" if name in figures else "" for name in COLUMNS]
             row = "".join(f" {cell:>{len(name)}}" for name, cell in zip(COLUMNS, cells, strict=True))
-            print(f"{products:10,} {side:6}{row}", flush=True)
+            print(f"{products:10,} {side:7}{row}", flush=True)
         shutil.rmtree(folder)
 
 

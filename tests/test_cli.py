@@ -119,7 +119,10 @@ def test_the_run_command_is_kedros_with_shorter_errors() -> None:
         ("kedro run --env=mien", "Name a folder of conf/ as --env"),
         ("kedro run --pipelines=training", "Did you mean train?"),
         ("kedro run --nodes=train", "Did you mean two_tower.train?"),
-        ("kedro run --namespaces=chunk_001", "Did you mean train.chunk_001 or two_tower.train.chunk_001?"),
+        (
+            "kedro run --namespaces=chunk_001",
+            "Did you mean queries.chunk_001 or train.chunk_001 or two_tower.train.chunk_001?",
+        ),
         ("kedro run --from-inputs=train_tsvv", "Did you mean train_tsv or valid_tsv?"),
         ("kedro run --tags=x", "Pipeline contains no nodes after applying all provided filters"),
         ("kedro run --runner=Foo", "module 'kedro.runner' has no attribute 'Foo'"),

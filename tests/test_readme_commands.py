@@ -33,6 +33,10 @@ OWN_CATALOGUE = (
     "tests/commands/test_check.py::test_the_advised_ranker_beats_random_order_and_one_that_learns_nothing_says_so"
 )
 JUDGED = "tests/pipelines/test_exchange.py::test_judgements_of_some_queries_are_evaluated"
+IMPORTED = "tests/pipelines/import_shop/test_import_shop.py::test_sixty_products_are_found_by_their_skus"
+ONE_CHUNK = "tests/pipelines/import_shop/test_import_shop.py::test_a_chunk_is_described_again_alone"
+KILLED = "tests/pipelines/import_shop/test_import_shop.py::test_an_import_that_was_killed_goes_on"
+STALE_TABLES = "tests/pipelines/import_shop/test_import_shop.py::test_a_replaced_table_is_stale"
 VIZ_PAGE = "tests/test_viz.py::test_the_page_draws_the_graph_and_shows_previews_without_errors"
 
 ELSEWHERE = {
@@ -56,6 +60,14 @@ ELSEWHERE = {
     "kedro write-tsv testA.parquet data/01_raw/mine/testA.tsv": OWN_CATALOGUE,
     "kedro check --env=mine": "tests/commands/test_check.py::test_a_sound_catalogue_is_described",
     "kedro run --env=mine": OWN_CATALOGUE,
+    "kedro import-shop products.csv clicks.csv photos/ --env=mine": IMPORTED,
+    "kedro import-shop": IMPORTED,
+    'kedro search --env=mine "red shoes"': IMPORTED,
+    "kedro search --ids": IMPORTED,
+    "kedro run --env=mine --pipelines=import_shop": IMPORTED,
+    "kedro run --env=mine --pipelines=import_shop --namespaces=photos.chunk_000": ONE_CHUNK,
+    "kedro run --env=mine --pipelines=import_shop --only-missing-outputs": KILLED,
+    "kedro stale --env=mine --pipelines=import_shop": STALE_TABLES,
     "kedro run --pipelines=qrels,evaluate": JUDGED,
     "kedro run --pipelines=qrels,recall": JUDGED,
     "kedro compare <stamp> <stamp>": "tests/runs/test_compare.py::test_another_training",

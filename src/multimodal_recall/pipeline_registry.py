@@ -20,19 +20,18 @@ from multimodal_recall.pipelines.train.pipeline import create_pipeline as train
 def register_pipelines() -> dict[str, Pipeline]:
     """Build every pipeline of the current environment; ``all`` adds to ``__default__`` what a plain run leaves out."""
     layout = read_layout()
-    judging = {"qrels": read_qrels(layout)} if layout.judged else {}
     if layout.rankers:
-        return _with_rankers(layout, judging)
-    pipelines = {**judging, "evaluate": evaluate(layout)}  # of given scores alone
+        return _with_rankers(layout)
+    pipelines = {"qrels": read_qrels(layout), "evaluate": evaluate(layout)}  # of given scores alone
     default, more = Pipeline(pipelines.values()), exchange(layout)
     return {**pipelines, "exchange": more, "__default__": default, "all": Pipeline([default, more])}
 
 
-def _with_rankers(layout: Layout, judging: dict[str, Pipeline]) -> dict[str, Pipeline]:
+def _with_rankers(layout: Layout) -> dict[str, Pipeline]:
     pipelines = {"make_shop": make_shop()} if layout.makes_shop else {}
     pipelines |= {
         "ingest": ingest(layout),
-        **judging,
+        "qrels": read_qrels(layout),
         "featurize": featurize(layout),
         "sample_negatives": sample_negatives(layout),
         "train": train(layout),

@@ -100,6 +100,14 @@ def test_the_registry_follows_the_environment(project: Path) -> None:
             {"rankers": ["mcan"], "evaluate": {"recall": {"first": "mcan", "second": "mcan"}}},
             "evaluate.recall.first names 'mcan', which has no index: it reads query and product together",
         ),
+        (
+            {"rankers": ["two_tower"], "evaluate": {"recall": {"first": "two_tower", "second": ["two_tower"] * 2}}},
+            r"evaluate.recall.second is \['two_tower', 'two_tower'\]: name each ranker once",
+        ),
+        (
+            {"evaluate": {"recall": {"first": "two_tower", "second": ["two_tower", "mcan"]}}},
+            "evaluate.recall.second is 'mcan', which is none of rankers",
+        ),
         ({"sample_negativs": {"epochs": 9}}, "'sample_negativs' is neither a group of options"),
         ({"rankers": []}, "There is nothing to run: rankers is empty, and .*valid_scores.parquet does not exist"),
     ],
@@ -129,10 +137,11 @@ def test_rankers_with_an_index_and_two_stages(project: Path) -> None:
     stages = {"first": "bag_of_words", "second": "mcan"}
     load(project, "local", rankers="bag_of_words mcan", evaluate={"recall": stages})
     layout = read_layout()
-    assert (layout.indexed, layout.two_stages) == (("bag_of_words",), ("bag_of_words", "mcan"))
+    assert (layout.indexed, layout.two_stages) == (("bag_of_words",), ("bag_of_words", ("mcan",)))
     names = {node.name for node in pipelines["recall"].nodes}
     assert {"bag_of_words.retrieve_valid", "mcan.rescore_testA", "evaluation.compare_recall"} < names
     assert "mcan.retrieve_valid" not in names
+    assert "evaluation.blend_valid_rescored" not in names
     assert not names & {node.name for node in pipelines["__default__"].nodes}
     assert names < {node.name for node in pipelines["all"].nodes}
 

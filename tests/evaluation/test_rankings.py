@@ -5,6 +5,7 @@ import pytest
 from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.evaluation.rankings import (
     REFERENCES,
+    TITLE_RANKINGS,
     blended_rankings,
     fitted_rankings,
     join_scores,
@@ -111,8 +112,9 @@ def test_a_model_that_is_called_as_one_of_our_rankings_is_refused() -> None:
         *ruled_rankings(table, "b", np.full(4, 9), 0.92),
         *(name for rankings in fitted.values() for name in rankings),
         *REFERENCES.values(),
+        *TITLE_RANKINGS.values(),
     ]
-    assert len(names) == 5 + 2 + 4 + 5 + 3
+    assert len(names) == 5 + 2 + 4 + 5 + 3 + 2
     for name in names:
         with pytest.raises(
             MetricError, match=r"there are scores of .*, but evaluate gives this name to a ranking of its own: rename"

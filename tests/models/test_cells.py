@@ -1,6 +1,5 @@
 """Approximate search: with all cells it is exact search, with some it says what it misses."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -16,7 +15,7 @@ from multimodal_recall.models.cells import Cells, CellsError, build_cells, share
 from multimodal_recall.models.index import EncodingError, IndexChunk, ProductIndex, search_index
 from multimodal_recall.models.ranker import DotRanker
 from tests.models.test_index import INDEXED, Equal
-from tests.tiny_rankers import OPTIONS, SYSTEMS, make_ranker
+from tests.tiny_rankers import SYSTEMS, make_ranker, options_of
 
 WIDTH, RANDOM = 8, np.random.default_rng(0)
 ALL = IndexOptions(approximate=True, cells=9, probes=9)
@@ -142,7 +141,7 @@ def test_without_faiss_the_extra_is_named(index: ProductIndex, monkeypatch: pyte
 
 
 def test_the_systems_that_multiply_vectors() -> None:
-    rankers = {name: make_ranker(options=replace(OPTIONS, model=SYSTEMS[name])) for name in INDEXED}
+    rankers = {name: make_ranker(options=options_of(name)) for name in INDEXED}
     multiplied = {
         SYSTEMS[name].kind
         for name, ranker in rankers.items()

@@ -7,12 +7,12 @@ import pytest
 
 from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
-from tests.tiny_rankers import OPTIONS, SYSTEMS, make_ranker
+from tests.tiny_rankers import SYSTEMS, make_ranker, options_of
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_ranker_says_whether_it_reads_sentences(system: str, arrays: ChunkArrays, pairs: Pairs) -> None:
-    ranker = make_ranker(options=replace(OPTIONS, model=SYSTEMS[system]))
+    ranker = make_ranker(options=options_of(system))
     none = replace(arrays, query_vectors=np.zeros((len(arrays.query_vectors), 1), np.float16))
     other = replace(arrays, query_vectors=arrays.query_vectors[::-1].copy())
     if ranker.reads_sentences:
@@ -22,7 +22,7 @@ def test_a_ranker_says_whether_it_reads_sentences(system: str, arrays: ChunkArra
 
 
 def test_rankers_of_words_alone_read_no_sentences() -> None:
-    built = {system: make_ranker(options=replace(OPTIONS, model=model)) for system, model in SYSTEMS.items()}
+    built = {system: make_ranker(options=options_of(system)) for system in SYSTEMS}
     reading = {system for system, ranker in built.items() if ranker.reads_sentences}
     assert {"two_tower", "two_tower_transformer"} <= reading
     assert not {"bag_of_words", "query_likelihood"} & reading

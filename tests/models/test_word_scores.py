@@ -7,22 +7,16 @@ import pytest
 
 from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
-from multimodal_recall.models.ranker import Ranker, build_ranker
-from tests.tiny_rankers import OPTIONS, SIZES, SYSTEMS
+from multimodal_recall.models.ranker import Ranker
+from tests.tiny_rankers import SYSTEMS, make_ranker, options_of
 
-BUILT = {
-    name: build_ranker(replace(OPTIONS, model=model), SIZES)
-    for name, model in SYSTEMS.items()
-    if not hasattr(model, "max_tokens")
-}
+BUILT = {name: make_ranker(options=options_of(name)) for name in SYSTEMS}
 SUMS = {name for name, ranker in BUILT.items() if ranker.sums_words}
 
 
 @pytest.fixture
 def ranker(request: pytest.FixtureRequest, arrays: ChunkArrays) -> Ranker:
     ranker = BUILT[request.param]
-    random = np.random.default_rng(1)
-    ranker.start(random.normal(size=(20, 5)).astype(np.float32), random.normal(size=(33, 5)).astype(np.float32))
     ranker.observe(arrays.batch(Pairs(np.arange(10), np.arange(10), np.zeros(10))))
     return ranker
 
@@ -46,5 +40,5 @@ def test_a_ranker_that_reads_all_words_together_says_so(ranker: Ranker, arrays: 
 
 
 def test_rankers_whose_score_is_a_sum() -> None:
-    assert {"query_likelihood", "bag_of_words", "word_level", "image_tags"} <= SUMS
+    assert {"query_likelihood", "bag_of_words", "word_level", "image_tags", "kernel_words"} <= SUMS
     assert not {"two_tower", "siamese", "sentence_level"} & SUMS

@@ -1,7 +1,12 @@
 """An index of the small shop: made again by chunk, of one model, whole or refused, the same whoever runs it."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from kedro.runner import AbstractRunner, ThreadRunner
 from multimodal_recall.commands.check import check_raw_files
 from multimodal_recall.commands.search import search
 from multimodal_recall.config.layout import read_layout
+from multimodal_recall.data.chunk_reader import IngestError
 from multimodal_recall.data.examples import read_chunk, read_queries
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.datasets.atomic import DamagedError
@@ -91,6 +97,40 @@ def test_a_changed_chunk_alone_is_encoded_anew(indexed: Run) -> None:
     after = digests(project)
     assert [after[chunk] == before[chunk] for chunk in CHUNKS] == [True, True, False, True]
     assert 77 in load(project, "two_tower.index").chunks["valid.chunk_000"].product_ids
+    found = search(open_catalog(project), ["red dress"], product_ids=[77])
+    assert found["product_id"].tolist() == [77]
+    assert "by the index of" in found.attrs["source"]
+
+
+def test_a_catalogue_without_products_is_one_error(run_copy: Run) -> None:
+    project, run = run_copy
+    header = (project / "data/01_raw/shop/train.tsv").read_bytes().splitlines(keepends=True)[0]
+    (project / "data/01_raw/shop/catalogue.tsv").write_bytes(header)
+    with pytest.raises(IngestError, match=r"catalogue\.tsv.* holds no rows?"):
+        run(pipeline_names=["ingest", "index"], namespaces=["catalogue", "two_tower"], parameters=SMALL)
+
+
+@pytest.mark.slow
+def test_an_index_whose_making_was_killed_is_made_to_the_same_bits(indexed: Run) -> None:
+    project, _ = indexed
+    before = digests(project)
+    shutil.rmtree(project / PLACE / "index.json")
+    for chunk in CHUNKS:
+        shutil.rmtree(project / PLACE / chunk.replace(".", "/") / "encoded")
+    command = [sys.executable, "-m", "kedro", "run", "--pipelines=index"]
+    environment = {**os.environ, "PYTHONPATH": str(project / "src"), "DO_NOT_TRACK": "1"}
+    process = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.DEVNULL)
+    first = project / PLACE / CHUNKS[0].replace(".", "/") / "encoded"
+    until = time.monotonic() + 120
+    while not list(first.glob("*/encoded")) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert list(first.glob("*/encoded"))
+    assert not (project / PLACE / "index.json").exists()
+    run_project(project, pipeline_names=["index"], only_missing_outputs=True)
+    assert digests(project) == before
+    assert [versions(project, chunk) for chunk in CHUNKS] == [1, 1, 1, 1]
 
 
 def test_chunks_of_two_models_are_no_index(indexed: Run) -> None:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from multimodal_recall.evaluation.recall import COVERAGE, TITLES
@@ -69,3 +71,44 @@ def test_an_index_of_another_model_is_refused(measured: Run) -> None:
     run(node_names=["two_tower.train"], parameters={**SMALL, "seed": 3})
     with pytest.raises(IndexMismatch, match=r"the index of two_tower was made by the model of .*--pipelines=index$"):
         run(pipeline_names=["recall"])
+
+
+def test_a_blend_orders_what_the_first_stage_has_found(run_copy: Run) -> None:
+    project, run = run_copy
+    tags = {"epochs": 1, "model": {"size": 8, "hidden": 8}}
+    stages = {"first": "bag_of_words", "second": ["two_tower", "bag_of_words"], "candidates": 20}
+    options = {**SMALL, "rankers": ["two_tower", "bag_of_words"], "bag_of_words": {"batch_size": 50, **tags}}
+    options |= {"evaluate": {**SMALL["evaluate"], "recall": stages}, "index": {"approximate": True}}
+    run(pipeline_names=["train", "index", "recall"], parameters=options)
+    blended = load(project, "evaluation.testA_blended").to_table().to_pandas()
+    parts = [load(project, f"{name}.testA_rescored").to_table().to_pandas() for name in ("two_tower", "bag_of_words")]
+    keys = ["query_id", "product_id"]
+    total = sum(
+        part.set_index(keys)["score"]
+        .groupby("query_id")
+        .transform(lambda scores: (scores - scores.mean()) / scores.std(ddof=0))
+        for part in parts
+    )
+    assert len(blended) == len(total) == 20 * 8
+    assert blended.set_index(keys)["score"].sub(total).abs().max() < 1e-5
+    assert blended.groupby("query_id")["score"].agg(lambda scores: scores.is_monotonic_decreasing).all()
+    assert load(project, "recall")["ranking"].unique().tolist()[-1] == "bag_of_words, then two_tower + bag_of_words"
+    check_speed(load(project, "search_speed"))
+
+
+def check_speed(speed: pd.DataFrame) -> None:
+    """A row a way to search, with its timings and what it finds."""
+    assert speed[["ranker", "search"]].to_numpy().tolist() == [
+        ["two_tower", "exact"],
+        ["bag_of_words", "exact"],
+        ["bag_of_words", "approximate"],
+    ]
+    assert speed["recall@10"].between(0.5, 1).all()
+    assert (speed["queries"] == 8).all()
+    assert speed["bytes"].tolist()[1:] == [8 * 2 + 8] * 2
+    warm, cold = (speed[[f"p{part} {name} ms" for part in (50, 95, 99)]] for name in ("warm", "cold"))
+    assert (warm > 0).all(axis=None)
+    assert (cold.iloc[:2] > 0).all(axis=None)
+    assert cold.iloc[2].isna().all()
+    for times in (warm, cold.iloc[:2]):
+        assert (np.diff(times, axis=1) >= 0).all()

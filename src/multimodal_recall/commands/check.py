@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from kedro.io import CatalogProtocol, DatasetError
 
+from multimodal_recall.commands.check_names import check_names
 from multimodal_recall.commands.check_options import FileCheck, check_checkpoints, check_glove
 from multimodal_recall.config.layout import CATALOGUE, Chunk, Layout
 from multimodal_recall.config.options import IngestOptions
@@ -24,7 +24,6 @@ from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.official_tsv import OfficialTsv
 from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.text import words_of
-from multimodal_recall.data.titles import titles_of
 from multimodal_recall.evaluation.judgements import take_judgements
 from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.negatives.drawing import NegativeError, ignored_rows
@@ -94,8 +93,9 @@ def _check_splits(catalog: CatalogProtocol, layout: Layout, labels: list[str]) -
             known = {word for query in contents.queries for word in words_of(query)}
         check.facts += _facts(split, contents, labels, known)
         yield check
-        if layout.titled and contents.parts:
-            yield _check_titles(split, catalog, contents.pairs())
+        if contents.parts:
+            rows, products = _load_rows(catalog, layout, split)[0], contents.pairs()["product_id"].unique()
+            yield from check_names(split, rows, _load(catalog, "titles") if layout.titled else None, products)
         if split in layout.answered and contents.parts:
             check_right = _check_qrels if split in layout.judged else _check_answers
             yield check_right(split, catalog, contents.pairs())
@@ -277,22 +277,6 @@ def _check_qrels(split: str, catalog: CatalogProtocol, candidates: pd.DataFrame)
         check.add(
             "some queries of valid have no right product, and training measures all: judge them, or leave them out"
         )
-    return check
-
-
-def _check_titles(split: str, catalog: CatalogProtocol, pairs: pd.DataFrame) -> FileCheck:
-    """Look up the titles of a split's products, as ingest does for each chunk."""
-    titles, check = _load(catalog, "titles")
-    if titles is None:
-        return check
-    products = pa.array(pairs["product_id"].unique())
-    try:
-        found = titles_of(titles, products)
-        check.facts.append(
-            f"{len(found) - found.null_count:,} of the {len(products):,} products of {split} have a title"
-        )
-    except RawFileError as error:
-        check.add(str(error))
     return check
 
 

@@ -15,6 +15,7 @@ from multimodal_recall.commands.errors import as_click_error
 if TYPE_CHECKING:  # pyarrow and torch take seconds to import
     import pandas as pd
 
+    from multimodal_recall.config.describing import DescribeOptions
     from multimodal_recall.data.shop_tables import ShopTable
 
 MARK = "# Written by kedro import-shop; change it as you like.\n"
@@ -45,6 +46,7 @@ SHOWN_FAULTS = 5
     help="Vision model that describes boxes: a transformers folder or hub name. Without: a weak descriptor.",
 )
 @click.option("--detector", help="Object detector that finds further boxes, by folder or hub name.")
+@click.option("--label", "labels", multiple=True, help="What OWLv2 or Grounding DINO looks for; one option a label.")
 @click.option("--dry-run", is_flag=True, help="Say what was found and would be done, and do nothing.")
 @click.pass_obj
 @as_click_error
@@ -58,6 +60,7 @@ def import_shop(
     click_columns: tuple[str, ...],
     embedder: str | None,
     detector: str | None,
+    labels: tuple[str, ...],
     dry_run: bool,
 ) -> None:
     """Make an environment of a shop's own tables and photos: its options, then its raw files.
@@ -74,7 +77,7 @@ def import_shop(
     chosen = _columns(product_columns, PRODUCT_KINDS), _columns(click_columns, CLICK_KINDS)
     conf, known = project / "conf" / env, _known(project, env, places)
     pairs, count = _say_what_is_found(products, clicks, *chosen)
-    files = _files(env, places, chosen, pairs, count, embedder, detector)
+    files = _files(env, places, chosen, pairs, count, _describing(embedder, detector, labels))
     if known:
         click.echo(f"conf/{env} stays as it is: an import of these files wrote it")
     for name, text in {} if known else files.items():
@@ -186,8 +189,7 @@ def _files(
     columns: tuple[dict[str, str], dict[str, str]],
     pairs: int,
     products: int,
-    embedder: str | None,
-    detector: str | None,
+    describing: "DescribeOptions",
 ) -> dict[str, str]:
     """Write the options of the environment as YAML, by file name."""
     steps = min(MOST_STEPS, max(FEWEST_STEPS, round(EPOCHS * pairs / BATCH, -2)))
@@ -197,10 +199,10 @@ def _files(
     parameters = {
         "make_shop": None,
         "import_shop": {name: value for name, value in imported.items() if value},
-        "describe": {"embedder": embedder, "detector": detector},
+        "describe": {"embedder": describing.embedder, "detector": describing.detector, "labels": [*describing.labels]},
         "rankers": ["bag_of_words"],
         "chunks": {"train": -(-pairs // PAIRS_PER_CHUNK), "catalogue": -(-products // PAIRS_PER_CHUNK)},
-        "ingest": {"feature_size": _feature_size(embedder)},
+        "ingest": {"feature_size": _feature_size(describing)},
         "sample_negatives": {"ignored_labels": []},
         "bag_of_words": {"steps": steps},
     }
@@ -208,14 +210,26 @@ def _files(
     return {name: MARK + yaml.safe_dump(value, sort_keys=False, allow_unicode=True) for name, value in made.items()}
 
 
-def _feature_size(embedder: str | None) -> int:
-    """Ask the vision model how many numbers describe a box."""
+def _describing(embedder: str | None, detector: str | None, labels: tuple[str, ...]) -> "DescribeOptions":
+    from pydantic import ValidationError
+
     from multimodal_recall.config.describing import DescribeOptions
+
+    try:
+        return DescribeOptions(embedder, detector, labels)
+    except ValidationError as error:
+        raise click.UsageError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
+
+
+def _feature_size(describing: "DescribeOptions") -> int:
+    """Load the vision models, as the import will, and ask how many numbers describe a box."""
     from multimodal_recall.config.options import HardwareOptions
-    from multimodal_recall.models.vision.describe import load_descriptor
+    from multimodal_recall.models.vision.describe import load_descriptor, load_detector
     from multimodal_recall.runtime.device import choose_hardware
 
-    return load_descriptor(DescribeOptions(embedder=embedder), choose_hardware(HardwareOptions())).width
+    hardware = choose_hardware(HardwareOptions())
+    load_detector(describing, hardware)
+    return load_descriptor(describing, hardware).width
 
 
 def _indented(text: str) -> str:

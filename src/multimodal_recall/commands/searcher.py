@@ -90,9 +90,12 @@ class Searcher:
     @property
     def reads_largest_box(self) -> bool:
         """Whether the ranker sees a product as its largest box alone."""
+        from multimodal_recall.models.layers.kernel_features import KernelFeatures
         from multimodal_recall.models.layers.largest_box import LargestBox
 
-        return any(isinstance(module, LargestBox) for module in self.module.modules())
+        parts = list(self.module.modules())
+        kernels = [part for part in parts if isinstance(part, KernelFeatures)]
+        return any(isinstance(part, LargestBox) for part in parts) or any(part.boxes == "largest" for part in kernels)
 
     def _stored(self, product_id: int) -> ds.Dataset:
         """Select a product, with its features, from the first chunk that has it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from multimodal_recall.config.loader import current_configuration
 from multimodal_recall.config.rankers import MULTIPLIED, SUMMED, UNINDEXED
-from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, trained_rankers
+from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, listed, trained_rankers
 
 SHOP_SPLITS = ("train", "valid", "testA")
 SHOP_PRODUCTS = "shop_products"
@@ -57,10 +57,11 @@ class Layout:
     catalogue: int = 0  # number of chunks of the catalogue's own file; 0: it is the products of all splits
     indexed: tuple[str, ...] = ()  # the rankers that an index can be made for
     approximate: tuple[str, ...] = ()  # the rankers whose index is also parted into cells
-    two_stages: tuple[str, str] | None = None  # the ranker that finds products, and the ranker that orders them
+    two_stages: tuple[str, tuple[str, ...]] | None = None  # the ranker that finds products, and those that order them
     tables: tuple[str, ...] = ()  # splits whose rows stand in a parquet table, as they have no TSV
     joined: bool = False  # whether the products of these tables stand in a table of their own
     import_chunks: int = 0  # number of chunks in which `import_shop` reads products; 0: no shop is imported
+    embeds: bool = False  # whether a vision model, and not the weak descriptor, describes an imported shop's photos
 
     def sources_of(self, split: str) -> list[str]:
         """Name the datasets that hold a split's rows: its TSV or table, then maybe the table of the products."""
@@ -88,6 +89,11 @@ class Layout:
     def ranks_titles(self) -> bool:
         """Whether products may have titles to rank candidates by."""
         return bool(self.rankers) and (self.titled or bool(self.tables))
+
+    @property
+    def ranks_zero_shot(self) -> bool:
+        """Whether a vision model has described the photos: its text tower ranks candidates, if it has one."""
+        return bool(self.rankers and self.import_chunks and self.embeds)
 
     @property
     def ingested(self) -> tuple[str, ...]:
@@ -153,6 +159,7 @@ def read_layout() -> Layout:
         tables=tuple(split for split in (*run, CATALOGUE) if files.in_table(split)),
         joined=files.joined,
         import_chunks=files.imports["chunks"] if files.imports else 0,
+        embeds=parameters["describe"]["embedder"] is not None,
     )
 
 
@@ -190,9 +197,9 @@ class _Files:
         return [s for s in SPLITS if s in self.chunks and (s in sure or (not self.imports and self.has_rows(s)))]
 
 
-def _two_stages(parameters: dict[str, Any]) -> tuple[str, str] | None:
+def _two_stages(parameters: dict[str, Any]) -> tuple[str, tuple[str, ...]] | None:
     stages = parameters["evaluate"].get("recall")
-    return None if stages is None or not parameters["rankers"] else (stages["first"], stages["second"])
+    return None if stages is None or not parameters["rankers"] else (stages["first"], tuple(listed(stages["second"])))
 
 
 def options_of_models(names: Iterable[str]) -> list[str]:

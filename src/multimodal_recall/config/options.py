@@ -211,8 +211,9 @@ class RecallOptions:
 
     first: str
     """Ranker whose index is searched; one of ``rankers``."""
-    second: str
-    """Ranker that scores what the first has found; one of ``rankers``, with an index or without."""
+    second: str | tuple[str, ...]
+    """Ranker that scores what the first has found; one of ``rankers``, with an index or without. Of several, the
+    z-scores within the query are summed, as in ``evaluate.blends``."""
     candidates: Positive = 500
     """Products of the first stage that the second stage scores."""
 

@@ -139,12 +139,20 @@ def _stage_problems(parameters: dict[str, Any]) -> Iterator[str]:
     from multimodal_recall.config.rankers import UNINDEXED
 
     stages, rankers = (parameters.get("evaluate") or {}).get("recall") or {}, parameters["rankers"]
-    for stage in ("first", "second") if stages and rankers else ():
-        ranker = stages.get(stage)
+    second = stages.get("second")
+    if isinstance(second, list) and len(second) != len({*map(str, second)}):
+        yield f"evaluate.recall.second is {second}: name each ranker once"
+    named = [("first", stages.get("first")), *(("second", name) for name in listed(second))]
+    for stage, ranker in named if stages and rankers else ():
         if ranker not in rankers:
             yield f"evaluate.recall.{stage} is {ranker!r}, which is none of rankers, {rankers}"
         elif stage == "first" and (parameters.get(ranker) or {}).get("model", {}).get("kind") in UNINDEXED:
             yield f"evaluate.recall.first names {ranker!r}, which has no index: it reads query and product together"
+
+
+def listed(names: Any) -> list[Any]:
+    """Give a list of names, also for a single name."""
+    return names if isinstance(names, list) and names else [names]
 
 
 def _build(group: str, kind: type[T], parameters: dict[str, Any]) -> T:

@@ -162,7 +162,8 @@ def _in_colour(photo: Image.Image) -> Image.Image:
         raise PhotoError("it has 32 bits a level, whose white nobody knows; save it with 8 or 16")
     if photo.mode in SIXTEEN_BITS:  # Pillow would cut off all above 255
         photo = Image.fromarray((np.asarray(photo) >> 8).astype(np.uint8))
-    photo = photo.convert("RGBA" if photo.has_transparency_data else "RGB")
+    mode = "RGBA" if photo.has_transparency_data else "RGB"
+    photo = photo if photo.mode == mode else photo.convert(mode)  # a huge photo is not copied
     photo.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     if photo.mode == "RGBA":
         photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)

@@ -138,6 +138,7 @@ TABLES: Mapping[str, pa.Schema] = {
     ),
     # One row a candidate, in the order of the model's scores; no row where no candidate has a title.
     "title_scores": pa.schema({**PAIR_IDS, "bm25": pa.float32(), "title_overlap": pa.float32()}),
+    "zero_shot_scores": pa.schema({**PAIR_IDS, "score": pa.float32()}),  # cosines; no row without a text tower
     "reference_scores": pa.schema(REFERENCE_SCORES),
     "all_reference_scores": pa.schema({"split": pa.string(), **REFERENCE_SCORES}),
     # One row a candidate of each ranking that combines the models' scores.

@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -53,8 +54,10 @@ class _TrecFile(AtomicDataset[pd.DataFrame, pd.DataFrame]):
         return table.reset_index(drop=True)
 
     def preview(self, rows: int = 10) -> TablePreview:
-        """Show the first rows in kedro-viz."""
-        return TablePreview(self.load().head(rows).astype(str).to_dict(orient="split"))
+        """Show the first rows in kedro-viz; a file that is written for others may have SKUs in place of ids."""
+        with self.load_path().open(encoding="utf-8") as file:
+            data = [line.split() for line in islice(file, rows)]
+        return TablePreview({"index": list(range(len(data))), "columns": list(self.columns), "data": data})
 
 
 def _as_type(path: Path, column: pd.Series, kind: str) -> pd.Series:

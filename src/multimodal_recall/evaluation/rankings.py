@@ -25,6 +25,7 @@ STACKS = ("weighted sum of log-odds", "LightGBM classifier", "LambdaRank", "Lamb
 RECLASSIFIED = "re-classified vectors"
 RANDOM_ORDER = "random order"
 TITLE_RANKINGS = {"bm25": "BM25 over titles", "title_overlap": "title overlap"}
+ZERO_SHOT = "zero-shot cosine"
 REFERENCES = {"random": RANDOM_ORDER, "noun_alone": "noun alone", "truth": "generator's truth"}
 LARGEST_SCORE = 1e100  # squares and sums of such scores stay finite
 INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)?|level_\d+|index|row_?(nr|number|index|id)|", re.I)
@@ -150,6 +151,7 @@ def refuse_taken_names(scores: pd.DataFrame, blends: Iterable[str], margin: floa
         *STACKS,
         *REFERENCES.values(),
         *TITLE_RANKINGS.values(),
+        ZERO_SHOT,
         *(f"sum of {plural}" for plural in SCALES.values()),
     }
     reserved |= {f"{name}, sum of z-scores" for name in blends}

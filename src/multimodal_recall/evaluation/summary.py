@@ -6,7 +6,7 @@ import pandas as pd
 from multimodal_recall.config.options import EvaluateOptions
 from multimodal_recall.evaluation.bootstrap import bootstrap_means, interval
 from multimodal_recall.evaluation.metrics import MEASURES
-from multimodal_recall.evaluation.rankings import RANDOM_ORDER, RANKING_KINDS, REFERENCES, TITLE_RANKINGS
+from multimodal_recall.evaluation.rankings import RANDOM_ORDER, RANKING_KINDS, REFERENCES, TITLE_RANKINGS, ZERO_SHOT
 
 BASELINES = (RANDOM_ORDER, REFERENCES["noun_alone"])
 """Rankings that a model must beat to be worth its training."""
@@ -57,7 +57,7 @@ def verdict(summary: pd.DataFrame, headline: str) -> tuple[str, bool]:
     """
     rows = summary.set_index("ranking")
     parts, better = [], True
-    for baseline in (*BASELINES, *(TITLE_RANKINGS.values() if TRUTH not in rows.index else ())):
+    for baseline in (*BASELINES, *((*TITLE_RANKINGS.values(), ZERO_SHOT) if TRUTH not in rows.index else ())):
         if baseline in rows.index:
             row = rows.loc[baseline]
             ahead, behind = row["difference_high"] < 0, row["difference_low"] > 0  # of the baseline to the model

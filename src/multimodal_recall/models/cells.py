@@ -48,6 +48,11 @@ class Cells:
             f"over {self.queries:,} queries"
         )
 
+    @property
+    def bytes_of_a_product(self) -> int:
+        """Give the bytes of its vector and of its place."""
+        return self.file.code_size + 8
+
     def search(
         self,
         ranker: DotRanker,

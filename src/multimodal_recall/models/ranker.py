@@ -68,13 +68,13 @@ class Ranker(nn.Module):
             "of pairs, such as cross_entropy"
         )
 
-    def loss_matrices(self, batch: Batch) -> list[tuple[float, Tensor]]:
-        """Give the matrices (Q, P) that in-batch losses read, each with the weight of its loss: the scores alone."""
-        return [(1.0, self.score_all(batch))]
-
     def word_scores(self, batch: Batch) -> Tensor:
         """Split each pair's score into the summands of its query's words, (N, W) float32, 0 on padding."""
         raise NotImplementedError(f"{type(self).__name__} reads all words together: its score is no sum over words")
+
+    def loss_matrices(self, batch: Batch) -> list[tuple[float, Tensor]]:
+        """Give the matrices (Q, P) that in-batch losses read, each with the weight of its loss: the scores alone."""
+        return [(1.0, self.score_all(batch))]
 
     def forward(self, batch: Batch) -> Tensor:
         """Score the batch's pairs, (N,)."""

@@ -21,6 +21,7 @@ class NamedCheckpoint(NamedTuple):
 
 LANGUAGE_NODE = "language.prepare_language_model"
 DESCRIBE_NODE = ".describe"  # of each chunk of photos
+ZERO_SHOT_NODE = "_zero_shot"  # of each split
 
 
 def named_checkpoints(catalog: CatalogProtocol, nodes: Container[str]) -> Iterator[NamedCheckpoint]:
@@ -40,12 +41,12 @@ def named_checkpoints(catalog: CatalogProtocol, nodes: Container[str]) -> Iterat
 
 
 def check_vision_models(catalog: CatalogProtocol, nodes: Iterable[str]) -> None:
-    """Load embedder and detector as the nodes that describe photos do.
+    """Load embedder and detector as the nodes do that describe photos or rank by the embedder.
 
     Raises:
         CheckpointError: With the option and what to put there.
     """
-    if any(node.endswith(DESCRIBE_NODE) for node in nodes):
+    if any(node.endswith((DESCRIBE_NODE, ZERO_SHOT_NODE)) for node in nodes):
         from multimodal_recall.models.vision.describe import load_descriptor, load_detector
 
         options, hardware = catalog.load("params:describe"), choose_hardware(catalog.load("params:hardware"))

@@ -13,7 +13,9 @@ from PIL import Image
 
 from multimodal_recall.evaluation.report.figures import PAGE_COLOURS
 from multimodal_recall.evaluation.report.page import render_found, render_page
+from multimodal_recall.evaluation.report.recall_page import render_recall
 from tests.evaluation.report.conftest import make_content
+from tests.evaluation.report.test_recall_page import make_recall, make_speed
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -36,6 +38,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = dataclasses.replace(content, candidates=content.candidates.assign(query=texts))
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(render_page(content), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def recall_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recall") / "recall.html"
+    path.write_text(render_recall(make_recall(), make_speed(), 0.95), encoding="utf-8")
     return path
 
 
@@ -75,6 +84,23 @@ def test_opens_fast_without_errors_and_fits(
     text, plot_text, used_width = page.evaluate(WATCH)
     assert plot_text == text
     assert (sum(map(int, text.removeprefix("rgb(").removesuffix(")").split(","))) > 384) == (scheme == "dark")
+    assert used_width <= width
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_of_recall_opens_without_errors_and_fits(
+    browser: Any, recall_report: Path, tmp_path: Path, width: int, scheme: str
+) -> None:
+    page, errors = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme), []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(recall_report.as_uri())
+    page.screenshot(path=tmp_path / "recall.png", full_page=True)
+    assert errors == []
+    text, plot_text, used_width = page.evaluate(WATCH)
+    assert plot_text == text
     assert used_width <= width
     page.close()
 

@@ -73,6 +73,7 @@ def test_the_features_are_those_of_the_crops(photos: list[ProductPhoto]) -> None
     np.testing.assert_allclose(features(described, 0), wanted, atol=1e-3)
 
 
+@pytest.mark.precision
 @pytest.mark.parametrize("zero_shot", [False, True])
 def test_one_batch_equals_many(tmp_path: Path, photos: list[ProductPhoto], zero_shot: bool) -> None:
     detector = save_checkpoint(owlv2 if zero_shot else dfine, tmp_path / "detector")

@@ -39,6 +39,7 @@ def rounded(found: list[Detection]) -> set[tuple[object, ...]]:
     return {(*map(int, detection.sides), detection.label) for detection in found}
 
 
+@pytest.mark.precision
 @pytest.mark.parametrize("kind", [*OWN_LABELS, *SHOP_LABELS], ids=lambda kind: kind.__name__)
 def test_one_batch_finds_what_many_find(tmp_path: Path, kind: Callable[[], list[Part]]) -> None:
     model = detector(save_checkpoint(kind, tmp_path), LABELS if kind in SHOP_LABELS else ())

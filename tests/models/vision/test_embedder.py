@@ -33,6 +33,7 @@ def embedder(folder: Path, hardware: Hardware | None = None) -> Embedder:
     return Embedder("embedder", str(folder), hardware or forced_hardware(), local_files_only=True)
 
 
+@pytest.mark.precision
 @pytest.mark.parametrize("kind", EMBEDDERS, ids=lambda kind: kind.__name__)
 def test_one_batch_gives_the_features_of_many(tmp_path: Path, kind: Callable[[], list[Part]]) -> None:
     model = embedder(save_checkpoint(kind, tmp_path))
@@ -84,7 +85,7 @@ def test_texts_and_pictures_share_a_space(tmp_path: Path, kind: Callable[[], lis
     model = embedder(folder, Hardware())
     assert model.reads_text
     texts = ["red shirt", "blue bag", "shoe " * 50]
-    vectors = model.embed_text(texts, 2)
+    vectors = model.embed_text(["Red shirt", "BLUE bag", "shoe " * 50], 2)
     assert vectors.shape == (3, model.width)
     longest = AutoModel.from_pretrained(folder).config.text_config.max_position_embeddings
     tokens = AutoTokenizer.from_pretrained(folder)(

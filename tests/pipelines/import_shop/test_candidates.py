@@ -13,10 +13,10 @@ from multimodal_recall.pipelines.import_shop.candidates import make_candidates
 KINDS, COLOURS = 40, 25
 
 
-def made_up_shop(products: int, queries: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def made_up_shop(products: int, queries: int, kinds: int = KINDS, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A shop whose products sell as in life: few are clicked for many queries, most for one or none."""
     random = np.random.default_rng(seed)
-    kind, colour = random.integers(KINDS, size=products), random.integers(COLOURS, size=products)
+    kind, colour = random.integers(kinds, size=products), random.integers(COLOURS, size=products)
     shop = pd.DataFrame(
         {
             "product_id": random.permutation(products) + 1,
@@ -26,7 +26,7 @@ def made_up_shop(products: int, queries: int, seed: int = 0) -> tuple[pd.DataFra
     )
     popular, rows = 1 / np.arange(1, products + 1) ** 0.8, []
     for number in range(queries):
-        a = random.integers(KINDS)
+        a = random.integers(kinds)
         fits = np.flatnonzero(kind == a)
         weights = popular[fits] / popular[fits].sum()
         clicked = random.choice(fits, size=min(len(fits), 1 + random.poisson(2.5)), replace=False, p=weights)
@@ -87,3 +87,60 @@ def test_the_lists_hold_what_they_should(lists: dict[str, pd.DataFrame]) -> None
             assert np.allclose(share, 1 / 20)
     texts = [set(lists[split]["query"]) for split in ("train", "valid", "testA")]
     assert not texts[0] & texts[1] | texts[1] & texts[2] | texts[0] & texts[2]
+
+
+def test_hard_candidates_look_right_and_counts_stay() -> None:
+    shop, clicks = made_up_shop(2_000, 1_000)
+    categories = shop.set_index("product_id")["category"]
+    alike, counts = [], []
+    for share in (0.0, 0.5, 1.0):
+        table = make_candidates(clicks, shop, ImportOptions(hard_share=share))["testA"]
+        wrong = table[~table["right"]]
+        alike.append((wrong["product_id"].map(categories) == wrong["query"].str.split().str[0]).mean())
+        counts.append(sorted(table["product_id"].value_counts()))
+    assert alike[0] < 0.1
+    assert alike[0] + 0.1 < alike[1] < alike[2]
+    assert counts[0] == counts[1] == counts[2]
+
+
+def test_what_may_be_right_is_no_wrong_candidate() -> None:
+    shop, clicks = made_up_shop(2_000, 1_000)
+    longer = clicks.assign(query=clicks["query"] + " extra")
+    lists = make_candidates(pd.concat([clicks, longer], ignore_index=True), shop, ImportOptions())
+    clicked = set(zip(clicks["query"], clicks["product_id"], strict=True))
+    for split in ("valid", "testA"):
+        wrong = lists[split][~lists[split]["right"]]
+        short = wrong[~wrong["query"].str.endswith(" extra")]
+        assert len(short) > 1_000
+        assert not clicked & set(zip(short["query"], short["product_id"], strict=True))
+        longer = wrong.drop(short.index)
+        assert not clicked & set(zip(longer["query"].str.removesuffix(" extra"), longer["product_id"], strict=True))
+
+
+def test_products_that_a_person_judged_wrong_are_chosen_first() -> None:
+    shop, clicks = made_up_shop(500, 300)
+    random = np.random.default_rng(0)
+    judged = clicks.assign(product_id=random.integers(1, 501, len(clicks)), relevance=0.0)
+    table = pd.concat([clicks.assign(relevance=1.0), judged]).drop_duplicates(
+        ["query", "product_id"], ignore_index=True
+    )
+    named = set(zip(judged["query"], judged["product_id"], strict=True))
+    found = []
+    for rows in (table, table[table["relevance"] > 0].reset_index(drop=True)):
+        lists = make_candidates(rows, shop, ImportOptions())["testA"]
+        wrong = lists[~lists["right"]]
+        found.append(len(named & set(zip(wrong["query"], wrong["product_id"], strict=True))))
+    assert found[0] > 2 * found[1]
+
+
+@pytest.mark.parametrize(("products", "queries", "kinds"), [(30, 40, 3), (60, 12, 5), (300, 1_000, 40)])
+def test_small_and_crowded_shops_have_lists_in_which_counts_say_nothing(
+    products: int, queries: int, kinds: int
+) -> None:
+    shop, clicks = made_up_shop(products, queries, kinds)
+    lists = make_candidates(clicks, shop, ImportOptions())
+    for split in ("valid", "testA"):
+        table = lists[split]
+        share = table.groupby(table["product_id"].map(table["product_id"].value_counts()))["right"]
+        assert np.allclose(share.mean(), table["right"].mean(), atol=0.02)
+        assert table.groupby("query_id").size().min() >= 2

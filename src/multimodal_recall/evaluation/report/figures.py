@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import matplotlib as mpl
@@ -69,6 +69,21 @@ def plot_learning_curves(logs: Mapping[str, pd.DataFrame], column: str) -> Figur
         axes.plot(log["epoch"] + 1, log[column], label=ranker, **options)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def plot_recall(curves: Mapping[str, Sequence[float]], cuts: Sequence[int]) -> Figure:
+    """Plot recall@k of each ranking over the ``cuts`` k."""
+    figure, axes = _one_plot("first products of the whole catalogue", "share of the right products found")
+    for (ranking, recall), colour, line in zip(curves.items(), cycle(SERIES), cycle(LINES)):
+        options = {"color": colour, "linestyle": line, "linewidth": 2, "marker": "o", "markersize": 4}
+        axes.plot(cuts, recall, label=ranking, **options)
+    axes.set_xscale("log")
+    axes.set_xticks(cuts, map(str, cuts))
+    axes.minorticks_off()
+    axes.set_ylim(0, 1)
+    figure.legend(loc="outside upper left", ncols=1)
     return figure
 
 

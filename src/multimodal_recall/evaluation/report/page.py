@@ -35,7 +35,7 @@ def render_page(content: ReportContent) -> str:
     ordered = order_queries(content)
     worst, best = extremes(ordered)
     cards = _cards(content, pd.concat([worst, best]))
-    return _render(
+    return render(
         "report.html.j2",
         content=content,
         k=K,
@@ -73,10 +73,11 @@ def render_found(found: pd.DataFrame, title: str, photos: Path | None) -> str:
     ]
     drawings = [product["drawing"] for card in cards for product in card["products"]]
     photographed = any(drawing.has_photo for drawing in drawings)
-    return _render("search.html.j2", title=title, cards=cards, photographed=photographed)
+    return render("search.html.j2", title=title, cards=cards, photographed=photographed)
 
 
-def _render(template: str, **variables: Any) -> str:
+def render(template: str, **variables: Any) -> str:
+    """Fill a template of this folder; every text is escaped."""
     loader = PackageLoader("multimodal_recall.evaluation.report", "")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

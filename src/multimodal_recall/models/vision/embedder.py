@@ -12,6 +12,7 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
 from multimodal_recall.config.loader import folder_or_name
+from multimodal_recall.data.text import normal_form
 from multimodal_recall.models.language_model import load
 from multimodal_recall.models.pretrained import load_reporting, refuse_missing, refusing
 from multimodal_recall.models.vision.checkpoint import (
@@ -98,7 +99,8 @@ class Embedder:
         with refusing(self.option, self.name, "tokenizer", REMEDY):
             tokenizer = load(AutoTokenizer, folder_or_name(self.name), local_files_only=self.local_files_only)
         longest = self.model.config.text_config.max_position_embeddings
-        # SigLIP was trained on texts that are padded to the end, and reads others worse.
+        # SigLIP and SigLIP2 were trained on lower-case texts that are padded to the end, and read others worse.
+        texts = [normal_form(text).lower() for text in texts]
         padding = {"padding": "max_length", "truncation": True, "max_length": longest, "return_tensors": "pt"}
         batches = [self._read(tokenizer(batch, **padding)) for batch in chunked(texts, batch_size)]
         return np.concatenate(batches) if batches else np.empty((0, self.width), np.float32)

@@ -10,12 +10,13 @@ from skimage.feature import hog
 from multimodal_recall.models.vision.embedder import on_square
 
 SIDE, CELL, DIRECTIONS = 96, 16, 8
-LEVELS = 4
-"""Steps of each axis of colour."""
+LEVELS = np.array([4, 8, 8])
+"""Steps of lightness, green to red, and blue to yellow."""
 BANDS = 3
 """Horizontal bands, each with colours of its own: a shoe's sole differs from its top."""
-LOWEST, HIGHEST = np.array([0, -60, -60]), np.array([100.001, 60, 60])
-"""Range of CIELAB that is divided into levels; the few stronger colours of photos count as the last level."""
+LOWEST, HIGHEST = np.array([0, -40, -40]), np.array([100, 40, 40])
+"""Range of CIELAB that is divided into levels; stronger colours count as the last level. Four levels of each axis from
+-60 to 60 cost .03 of nDCG@5 on the real photos (kernel ridge regression)."""
 
 
 class WeakDescriptor:
@@ -45,9 +46,9 @@ def _describe(crop: Image.Image) -> np.ndarray:
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:
-    """Count the colours of each band, (BANDS * LEVELS ** 3,) square roots of shares: of length 1."""
+    """Count the colours of each band, (BANDS * 256,) square roots of shares: of length 1."""
     lab = (rgb2lab(pixels) - LOWEST) / (HIGHEST - LOWEST)
-    levels = (lab * LEVELS).astype(np.int64).clip(0, LEVELS - 1)
-    colours = levels @ [LEVELS**2, LEVELS, 1]
-    counts = [np.bincount(band.ravel(), minlength=LEVELS**3) for band in np.array_split(colours, BANDS)]
+    levels = np.floor(lab * LEVELS).astype(np.int64).clip(0, LEVELS - 1)
+    colours = np.ravel_multi_index(tuple(np.moveaxis(levels, 2, 0)), LEVELS)
+    counts = [np.bincount(band.ravel(), minlength=LEVELS.prod()) for band in np.array_split(colours, BANDS)]
     return np.sqrt(np.concatenate(counts) / colours.size)

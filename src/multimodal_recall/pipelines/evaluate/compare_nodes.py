@@ -182,13 +182,15 @@ def measure_rankings(
     fitted: ds.Dataset | None = None,
     references: ds.Dataset | None = None,
     title_scores: ds.Dataset | None = None,
+    zero_shot_scores: ds.Dataset | None = None,
     *,
     split: str,
 ) -> pa.Table:
     """Measure every ranking of a split: ``query_metrics``, one row a ranking and query of the answers.
 
     ``references`` are the made-up shop's own rankings of all splits: by chance, by the noun, by its truth. ``None``:
-    the candidates are ranked by chance here. ``title_scores`` rank them by the words of titles.
+    the candidates are ranked by chance here. ``title_scores`` rank them by the words of titles,
+    ``zero_shot_scores`` by the two towers of the vision model.
     """
     scores = model_scores.to_table().to_pandas()
     leak_free = {name: rankings.scores_of(scores, name) for name in rankings.models_of(scores)}
@@ -203,6 +205,9 @@ def measure_rankings(
         table = title_scores.to_table().to_pandas()
         table = table[table["query_id"].isin(scores["query_id"])]
         leak_free |= {name: rankings.scores_of(table, column) for column, name in rankings.TITLE_RANKINGS.items()}
+    if zero_shot_scores is not None and zero_shot_scores.count_rows():
+        table = zero_shot_scores.to_table().to_pandas()
+        leak_free[rankings.ZERO_SHOT] = table[table["query_id"].isin(scores["query_id"])]
     named = {(name, rankings.LEAK_FREE): table for name, table in leak_free.items()}
     for tables in (blends, fitted):
         if tables is not None:

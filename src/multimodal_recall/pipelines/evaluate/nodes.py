@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from multimodal_recall.config.describing import DescribeOptions
 from multimodal_recall.config.options import HardwareOptions, RerankOptions
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import TABLES, ChunkTables
@@ -21,6 +22,7 @@ from multimodal_recall.evaluation.metrics import IDS, rank_candidates
 from multimodal_recall.evaluation.negatives import draws_of, false_share, hardness
 from multimodal_recall.evaluation.rankings import RESCORED
 from multimodal_recall.evaluation.scoring import build_for, score_examples
+from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.progress import bar, rate
 
 if TYPE_CHECKING:
@@ -52,6 +54,23 @@ def score_candidates(
     for name in RESCORED:
         scores = scores.append_column(name, pa.array(rescored[name]) if name in rescored else empty)
     return scores.cast(TABLES["scores"])
+
+
+def rank_zero_shot(
+    examples: dict[str, ChunkTables], describing: DescribeOptions, hardware: HardwareOptions
+) -> pa.Table:
+    """Rank the candidates of a split by the embedder's two towers: ``zero_shot_scores``; see ``score_zero_shot``.
+
+    An embedder without a text tower gives no row.
+    """
+    from multimodal_recall.models.vision.describe import load_descriptor
+    from multimodal_recall.models.vision.embedder import Embedder
+    from multimodal_recall.models.vision.zero_shot import score_zero_shot
+
+    embedder = load_descriptor(describing, use_hardware(hardware))
+    if not isinstance(embedder, Embedder) or not embedder.reads_text:
+        return TABLES["zero_shot_scores"].empty_table()
+    return score_zero_shot(examples.values(), embedder, describing.batch_size)
 
 
 def _rescore(

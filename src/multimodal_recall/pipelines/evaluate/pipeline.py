@@ -23,6 +23,7 @@ from multimodal_recall.pipelines.evaluate.nodes import (
     judge_negatives,
     list_best,
     make_submission,
+    rank_zero_shot,
     score_candidates,
 )
 from multimodal_recall.pipelines.evaluate.report_nodes import make_report
@@ -67,8 +68,10 @@ def _compare(layout: Layout) -> Pipeline:
     nodes.append(Node(break_down, [OPTIONS, SEED, *tables], "breakdown", name="break_down_queries"))
     nodes += _report(layout.answered[-1], layout)  # testA if it has answers: valid has chosen the epoch
     made = {name for node in nodes for name in node.outputs}
-    read = {name for node in nodes for name in node.inputs if not name.startswith("params:")} - made
-    return Pipeline(nodes, namespace="evaluation", inputs=read, outputs={"comparison"}, parameters={OPTIONS, SEED})
+    inputs = {name for node in nodes for name in node.inputs} - made
+    parameters = {name for name in inputs if name.startswith("params:")}
+    read = inputs - parameters
+    return Pipeline(nodes, namespace="evaluation", inputs=read, outputs={"comparison"}, parameters=parameters)
 
 
 def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
@@ -97,6 +100,10 @@ def _compare_split(split: str, layout: Layout) -> Iterator[Node]:
     if layout.ranks_titles:
         yield Node(rank_titles, f"{split}_examples", f"{split}_title_scores", name=f"rank_{split}_titles")
         measured["title_scores"] = f"{split}_title_scores"
+    if layout.ranks_zero_shot:
+        zero_shot, inputs = f"{split}_zero_shot_scores", [f"{split}_examples", "params:describe", HARDWARE]
+        yield Node(rank_zero_shot, inputs, zero_shot, name=f"rank_{split}_zero_shot")
+        measured["zero_shot_scores"] = zero_shot
     yield Node(bind(measure_rankings, split=split), measured, metrics, name=f"measure_{split}_rankings")
     if layout.rankers:
         yield Node(describe_queries, [f"{split}_examples", answers, "labels"], facts, name=f"describe_{split}_queries")

@@ -1,7 +1,9 @@
 """Read judgements, and write rankings, judgements and the collection in the formats of TREC and BEIR."""
 
 import logging
+import re
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import pyarrow as pa
@@ -13,6 +15,8 @@ from multimodal_recall.evaluation import rankings as combined
 from multimodal_recall.evaluation.metrics import IDS, is_right, rank_candidates
 
 logger = logging.getLogger(__name__)
+
+NO_WORD = re.compile(r"[\s%]")
 
 
 def take_judgements(
@@ -47,6 +51,34 @@ def write_qrels(model_scores: ds.Dataset, answers: dict[int, list[int]]) -> pd.D
     right = pd.DataFrame([(query, product) for query in answers for product in answers[query]], columns=IDS)
     judged = pd.concat([candidates, right.astype("int64")]).drop_duplicates(ignore_index=True)
     return judged.assign(relevance=is_right(judged, answers).astype("int64")).sort_values(IDS, ignore_index=True)
+
+
+def write_runs_by_sku(products: ds.Dataset, model_scores: ds.Dataset, *rankings: ds.Dataset) -> dict[str, pd.DataFrame]:
+    """As ``write_runs``, with the SKUs of an imported shop."""
+    return {name: name_products(run, products) for name, run in write_runs(model_scores, *rankings).items()}
+
+
+def write_recall_runs_by_sku(
+    products: ds.Dataset, *retrieved: ds.Dataset, rankings: tuple[str, ...]
+) -> dict[str, pd.DataFrame]:
+    """As ``write_recall_runs``, with the SKUs of an imported shop."""
+    runs = write_recall_runs(*retrieved, rankings=rankings)
+    return {name: name_products(run, products) for name, run in runs.items()}
+
+
+def write_qrels_by_sku(products: ds.Dataset, model_scores: ds.Dataset, answers: dict[int, list[int]]) -> pd.DataFrame:
+    """As ``write_qrels``, with the SKUs of an imported shop."""
+    return name_products(write_qrels(model_scores, answers), products)
+
+
+def name_products(table: pd.DataFrame, products: ds.Dataset) -> pd.DataFrame:
+    """Write SKUs in place of numbers, white space and % as in web addresses: a file of TREC has spaces between words.
+
+    ``products`` are ``shop_products``.
+    """
+    skus = products.to_table(["product_id", "sku"]).to_pandas().set_index("product_id")["sku"]
+    words = skus.map(lambda sku: NO_WORD.sub(lambda sign: quote(sign[0]), sku))
+    return table.assign(product_id=table["product_id"].map(words))
 
 
 def copy_qrels(judged: ds.Dataset) -> pd.DataFrame:

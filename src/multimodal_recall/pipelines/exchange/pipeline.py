@@ -8,8 +8,11 @@ from multimodal_recall.pipelines.exchange.nodes import (
     take_judgements,
     write_beir,
     write_qrels,
+    write_qrels_by_sku,
     write_recall_runs,
+    write_recall_runs_by_sku,
     write_runs,
+    write_runs_by_sku,
 )
 from multimodal_recall.pipelines.recall.pipeline import found_by
 from multimodal_recall.pipelines.wiring import bind
@@ -22,7 +25,7 @@ def read_qrels(layout: Layout) -> Pipeline:
 
 def create_pipeline(layout: Layout) -> Pipeline:
     """Write the rankings of evaluate and the judgements of each split with answers, and the collection."""
-    nodes = [node for split in layout.answered for node in (_runs(split), _qrels(layout, split))]
+    nodes = [node for split in layout.answered for node in (_runs(layout, split), _qrels(layout, split))]
     return Pipeline([*nodes, *([_beir(layout)] if layout.rankers else [])], tags="exchange")
 
 
@@ -39,17 +42,19 @@ def _take(layout: Layout, split: str) -> Node:
     return Node(take, inputs, [f"{split}.judged", f"{split}.answers"], name="take_judgements", namespace=split)
 
 
-def _runs(split: str) -> Node:
+def _runs(layout: Layout, split: str) -> Node:
     fitted = ["evaluation.fitted_rankings"] if split == "valid" else []
     inputs = [f"evaluation.{split}_model_scores", f"evaluation.{split}_rankings", *fitted]
-    return Node(write_runs, inputs, f"exchange.{split}_runs", name=f"write_{split}_runs", namespace="exchange")
+    write, named = (write_runs_by_sku, ["shop.products"]) if layout.import_chunks else (write_runs, [])
+    return Node(write, [*named, *inputs], f"exchange.{split}_runs", name=f"write_{split}_runs", namespace="exchange")
 
 
 def _qrels(layout: Layout, split: str) -> Node:
     name, made = {"name": f"write_{split}_qrels", "namespace": "exchange"}, f"exchange.{split}_qrels"
     if split in layout.judged:
         return Node(copy_qrels, f"{split}.judged", made, **name)
-    return Node(write_qrels, [f"evaluation.{split}_model_scores", layout.answers_of(split)], made, **name)
+    write, named = (write_qrels_by_sku, ["shop.products"]) if layout.import_chunks else (write_qrels, [])
+    return Node(write, [*named, f"evaluation.{split}_model_scores", layout.answers_of(split)], made, **name)
 
 
 def _beir(layout: Layout) -> Node:
@@ -61,5 +66,8 @@ def _beir(layout: Layout) -> Node:
 
 def _recall_runs(layout: Layout, split: str) -> Node:
     found = found_by(layout, split)
-    write, made = bind(write_recall_runs, rankings=tuple(found)), f"exchange.{split}_recall_runs"
-    return Node(write, list(found.values()), made, name=f"write_{split}_recall_runs", namespace="exchange")
+    write, named = (write_recall_runs_by_sku, ["shop.products"]) if layout.import_chunks else (write_recall_runs, [])
+    inputs, made = [*named, *found.values()], f"exchange.{split}_recall_runs"
+    return Node(
+        bind(write, rankings=tuple(found)), inputs, made, name=f"write_{split}_recall_runs", namespace="exchange"
+    )

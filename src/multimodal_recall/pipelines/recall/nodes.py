@@ -16,8 +16,9 @@ import pyarrow.dataset as ds
 from multimodal_recall.config.options import EvaluateOptions, HardwareOptions
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
+from multimodal_recall.evaluation.blending import blend
 from multimodal_recall.evaluation.metrics import IDS, rank_candidates
-from multimodal_recall.evaluation.rankings import RANDOM_ORDER
+from multimodal_recall.evaluation.rankings import RANDOM_ORDER, join_scores
 from multimodal_recall.evaluation.recall import (
     DEEPEST,
     measure_retrieved,
@@ -108,6 +109,15 @@ def rescore(
     return from_pandas(TABLES["retrieved"], rank_candidates(found[IDS].assign(score=scores)))
 
 
+def blend_rescored(*rescored: ds.Dataset, rankers: tuple[str, ...]) -> pa.Table:
+    """Order the first stage's candidates by the sum of several rankers' z-scores within the query: ``retrieved``."""
+    named = zip(rankers, rescored, strict=True)
+    tables = {name: table.to_table(columns=[*IDS, "score"]).to_pandas() for name, table in named}
+    scores = join_scores({name: table.rename(columns={"score": name}) for name, table in tables.items()})
+    blended = blend(scores, list(rankers), "z_score")
+    return from_pandas(TABLES["retrieved"], rank_candidates(blended.astype({"score": np.float32})))
+
+
 def measure_recall(
     options: EvaluateOptions,
     seed: int,
@@ -150,3 +160,10 @@ def compare_recall(
         part.insert(0, "split", split)
         parts.append(part)
     return pd.concat(parts, ignore_index=True).round(6)
+
+
+def report_recall(options: EvaluateOptions, recall: pd.DataFrame, speed: pd.DataFrame) -> str:
+    """Render the rankings of the last split with answers as an HTML page; see ``report.recall_page``."""
+    from multimodal_recall.evaluation.report.recall_page import render_recall
+
+    return render_recall(recall[recall["split"] == recall["split"].iloc[-1]], speed, options.confidence)
