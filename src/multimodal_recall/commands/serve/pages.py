@@ -101,7 +101,6 @@ def describe_found(shop: Shop, wanted: Wanted) -> dict[str, Any]:
             "rank": row.rank,
             "product_id": row.product_id,
             "sku": row.sku if isinstance(row.sku, str) else None,
-            "sku": row.sku if isinstance(row.sku, str) else None,
             "score": row.score,
             "title": row.title if isinstance(row.title, str) else None,
             "labels": row.labels,
