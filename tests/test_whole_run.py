@@ -50,7 +50,7 @@ def scores_of(project: Path) -> pd.DataFrame:
 def test_the_run_ends_with_a_comparison_and_a_submission(finished_project: Path) -> None:
     comparison = load(finished_project, "comparison")
     free = comparison[comparison["kind"] == "leak-free"]
-    assert free["split"].value_counts().to_dict() == {"valid": 4, "testA": 4}
+    assert free["split"].value_counts().to_dict() == {"valid": 6, "testA": 6}
     assert {"two_tower, keep-once", "two_tower, best query only"} < set(comparison["ranking"]) - set(free["ranking"])
     comparison = free[free["split"] == "valid"].set_index("ranking")
     assert set(comparison.index) == {

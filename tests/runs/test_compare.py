@@ -121,7 +121,7 @@ def test_other_queries_have_no_paired_difference(project: Path, tmp_path: Path) 
     new = found.scores.columns[-1][0]
     old = found.scores.columns[0][0]
     assert found.notes == [f"valid of {new} has other files or queries than {old}: no paired difference"]
-    assert found.scores[(new, "difference")].groupby("split").count().to_dict() == {"testA": 9, "valid": 0}
+    assert found.scores[(new, "difference")].groupby("split").count().to_dict() == {"testA": 11, "valid": 0}
 
 
 def test_queries_of_another_file_are_others_whatever_their_ids(project: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A product's photo as a picture in RGB, whatever its file holds, and the boxes that need no detector."""
 
 import os
+import struct
 import warnings
 from functools import cache
 from importlib.util import find_spec
@@ -27,6 +28,17 @@ TOLERANCE = 24
 NOT_ALL = 0.98
 """Share of the photo from which on a cut-out product is the whole photo."""
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+UNREADABLE_EXIF = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What Pillow raises on EXIF data that are cut off or no EXIF data."""
 
 # A JPEG of twice the limit is still read in bounded memory; beyond, Pillow raises an error.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -174,7 +186,7 @@ def _upright(picture: Image.Image, photo: Image.Image) -> Image.Image:
     """Turn a picture as the EXIF data of its photo say; data that cannot be read turn nothing, as in a browser."""
     try:
         turn = photo.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # as above
+    except UNREADABLE_EXIF:
         return picture
     picture.getexif()[ExifTags.Base.Orientation] = turn
     return ImageOps.exif_transpose(picture)

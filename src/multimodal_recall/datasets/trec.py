@@ -66,10 +66,10 @@ def _as_type(path: Path, column: pd.Series, kind: str) -> pd.Series:
         return column
     try:
         numbers = column.astype(kind)
-        if kind == "float64" or (numbers.astype(str) == column).all():
-            return numbers
     except (ValueError, OverflowError):
-        pass  # named below
+        numbers = None
+    if numbers is not None and (kind == "float64" or (numbers.astype(str) == column).all()):
+        return numbers
     line = next(line for line, text in column.items() if not _is_number(text, kind))
     wanted = "a whole number of 64 bits in its own digits" if kind == "int64" else "a number"
     raise DatasetError(f"{path}: line {line + 1}: {column.name} is {column[line][:60]!r}. Wanted {wanted}")
