@@ -59,11 +59,13 @@ def describe(
     # One stream of crops, so that all batches but the last have one size: of changing sizes, torch keeps the memory.
     crops = _crops(photos, options, detector, rows, rejected, tell)
     features = descriptor.embed(crops, options.batch_size).astype(np.float16)
-    ends = np.cumsum([len(row["class_labels"]) for row in rows])
-    for row, vectors in zip(rows, np.split(features, ends)[:-1], strict=True):
-        row["features"] = vectors.ravel()
     described, refused = (TABLES[name] for name in ("described", "rejected_photos"))
-    return pa.Table.from_pylist(rows, described), pa.Table.from_pylist(rejected, refused)
+    ends = np.cumsum([0, *(descriptor.width * len(row["class_labels"]) for row in rows)])
+    # Made of an array a row, the column would take several times the memory for a moment.
+    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(features.ravel()))
+    table = pa.Table.from_pylist(rows, described)
+    table = table.set_column(described.get_field_index("features"), described.field("features"), lists)
+    return table, pa.Table.from_pylist(rejected, refused)
 
 
 def load_descriptor(options: DescribeOptions, hardware: Hardware, local_files_only: bool = False) -> Descriptor:
