@@ -30,11 +30,6 @@ class ProductPhoto(NamedTuple):
     category: str | None = None
 
 
-class _Opened(NamedTuple):
-    product: ProductPhoto
-    photo: Image.Image
-
-
 def describe(
     photos: Sequence[ProductPhoto],
     options: DescribeOptions,
@@ -43,7 +38,7 @@ def describe(
 ) -> tuple[pa.Table, pa.Table]:
     """Find the boxes of each product's photo, and describe each box.
 
-    A photo is opened once. At most ``options.batch_size`` photos are held at a time.
+    A photo is opened once. At most ``options.batch_size`` photos and as many crops are held at a time.
 
     Args:
         photos: The products, each once.
@@ -59,13 +54,18 @@ def describe(
         CheckpointError: If an option names no checkpoint that can be used.
     """
     descriptor, detector = load_descriptor(options, hardware), load_detector(options, hardware)
+    rows: list[dict[str, object]] = []
     rejected: list[dict[str, object]] = []
-    tables = [TABLES["described"].empty_table()]
-    for batch in chunked(photos, options.batch_size):
-        opened = list(_open_all(batch, rejected))
-        tables.append(_describe(opened, options, descriptor, detector))
-        tell(len(batch))
-    return pa.concat_tables(tables), pa.Table.from_pylist(rejected, TABLES["rejected_photos"])
+    # One stream of crops, so that all batches but the last have one size: of changing sizes, torch keeps the memory.
+    crops = _crops(photos, options, detector, rows, rejected, tell)
+    features = descriptor.embed(crops, options.batch_size).astype(np.float16)
+    described, refused = (TABLES[name] for name in ("described", "rejected_photos"))
+    ends = np.cumsum([0, *(descriptor.width * len(row["class_labels"]) for row in rows)])
+    # Made of an array a row, the column would take several times the memory for a moment.
+    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(features.ravel()))
+    table = pa.Table.from_pylist(rows, described)
+    table = table.set_column(described.get_field_index("features"), described.field("features"), lists)
+    return table, pa.Table.from_pylist(rejected, refused)
 
 
 def load_descriptor(options: DescribeOptions, hardware: Hardware, local_files_only: bool = False) -> Descriptor:
@@ -92,39 +92,45 @@ def load_detector(options: DescribeOptions, hardware: Hardware, local_files_only
     )
 
 
-def _open_all(photos: Sequence[ProductPhoto], rejected: list[dict[str, object]]) -> Iterator[_Opened]:
+def _crops(
+    photos: Sequence[ProductPhoto],
+    options: DescribeOptions,
+    detector: Detector | None,
+    rows: list[dict[str, object]],
+    rejected: list[dict[str, object]],
+    tell: Callable[[int], None],
+) -> Iterator[Image.Image]:
+    """Yield the crop of each box, photo by photo; add a row for each photo to ``rows`` or ``rejected``."""
+    for batch in chunked(photos, options.batch_size):
+        opened = list(_open_all(batch, rejected))
+        found = detector.detect([photo for _, photo in opened]) if detector and opened else [[] for _ in opened]
+        for (product, photo), detections in zip(opened, found, strict=True):
+            own = _own_boxes(photo, product.category)
+            boxes = [*own, *((detection.sides, detection.label) for detection in detections)][: options.max_boxes]
+            rows.append(_row(product, photo, boxes))
+            yield from (_crop(photo, sides) for sides, _ in boxes)
+        tell(len(batch))
+
+
+def _open_all(
+    photos: Sequence[ProductPhoto], rejected: list[dict[str, object]]
+) -> Iterator[tuple[ProductPhoto, Image.Image]]:
     for product in photos:
         try:
-            yield _Opened(product, open_photo(product.path))
+            yield product, open_photo(product.path)
         except PhotoError as error:
             rejected.append({"product_id": product.product_id, "photo": str(product.path), "reason": str(error)})
 
 
-def _describe(
-    opened: list[_Opened], options: DescribeOptions, descriptor: Descriptor, detector: Detector | None
-) -> pa.Table:
-    """Describe the photos of a batch; their crops are cut out as the descriptor asks for them."""
-    found = detector.detect([photo for _, photo in opened]) if detector and opened else [[] for _ in opened]
-    boxes, labels = [], []
-    for (product, photo), detections in zip(opened, found, strict=True):
-        own = list(_own_boxes(photo, product.category))
-        named = [*own, *((detection.sides, detection.label) for detection in detections)][: options.max_boxes]
-        boxes.append([sides for sides, _ in named])
-        labels.append([label for _, label in named])
-    crops = (_crop(photo, sides) for (_, photo), found in zip(opened, boxes, strict=True) for sides in found)
-    features = descriptor.embed(crops, options.batch_size).astype(np.float16)
-    splits = np.cumsum([len(found) for found in boxes])[:-1]
-    return pa.table(
-        {
-            "product_id": [product.product_id for product, _ in opened],
-            "image_h": [photo.height for _, photo in opened],
-            "image_w": [photo.width for _, photo in opened],
-            "boxes": [np.asarray(found, np.float32).ravel() for found in boxes],
-            "features": [part.ravel() for part in np.split(features, splits)][: len(opened)],
-            "class_labels": labels,
-        },
-        TABLES["described"],
-    )
+def _row(product: ProductPhoto, photo: Image.Image, boxes: list[tuple[Sides, str]]) -> dict[str, object]:
+    """Give a row of ``described``, whose features are not known yet."""
+    return {
+        "product_id": product.product_id,
+        "image_h": photo.height,
+        "image_w": photo.width,
+        "boxes": np.array([sides for sides, _ in boxes], np.float32).ravel(),
+        "class_labels": [label for _, label in boxes],
+    }
 
 
 def _own_boxes(photo: Image.Image, category: str | None) -> Iterator[tuple[Sides, str]]:
