@@ -76,12 +76,9 @@ ELSEWHERE = {
     "python -m http.server -d build": VIZ_PAGE,
     "kedro search --serve": "tests/commands/test_serve.py::test_the_command_serves_until_ctrl_c",
     "kedro viz run": "tests/test_viz.py::test_kedro_viz_serves_the_same_lineage",
-    "python -m benchmarks": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",
+    "python -m benchmarks --peers": "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone",
     "python -m benchmarks --only rankers": (
         "tests/test_benchmarks.py::test_the_speed_of_both_sides_is_measured_and_printed"
-    ),
-    "python -m benchmarks --only albert train --busy --peers": (
-        "tests/test_benchmarks.py::test_a_side_of_a_stage_runs_alone"
     ),
     "python -m benchmarks.choices precision": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",
     "python -m benchmarks.choices recurrent": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",

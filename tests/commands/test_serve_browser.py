@@ -91,7 +91,8 @@ def download(page: Any, button: str) -> str:
 
 def test_type_see_compare_judge_and_download_by_keyboard_alone(page: Any, address: str, tmp_path: Path) -> None:
     page.goto(address)
-    page.keyboard.type("red dress")  # the field has the focus
+    page.wait_for_function("document.activeElement.id == 'query'")  # a page takes its focus when it is first drawn
+    page.keyboard.type("red dress")
     page.keyboard.press("Enter")
     page.wait_for_url("**/?q=red+dress&**")
     found = page.request.get(f"{address}/search?q=red+dress").json()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from multimodal_recall.config.import_options import ImportOptions
 from multimodal_recall.config.loader import current_configuration
 from multimodal_recall.config.rankers import MULTIPLIED, SUMMED, UNINDEXED
 from multimodal_recall.config.resolve import CATALOGUE, REQUIRED_SPLITS, SPLITS, LayoutError, listed, trained_rankers
@@ -158,7 +159,7 @@ def read_layout() -> Layout:
         two_stages=_two_stages(parameters),
         tables=tuple(split for split in (*run, CATALOGUE) if files.in_table(split)),
         joined=files.joined,
-        import_chunks=files.imports["chunks"] if files.imports else 0,
+        import_chunks=files.imports.get("chunks", ImportOptions.chunks) if files.imports else 0,
         embeds=parameters["describe"]["embedder"] is not None,
     )
 
