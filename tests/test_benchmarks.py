@@ -362,3 +362,13 @@ def test_simulated_workers_keep_to_the_graph(capsys: pytest.CaptureFixture[str])
         assert max(chain, total / workers) <= found + 1e-9 <= total / workers + chain + 1e-6  # Graham's bounds
     simulate.main(["--workers", "1", "8"])
     assert capsys.readouterr().out.count("workers") == 2
+
+
+@pytest.mark.slow
+def test_all_stages_run_at_the_published_sizes() -> None:
+    command = [sys.executable, "-m", "benchmarks.whole", "--rows", "500"]
+    printed = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    rows = [line.split() for line in printed.splitlines()[1:6]]
+    assert [stage for stage, *_ in rows] == ["ingest", "featurize", "sample_negatives", "train", "evaluate"]
+    assert all(float(seconds) > 0 and 0 < float(peak) < 24 for _, seconds, peak in rows)
+    assert "16 cores, as 8 workers of 2" in printed
