@@ -21,6 +21,7 @@ from benchmarks import (
     made_up,
     model_peers,
     ranker_speed,
+    rehearsal,
     simulate,
     straightforward,
 )
@@ -364,6 +365,16 @@ def test_simulated_workers_keep_to_the_graph(capsys: pytest.CaptureFixture[str])
         assert max(chain, total / workers) <= found + 1e-9 <= total / workers + chain + 1e-6  # Graham's bounds
     simulate.main(["--workers", "1", "8"])
     assert capsys.readouterr().out.count("workers") == 2
+
+
+@pytest.mark.slow
+def test_a_published_ranker_is_killed_resumes_and_submits() -> None:
+    command = [sys.executable, "-m", "benchmarks.rehearsal", "--rankers", "concat_query"]
+    printed = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    ranker, *figures, _, _, queries, _ = printed.splitlines()[1].split()
+    assert (ranker, queries) == ("concat_query", "4")
+    assert all(0 < float(figure) < 1000 for figure in figures)
+    assert len(figures) == len(rehearsal.COLUMNS)
 
 
 @pytest.mark.slow
