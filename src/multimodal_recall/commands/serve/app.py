@@ -25,6 +25,7 @@ from multimodal_recall.commands.serve.wanted import (
     MOST_CHARACTERS,
     RequestError,
     Wanted,
+    read_explained,
     read_id,
     read_query,
     read_wanted,
@@ -92,9 +93,11 @@ class Pages:
 
     async def why(self, request: Request) -> Response:
         """Show what each word adds to a product's score."""
-        wanted = read_query(self.wanted(request.query_params))
-        product_id = read_id(request.query_params.get("product", ""))
-        return HTMLResponse(await self.compute(render_why, self.shop, wanted, product_id))
+        given = request.query_params
+        wanted = read_query(self.wanted(given))
+        explained = read_explained(given, wanted, self.shop.choices)
+        product_id = read_id(given.get("product", ""))
+        return HTMLResponse(await self.compute(render_why, self.shop, wanted, explained, product_id))
 
     async def photo(self, request: Request) -> Response:
         """Give a product's photo, scaled down."""

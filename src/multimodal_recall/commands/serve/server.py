@@ -12,6 +12,9 @@ from urllib.parse import urlencode
 import click
 
 if TYPE_CHECKING:  # of the extra `serve`
+    import uvicorn
+    from starlette.types import ASGIApp
+
     from multimodal_recall.commands.serve.shop import Shop
     from multimodal_recall.commands.serve.wanted import Wanted
 
@@ -64,8 +67,21 @@ def serve(listening: socket.socket, host: str, shop: "Shop", start: "Wanted", qu
         click.echo(f"http://{name}:{port}/" + (f"?{urlencode({'q': query})}" if query else ""))
     click.echo("end with Ctrl-C")
     app = make_app(shop, start, allowed_hosts(host, address))
-    config = uvicorn.Config(
+    with suppress(KeyboardInterrupt):  # uvicorn has ended, and passes the signal on
+        uvicorn.Server(configure(app)).run(sockets=[listening])
+    click.echo("ended")
+
+
+def configure(app: "ASGIApp") -> "uvicorn.Config":
+    """Set up uvicorn: quiet, and with h11, which refuses addresses and headers beyond 64 kB.
+
+    httptools, which uvicorn takes where it is installed, reads headers of any size into memory.
+    """
+    import uvicorn
+
+    return uvicorn.Config(
         app,
+        http="h11",
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -73,9 +89,6 @@ def serve(listening: socket.socket, host: str, shop: "Shop", start: "Wanted", qu
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-    with suppress(KeyboardInterrupt):  # uvicorn has ended, and passes the signal on
-        uvicorn.Server(config).run(sockets=[listening])
-    click.echo("ended")
 
 
 def allowed_hosts(host: str, address: str) -> list[str]:
