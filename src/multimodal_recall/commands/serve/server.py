@@ -1,6 +1,5 @@
 """Open a port, and answer there until Ctrl-C."""
 
-import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,17 +31,20 @@ def listen(host: str, port: int) -> socket.socket:
     """Take a port, before anything is loaded; browsers that come now wait for the first answer.
 
     Raises:
-        ServeError: If a package of the extra ``serve`` is missing, or the port cannot be had.
+        ServeError: If a package of the extra ``serve`` is missing, the host is empty, or the port cannot be had.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ServeError(f'--serve needs {" and ".join(missing)}: pip install -e ".[serve]"')
+    if not host:  # the system would take all addresses, as for 0.0.0.0
+        raise ServeError("--host is empty: name an address of this machine, such as 127.0.0.1")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        reason = error.strerror.partition(" (while ")[0]  # os.strerror does not know the numbers of unknown hosts
         raise ServeError(
-            f"cannot listen on port {port} of {host}: {os.strerror(error.errno)}. Name another with --port or --host"
+            f"cannot listen on port {port} of {host}: {reason}. Name another with --port or --host"
         ) from error
 
 
