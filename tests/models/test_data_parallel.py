@@ -25,6 +25,7 @@ RECIPES: dict[str, RankerOptions] = {
     "two_tower, in the batch": replace(OPTIONS, model=SYSTEMS["two_tower"], **IN_BATCH),
     "bag_of_words, in the batch": replace(OPTIONS, model=SYSTEMS["bag_of_words"], **IN_BATCH),
     "word_level, in the batch": replace(OPTIONS, model=SYSTEMS["word_level"], **IN_BATCH),
+    "hsl, gpo, in the batch": replace(OPTIONS, model=SYSTEMS["hsl, gpo"], **IN_BATCH),
     "mcan": replace(OPTIONS, model=SYSTEMS["mcan"]),
     # three right pairs a batch: with four processes one has none
     "mcan, small batches": replace(OPTIONS, model=SYSTEMS["mcan"], batch_size=6),

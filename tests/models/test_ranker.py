@@ -23,7 +23,7 @@ from tests.tiny_rankers import MODEL, OPTIONS, SIZES, SYSTEMS, make_ranker
 
 JOINT = {"mcan", "visual_bert", "word_level", "image_tags", "sentence_level"}
 """Systems that read a query and a product together: their products have no vectors of their own."""
-TOWERS = [name for name in SYSTEMS if name not in JOINT]
+TOWERS = [name for name, model in SYSTEMS.items() if model.kind not in JOINT]
 
 
 def padded(batch: Batch, extra: int) -> Batch:

@@ -37,6 +37,12 @@ class RankerOptions:
     """Ranker that is trained first; the weights of the parts that both rankers have start from its weights."""
     max_boxes: Positive | None = None
     """Boxes read of a product, from the boxes that ``ingest`` has kept; ``null``: all."""
+    drop_boxes: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the boxes that training leaves out of the products, drawn anew for each epoch (VSE-infinity: 0.2). A
+    product keeps a box at least. Scoring leaves out none."""
+    drop_words: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the words and tokens that training leaves out of the queries, drawn anew for each epoch. A query keeps a
+    word at least; the language model's vector is always that of the whole query. Scoring leaves out none."""
     negatives: Mixture = field(default_factory=lambda: {"label_sharing": 1.0})
     """Kinds of wrong products, each with the weight with which it is drawn. An environment's kinds are added to those
     of ``conf/base``; the weight 0 takes a kind away."""
