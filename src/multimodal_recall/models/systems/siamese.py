@@ -7,9 +7,11 @@ from multimodal_recall.config.systems import SiameseOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.padding import Padding
 from multimodal_recall.models.layers.pooling import GeneralisedPooling
-from multimodal_recall.models.layers.tokens import check_kind
+from multimodal_recall.models.layers.tokens import check_fit
 from multimodal_recall.models.ranker import DotRanker, InputSizes
 from multimodal_recall.models.weights import take_weights
+
+WORDS = "embeddings.word_embeddings.weight"
 
 
 class Siamese(DotRanker):
@@ -35,9 +37,13 @@ class Siamese(DotRanker):
         Raises:
             ValueError: If the text model is no BERT or has other sizes.
         """
-        check_kind(text_model, ("bert",))
+        own = self.text.config
+        sizes = {"state": (own.hidden_size, "hidden_size"), "heads": (own.num_attention_heads, "num_attention_heads")}
+        check_fit(text_model, ("bert",), sizes)
         wanted = self.text.state_dict().keys()
-        take_weights(self.text, {name: weight for name, weight in text_model.state_dict().items() if name in wanted})
+        weights = {name: weight for name, weight in text_model.state_dict().items() if name in wanted}
+        weights[WORDS] = weights[WORDS][: own.vocab_size]  # a model may have more rows than its tokenizer has tokens
+        take_weights(self.text, weights)
 
     def encode_queries(self, batch: Batch) -> Tensor:
         """Encode the queries' tokens, (Q, state)."""
