@@ -219,6 +219,13 @@ def test_every_answer_has_the_headers_that_keep_a_page_harmless(client: TestClie
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("path", ["/?q=red+dress", "/search?q=red", "/healthz"])
+def test_pages_are_only_read(client: TestClient, path: str) -> None:
+    answer = client.post(path, content=b"x" * 100_000)
+    assert answer.status_code == 405
+    assert {*answer.headers["allow"].split(", ")} == {"GET", "HEAD"}
+
+
 @pytest.mark.parametrize(
     ("host", "code"),
     [
