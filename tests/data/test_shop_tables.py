@@ -44,6 +44,8 @@ def product(sku: str, photo: str, title: str | None = None, category: str | None
         ("a quoted word first", HEADER + 'A,a.jpg,"Best" shirt,x\n', [product("A", "a.jpg", '"Best" shirt', "x")]),
         ("a tab in a title", HEADER + "A,a.jpg,red\tshirt,x\n", [product("A", "a.jpg", "red shirt", "x")]),
         ("a line end in a title", HEADER + 'A,a.jpg,"red\nshirt",x\n', [product("A", "a.jpg", "red shirt", "x")]),
+        ("a soft hyphen", "sku,photo,title\nA,a.jpg,Baum\u00adwolle\n", [product("A", "a.jpg", "Baum\u00adwolle")]),
+        ("spaces of a file's name", "sku,photo\nA,a  b\u202fPM.jpg\n", [product("A", "a  b\u202fPM.jpg")]),
         ("a tab-separated file", "sku\tphoto\ttitle\nA\ta.jpg\tred, long\n", [product("A", "a.jpg", "red, long")]),
         ("several photos", "sku,photo\nA,a|b\nB,c\nA,d\n", [product("A", "a|b|d"), product("B", "c")]),
         ("a title in one of two rows", HEADER + "A,a,,x\nA,b,red,x\n", [product("A", "a|b", "red", "x")]),
@@ -112,6 +114,14 @@ def test_parquet_is_read_as_text_is(tmp_path: Path) -> None:
     assert rejected["line"].to_pylist() == [2]
 
 
+def test_numbers_that_pandas_wrote_as_floats_are_their_digits(tmp_path: Path) -> None:
+    table = pa.table({"sku": [4006381333931.0, 7.0, None], "photo": ["a.jpg", "b.jpg", "c.jpg"]})
+    pq.write_table(table, tmp_path / "products.parquet")
+    products, rejected = read_shop_products(ShopTable(tmp_path / "products.parquet"), {})
+    assert products["sku"].to_pylist() == ["4006381333931", "7"]
+    assert rejected["reason"].to_pylist() == ["it has no SKU"]
+
+
 def test_many_rows_keep_their_lines(tmp_path: Path) -> None:
     rows = [f'{n},"a\n{n}.jpg"' if n % 1000 == 0 else f"{n},{n}.jpg" for n in range(100_000)]
     (tmp_path / "p.csv").write_text("sku,photo\n" + "\n".join([*rows, "lost,", "last,z.jpg"]))
@@ -147,15 +157,16 @@ def clicks_of(path: Path, content: str, shop: pa.Table) -> tuple[pd.DataFrame, l
 
 def test_clicks_are_added_up_under_the_most_frequent_spelling(tmp_path: Path, shop: pa.Table) -> None:
     content = "query,sku,count\nRed  Shirt,B,1\nred shirt,B,5\nred-shirt,B,1\nred shirt!,007,1\nred shirt,C,0\n"
+    content += "Baum\u00adwolle,C,1\nBaumwolle,C,2\n"
     clicks, rejected = clicks_of(tmp_path / "c.csv", content, shop)
     assert rejected == []
     found = set(clicks[["query", "sku", "clicks"]].itertuples(index=False, name=None))
-    assert found == {("red shirt", "B", 6), ("red shirt", "007", 1), ("red-shirt", "B", 1)}
+    assert found == {("red shirt", "B", 6), ("red shirt", "007", 1), ("red-shirt", "B", 1), ("Baumwolle", "C", 3)}
 
 
 def test_clicks_that_cannot_be_used_are_named(tmp_path: Path, shop: pa.Table) -> None:
     rows = ["x,7,1,2026-01-01", "x,Q,1,2026-01-01", "?!,B,1,2026-01-01", "x,B,1.5,2026-01-01", "x,B,1,1.2.2026"]
-    rows += ["x,B,-1,2026-01-01", "x,,1,2026-01-01", "x,B,2,2026-01-01T10:00:00"]
+    rows += ["x,B,-1,2026-01-01", "x,,1,2026-01-01", "x,B,2,2026-01-01T10:00:00", "x,B,1e300,2026-01-01"]
     clicks, rejected = clicks_of(tmp_path / "c.csv", "query,sku,count,date\n" + "\n".join(rows), shop)
     assert rejected == [
         (2, "no product has the SKU '7'; one has '007': were zeros lost?"),
@@ -165,6 +176,7 @@ def test_clicks_that_cannot_be_used_are_named(tmp_path: Path, shop: pa.Table) ->
         (6, "its date is none such as 2026-11-29"),
         (7, "its count is no whole number"),
         (8, "it has no SKU"),
+        (10, "its count is above 1,000,000,000"),
     ]
     assert clicks[["sku", "clicks"]].values.tolist() == [["B", 2]]
     assert str(clicks["first_day"][0]) == "2026-01-01"

@@ -19,7 +19,9 @@ ID_BITS = 53
 LONGEST = {"sku": 200, "title": 2_000, "category": 200, "photo": 4_000}
 """Characters of a cell."""
 BETWEEN_PHOTOS = "|"
-SPACES = regex.compile(r"[\s\p{C}]+")
+SPACES = regex.compile(r"[[\s\p{C}]--[\u00ad\u200c\u200d]]+", regex.V1)
+"""What becomes a space. Soft hyphens and joiners stand inside words, and ``words_of`` decides on them."""
+CONTROLS = regex.compile(r"[\p{Cc}\p{Cs}]+")
 MOST_REJECTED = 100_000
 """Rejected rows of a table that are kept; a log of clicks may have millions."""
 CELLS = ("sku", "title", "reason", "text")
@@ -45,7 +47,8 @@ def read_shop_products(table: ShopTable, chosen: Mapping[Any, str]) -> tuple[pa.
         rows = pd.DataFrame(block.rows, columns=[*found], dtype=object).reindex(
             columns=[*PRODUCT_COLUMNS], fill_value=""
         )
-        rows = rows.apply(lambda column: column.map(clean_cell)).assign(line=block.lines)
+        cells = {kind: rows[kind].map(clean_name if kind == "photo" else clean_cell) for kind in PRODUCT_COLUMNS}
+        rows = pd.DataFrame(cells).assign(line=block.lines)
         reasons = _faults(rows)
         rejected += [faulty_lines(table, block.faults), rejected_rows(table, rows[reasons != ""], reasons)]
         parts.append(rows[reasons == ""])
@@ -59,6 +62,11 @@ def read_shop_products(table: ShopTable, chosen: Mapping[Any, str]) -> tuple[pa.
 def clean_cell(text: str) -> str:
     """Write a cell on one line: a tab, a line end or a control character becomes a space."""
     return SPACES.sub(" ", text).strip()
+
+
+def clean_name(text: str) -> str:
+    """Write a file's name on one line; the spaces inside stay as they are, since they name another file."""
+    return CONTROLS.sub(" ", text).strip()
 
 
 def number_skus(skus: list[str]) -> np.ndarray:

@@ -203,6 +203,14 @@ class ShopTable:
 def _texts(path: Path, name: str, column: pa.Array) -> list[str]:
     """Read a column of a parquet table as texts."""
     try:
-        return [text or "" for text in column.cast(pa.string()).to_pylist()]
+        return [text or "" for text in _whole(column).cast(pa.string()).to_pylist()]
     except pa.ArrowException as error:
         raise RawFileError(f"{path}: the column {name!r} is a {column.type}; wanted texts or numbers") from error
+
+
+def _whole(column: pa.Array) -> pa.Array:
+    """Read floats that are all whole as whole numbers: pandas writes numbers with a gap so, and 4e12 is no SKU."""
+    try:
+        return column.cast(pa.int64()) if pa.types.is_floating(column.type) else column
+    except pa.ArrowInvalid:
+        return column
