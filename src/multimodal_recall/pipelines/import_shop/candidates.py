@@ -39,7 +39,8 @@ def make_candidates(clicks: pd.DataFrame, products: pd.DataFrame, options: Impor
     """
     clicks = clicks[clicks["product_id"].isin(products["product_id"])].reset_index(drop=True)
     clicks = clicks.assign(wrong=clicks["relevance"] < options.min_relevance)
-    right = right_pairs(clicks, options).sort_values(["query", "clicks"], ascending=[True, False], kind="stable")
+    order = {"query": True, "clicks": False, "relevance": False}
+    right = right_pairs(clicks, options).sort_values([*order], ascending=[*order.values()], kind="stable")
     if right.empty:
         raise ShopError(
             "no product with a described photo is right for any query. Lower import_shop.min_clicks, "
@@ -159,11 +160,13 @@ def _matrix(clicks: pd.DataFrame, queries: pd.Index, products: pd.DataFrame) -> 
 
 def _likeness(queries: list[str], is_right: np.ndarray, products: pd.DataFrame) -> np.ndarray:
     """Compare titles and categories of products (n, p) with those of each query's right products, 0 to 2."""
-    categories = pd.get_dummies(products["category"]).to_numpy(np.float32)
-    alike = ((is_right @ categories > 0).astype(np.float32) @ categories.T) if categories.size else 0.0
+    number, names = pd.factorize(products["category"])  # -1 without a category
+    known = np.flatnonzero(number >= 0)
+    categories = csr_matrix((np.ones(len(known)), (known, number[known])), (len(products), len(names)))
+    alike = ((csr_matrix(is_right) @ categories > 0).astype(np.float32) @ categories.T).toarray().astype(np.float32)
     titles = products["title"].fillna("")
     if not any(map(words_of, titles)):
-        return alike + np.zeros(is_right.shape, np.float32)
+        return alike
     weigh = TfidfVectorizer(analyzer=words_of, dtype=np.float32).fit([*titles, *queries])
     shown = weigh.transform(titles)
     wanted = normalize(csr_matrix(is_right.astype(np.float32)) @ shown + weigh.transform(queries))
