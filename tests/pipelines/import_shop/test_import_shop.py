@@ -270,6 +270,12 @@ def test_a_replaced_table_is_stale(project: Path) -> None:
     assert "train_table is not the file that make_lists wrote" in result.output.replace("raw.", "")
     with (project.parent / "shop/clicks.csv").open("a") as log:
         log.write("shirt,0000-S,1\n")
+    options = yaml.safe_load((project / "conf/mine/globals.yml").read_text())
+    (project / "conf/mine/globals.yml").write_text(
+        yaml.safe_dump(options | {"clicks": str(project.parent / "shop/clicks.csv")})
+    )
+    result = kedro("stale", "--env=mine", "--pipelines=import_shop")
+    assert "clicks_file is not the file that was read" in result.output
 
 
 def test_the_links_lead_to_photos(imported: Path) -> None:
