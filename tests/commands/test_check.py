@@ -20,6 +20,7 @@ from multimodal_recall.config.options import LanguageModelOptions
 from multimodal_recall.data.official_format import TSV_COLUMNS
 from multimodal_recall.models.language_model import new_albert, train_tokenizer
 from tests.conftest import SMALL, copy_project, load, run_project
+from tests.tiny_text import save_sentence_encoder
 from tests.tiny_vision import clip, dfine, save_checkpoint
 
 BOXES, FEATURES, QUERY = (TSV_COLUMNS.index(name) for name in ("boxes", "features", "query"))
@@ -350,6 +351,20 @@ def test_a_checkpoint_is_loaded_as_the_run_loads_it(kedro: Kedro, tmp_path: Path
     message = "  ! siamese.model.text_model is './models/none': there is no folder"
     assert any(line.startswith(message) for line in check(kedro, 1))
     assert message.removeprefix("  ! ") in kedro("run", "--env=mine").output
+
+
+def test_a_text_model_of_other_sizes_is_refused_before_the_first_node(kedro: Kedro) -> None:
+    save_sentence_encoder(Path("models/encoder"))
+    siamese = PARAMETERS.replace("[bag_of_words]", "[siamese]") + "siamese: {model: {text_model: models/encoder}}"
+    Path("conf/mine/parameters.yml").write_text(siamese)
+    message = "siamese.model.text_model is 'models/encoder': text_model has other sizes than the ranker. Set the"
+    assert any(line.startswith(f"  ! {message}") for line in check(kedro, 1))
+    refused = kedro("run", "--env=mine")
+    assert (refused.exit_code, "ingest" in refused.output) == (1, False)
+    assert f"{message} ranker's model to {{state: 16, heads: 2}}, or name another text_model" in refused.output
+    fitting = siamese.replace("models/encoder", "models/encoder, state: 16, layers: 2, heads: 2")
+    Path("conf/mine/parameters.yml").write_text(fitting)
+    assert "  BertModel: vectors of 16 numbers" in check(kedro, 0)
 
 
 def test_paths_of_the_options_are_relative_to_the_project(kedro: Kedro, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,7 +224,9 @@ def test_heic_names_the_package_that_is_missing(tmp_path: Path, monkeypatch: pyt
         open_photo(tmp_path / "a.heic")
 
 
-@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg", "..", "a\0b.jpg"])
+@pytest.mark.parametrize(
+    "name", ["../secret.jpg", "/etc/passwd", "a/../../secret.jpg", "..", "a\0b.jpg", "..\\secret.jpg", "a\\..\\..\\b"]
+)
 def test_a_name_that_leaves_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(PhotoError, match="leads out of the folder of photos; name a file below it"):
         photo_path(tmp_path, name)
@@ -238,6 +240,12 @@ def test_an_empty_name_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_name_below_the_folder_is_joined(tmp_path: Path) -> None:
     assert photo_path(tmp_path, "shirts/../shoes/7 b.jpg") == tmp_path / "shoes/7 b.jpg"
+
+
+def test_a_path_from_windows_is_read_as_one_unless_a_file_has_this_name(tmp_path: Path) -> None:
+    assert photo_path(tmp_path, "shoes\\red\\7.jpg") == tmp_path / "shoes/red/7.jpg"
+    (tmp_path / "shoes\\7.jpg").touch()
+    assert photo_path(tmp_path, "shoes\\7.jpg") == tmp_path / "shoes\\7.jpg"
 
 
 def drawn(background: str, box: tuple[int, int, int, int]) -> Image.Image:

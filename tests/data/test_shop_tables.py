@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from multimodal_recall.config.import_options import ImportOptions
+from multimodal_recall.data import shop_clicks
 from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.shop_clicks import read_shop_clicks, right_pairs
 from multimodal_recall.data.shop_products import number_skus, read_shop_products
@@ -53,6 +54,11 @@ def product(sku: str, photo: str, title: str | None = None, category: str | None
         ("no last field", HEADER + "A,a.jpg,red\n", [product("A", "a.jpg", "red")]),
         ("empty fields after", HEADER + "A,a.jpg,red,x,,,\n", [product("A", "a.jpg", "red", "x")]),
         ("other headers", "Item ID,Image,Name,Type\nA,a.jpg,red,x\n", [product("A", "a.jpg", "red", "x")]),
+        (
+            "German headers",
+            "Art.-Nr.;Bilddatei;Bezeichnung;Warengruppe\n007;a.jpg;M\xfctze;H\xfcte\n".encode("cp1252"),
+            [product("007", "a.jpg", "Mütze", "Hüte")],
+        ),
     ],
 )  # fmt: skip
 def test_a_table_is_read_right(tmp_path: Path, name: str, content: str | bytes, wanted: list[dict]) -> None:
@@ -130,6 +136,24 @@ def test_many_rows_keep_their_lines(tmp_path: Path) -> None:
     assert rejected.to_pylist()[0]["line"] == 2 + 100_000 + 100
 
 
+def test_of_many_rejected_rows_the_first_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a log of which two of three rows name no known product, in more blocks than are kept
+    monkeypatch.setattr("multimodal_recall.data.shop_products.MOST_REJECTED", 10)
+    monkeypatch.setattr("multimodal_recall.data.shop_tables.ROWS_PER_BLOCK", 12)
+    kept: list[int] = []
+    keep = shop_clicks.keep_rejected
+    monkeypatch.setattr(shop_clicks, "keep_rejected", lambda old, new: (keep(old, new), kept.append(len(old))))
+    log = tmp_path / "clicks.csv"
+    log.write_text("query,sku\n" + "hat,A\nhat,B\nhat,C\n" * 100)
+    products = pa.table({"sku": ["A"], "product_id": [1]})
+    clicks, rejected = read_shop_clicks(ShopTable(log), products, {})
+    assert clicks["clicks"].to_pylist() == [100]
+    assert rejected["line"].to_pylist() == [3, 4, 6, 7, 9, 10, 12, 13, 15, 16]
+    assert len(kept) == 25
+    assert kept[-1] == kept[1]  # nothing is kept of later blocks
+    assert rejected["text"].to_pylist()[:2] == ["hat, B", "hat, C"]
+
+
 def test_a_sku_keeps_its_number_when_other_products_come_and_go() -> None:
     skus = [f"A-{number}" for number in range(1_000)]
     numbers = dict(zip(skus, number_skus(skus).tolist(), strict=True))
@@ -165,7 +189,7 @@ def test_clicks_are_added_up_under_the_most_frequent_spelling(tmp_path: Path, sh
 
 
 def test_clicks_that_cannot_be_used_are_named(tmp_path: Path, shop: pa.Table) -> None:
-    rows = ["x,7,1,2026-01-01", "x,Q,1,2026-01-01", "?!,B,1,2026-01-01", "x,B,1.5,2026-01-01", "x,B,1,1.2.2026"]
+    rows = ["x,7,1,2026-01-01", "x,Q,1,2026-01-01", "?!,B,1,2026-01-01", "x,B,1.5,2026-01-01", "x,B,1,11/12/2026"]
     rows += ["x,B,-1,2026-01-01", "x,,1,2026-01-01", "x,B,2,2026-01-01T10:00:00"]
     clicks, rejected = clicks_of(tmp_path / "c.csv", "query,sku,count,date\n" + "\n".join(rows), shop)
     assert rejected == [
@@ -173,12 +197,19 @@ def test_clicks_that_cannot_be_used_are_named(tmp_path: Path, shop: pa.Table) ->
         (3, "no product has the SKU 'Q'"),
         (4, "its query has no word"),
         (5, "its count is no whole number"),
-        (6, "its date is none such as 2026-11-29"),
+        (6, "its date is none such as 2026-11-29 or 29.11.2026"),
         (7, "its count is no whole number"),
         (8, "it has no SKU"),
     ]
     assert clicks[["sku", "clicks"]].values.tolist() == [["B", 2]]
     assert str(clicks["first_day"][0]) == "2026-01-01"
+
+
+@pytest.mark.parametrize("date", ["29.11.2026", "29.11.2026 10:00", "2026-11-29 10:00", "2026-11-29T10:00:00Z"])
+def test_a_date_is_read_in_two_forms(tmp_path: Path, shop: pa.Table, date: str) -> None:
+    clicks, rejected = clicks_of(tmp_path / "c.csv", f"Suchanfrage;Artikelnummer;Datum\nx;B;{date}\n", shop)
+    assert rejected == []
+    assert str(clicks["first_day"][0]) == "2026-11-29"
 
 
 def test_right_products_have_enough_clicks_and_enough_of_the_querys_clicks(tmp_path: Path, shop: pa.Table) -> None:

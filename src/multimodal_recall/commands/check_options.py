@@ -11,7 +11,7 @@ from multimodal_recall.config.loader import in_project
 from multimodal_recall.config.options import WordVectorOptions
 from multimodal_recall.data.faults import FaultCounts
 from multimodal_recall.data.glove import WordVectorError, read_glove
-from multimodal_recall.runs.checkpoints import named_checkpoints
+from multimodal_recall.runs.checkpoints import NamedCheckpoint, named_checkpoints
 from multimodal_recall.runtime.device import choose_hardware
 
 FAULTS_SHOWN = 20
@@ -43,8 +43,8 @@ class FileCheck:
 def check_checkpoints(catalog: CatalogProtocol) -> Iterator[FileCheck]:
     """Load each checkpoint that the options name, as the run does, but never from the network."""
     nodes = {node.name for node in pipelines["__default__"].nodes}
-    for option, name, trained in named_checkpoints(catalog, nodes):
-        yield _check_checkpoint(option, name, partial(_load_text_model, option, name, trained))
+    for named in named_checkpoints(catalog, nodes):
+        yield _check_checkpoint(named.option, named.name, partial(_load_text_model, named))
     if catalog.get("params:import_shop").load() is not None:
         yield from _check_vision_models(catalog)
 
@@ -78,10 +78,8 @@ def _check_checkpoint(option: str, name: str, facts_of: Callable[[], str]) -> Fi
     return check
 
 
-def _load_text_model(option: str, name: str, trained: bool) -> str:
-    from multimodal_recall.models import pretrained
-
-    model, _ = pretrained.load_checkpoint(option, name, trained, local_files_only=True)
+def _load_text_model(named: NamedCheckpoint) -> str:
+    model = named.load(local_files_only=True)
     return f"{type(model).__name__}: vectors of {model.config.hidden_size} numbers"
 
 

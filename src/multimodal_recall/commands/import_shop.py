@@ -11,6 +11,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import ProjectMetadata
 
 from multimodal_recall.commands.errors import as_click_error
+from multimodal_recall.commands.project import load_project
 
 if TYPE_CHECKING:  # pyarrow and torch take seconds to import
     import pandas as pd
@@ -76,7 +77,7 @@ def import_shop(
     places = [_place(path, project) for path in (products, clicks, photos)]
     chosen = _columns(product_columns, PRODUCT_KINDS), _columns(click_columns, CLICK_KINDS)
     conf, known = project / "conf" / env, _known(project, env, places)
-    pairs, count = _say_what_is_found(products, clicks, *chosen)
+    pairs, count = _say_what_is_found(products, clicks, photos, *chosen)
     files = _files(env, places, chosen, pairs, count, _describing(embedder, detector, labels))
     if known:
         click.echo(f"conf/{env} stays as it is: an import of these files wrote it")
@@ -87,7 +88,8 @@ def import_shop(
         return
     if not known:
         _write(conf, files)
-    _run(metadata, env, resume=known and not (project / _raw(env) / "train.parquet").exists())
+    unfinished = known and not (project / _raw(env) / "train.parquet").exists()
+    _run(metadata, env, _nodes_left(metadata, env) if unfinished else None)
     click.echo(
         f"The environment {env} is ready. Next:\n  kedro check --env={env}\n  kedro run --env={env}\n"
         f'  kedro search --env={env} "words of a query"'
@@ -147,9 +149,9 @@ def _known(project: Path, env: str, places: list[str]) -> bool:
 
 
 def _say_what_is_found(
-    products: Path, clicks: Path, product_columns: dict[str, str], click_columns: dict[str, str]
+    products: Path, clicks: Path, photos: Path, product_columns: dict[str, str], click_columns: dict[str, str]
 ) -> tuple[int, int]:
-    """Read both tables, say what they hold, and count right pairs and products."""
+    """Read both tables, look for the photos, say what is there, and count right pairs and products."""
     from multimodal_recall.config.import_options import ImportOptions
     from multimodal_recall.data.shop_clicks import CLICK_COLUMNS, read_shop_clicks, right_pairs
     from multimodal_recall.data.shop_products import PRODUCT_COLUMNS, read_shop_products
@@ -160,6 +162,7 @@ def _say_what_is_found(
     _say(table, PRODUCT_COLUMNS, product_columns, refused.to_pandas())
     titled = shop.num_rows - shop["title"].null_count
     click.echo(f"  {shop.num_rows:,} products, {titled:,} with a title, {len(shop['category'].unique()):,} categories")
+    _say_photos(photos, [photo for of_product in shop["photos"].to_pylist() for photo in of_product])
     found, refused = read_shop_clicks(log, shop, click_columns)
     _say(log, CLICK_COLUMNS, click_columns, refused.to_pandas())
     right = right_pairs(found.to_pandas(), ImportOptions())
@@ -181,6 +184,35 @@ def _say(table: "ShopTable", kinds: Sequence[str], chosen: dict[str, str], rejec
         click.echo(f"  ! line {row.line}: {row.reason}: {row.text[:80]!r}")
     if len(rejected) > SHOWN_FAULTS:
         click.echo(f"  ! and {len(rejected) - SHOWN_FAULTS:,} more rows are not used")
+
+
+def _say_photos(folder: Path, names: list[str]) -> None:
+    """Say how many of the named photos are files; they are opened only by the import.
+
+    Raises:
+        click.ClickException: If none is.
+    """
+    faults = [fault for name in names if (fault := _photo_fault(folder, name))]
+    click.echo(f"{folder}: {len(names) - len(faults):,} of the {len(names):,} photos that the table names")
+    for fault in faults[:SHOWN_FAULTS]:
+        click.echo(f"  ! {fault}")
+    if len(faults) > SHOWN_FAULTS:
+        click.echo(f"  ! and {len(faults) - SHOWN_FAULTS:,} more")
+    if len(faults) == len(names):
+        raise click.ClickException(
+            f"no photo is there. Name the folder that the names of photos begin in: {folder} is not"
+        )
+
+
+def _photo_fault(folder: Path, name: str) -> str:
+    """Say why a photo is not there, or nothing."""
+    from multimodal_recall.data.photos import PhotoError, photo_path
+
+    try:
+        path = photo_path(folder, name)
+    except PhotoError as error:
+        return str(error)
+    return "" if path.is_file() else f"no such file: {name!r}"
 
 
 def _files(
@@ -245,6 +277,19 @@ def _write(conf: Path, files: dict[str, str]) -> None:
     unfinished.rename(conf)
 
 
-def _run(metadata: ProjectMetadata, env: str, resume: bool) -> None:
+def _nodes_left(metadata: ProjectMetadata, env: str) -> list[str]:
+    """Name the nodes from which an unfinished import goes on: the stale ones, and those with rejected photos.
+
+    An import may have ended with an error, after which the user corrected a table or brought photos.
+    """
+    from multimodal_recall.runs.staleness import find_stale
+
+    pipeline, catalog = load_project(metadata, env, ["import_shop"], {})
+    makers = {name: node.name for node in pipeline.nodes for name in node.outputs if name.endswith(".rejected_photos")}
+    refused = [node for name, node in makers.items() if catalog.exists(name) and catalog.load(name).count_rows()]
+    return [*find_stale(pipeline, catalog).first, *refused]
+
+
+def _run(metadata: ProjectMetadata, env: str, from_nodes: list[str] | None) -> None:
     with KedroSession.create(metadata.project_path, env=env) as session:
-        session.run(pipeline_names=["import_shop"], only_missing_outputs=resume)
+        session.run(pipeline_names=["import_shop"], from_nodes=from_nodes)

@@ -51,11 +51,14 @@ class PhotoError(Exception):
 def photo_path(folder: Path, name: str) -> Path:
     """Join the name of a photo in a table to the folder of photos.
 
-    Links inside the folder are followed: the folder belongs to the user, while the table may not.
+    Links inside the folder are followed: the folder belongs to the user, while the table may not. A table from Windows
+    writes ``shoes\\red.jpg``.
 
     Raises:
         PhotoError: If the name is empty or leads out of the folder.
     """
+    if "\\" in name and "\0" not in name and not (folder / name).is_file():
+        name = name.replace("\\", "/")
     place = Path(os.path.normpath(name)) if name.strip() else Path()
     if place == Path():
         raise PhotoError("no photo is named")

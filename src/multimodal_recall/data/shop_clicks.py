@@ -13,6 +13,7 @@ from multimodal_recall.data.shop_products import (
     clean_cell,
     faulty_lines,
     first_reason,
+    keep_rejected,
     rejected_rows,
     require,
     stack_rejected,
@@ -24,7 +25,8 @@ CLICK_COLUMNS = ("query", "sku", "count", "date", "relevance")
 MOST_CLICKS = 1_000_000_000
 """Of a row: sums of larger counts leave the 64 bits of a count, and become negative."""
 LONGEST_QUERY = 500  # characters
-DAY = r"^(\d{4}-\d{2}-\d{2})(?:$|[T ])"
+DAYS = {r"^(\d{4}-\d{2}-\d{2})(?:$|[T ])": "%Y-%m-%d", r"^(\d{1,2}\.\d{1,2}\.\d{4})(?:$| )": "%d.%m.%Y"}
+"""Forms of a date, and how each is read; 11/12/2026 is November or December, by country, and so is none."""
 
 
 def read_shop_clicks(table: ShopTable, products: pa.Table, chosen: Mapping[Any, str]) -> tuple[pa.Table, pa.Table]:
@@ -49,7 +51,7 @@ def read_shop_clicks(table: ShopTable, products: pa.Table, chosen: Mapping[Any, 
     parts, rejected = [], []
     for rows, faulty in _blocks(table, found, known):
         parts.append(rows)
-        rejected += faulty
+        keep_rejected(rejected, faulty)
     if not sum(map(len, parts)):
         raise RawFileError(f"{table.path}: no row can be used. {first_reason(rejected)}")
     return _clicks_of(pd.concat(parts, ignore_index=True)), stack_rejected(rejected)
@@ -86,12 +88,12 @@ def _typed(rows: pd.DataFrame, known: pd.Series) -> tuple[pd.DataFrame, pd.Serie
         product_id=rows["sku"].map(known),
         clicks=pd.to_numeric(count, errors="coerce") if grade is None else 0.0,
         grade=float("nan") if grade is None else pd.to_numeric(grade, errors="coerce"),
-        day=pd.NaT if date is None else pd.to_datetime(date.str.extract(DAY)[0], format="%Y-%m-%d", errors="coerce"),
+        day=pd.NaT if date is None else _days(date),
     )
     reasons = pd.Series("", rows.index)
     unknown = "no product has the SKU '" + rows["sku"] + "'" + rows["sku"].map(_lost_zeros(rows["sku"], known))
     if date is not None:
-        reasons = reasons.mask(typed["day"].isna(), "its date is none such as 2026-11-29")
+        reasons = reasons.mask(typed["day"].isna(), "its date is none such as 2026-11-29 or 29.11.2026")
     if grade is None:
         reasons = reasons.mask(~(typed["clicks"] % 1 == 0) | (typed["clicks"] < 0), "its count is no whole number")
         reasons = reasons.mask(typed["clicks"] > MOST_CLICKS, f"its count is above {MOST_CLICKS:,}")
@@ -100,6 +102,12 @@ def _typed(rows: pd.DataFrame, known: pd.Series) -> tuple[pd.DataFrame, pd.Serie
     reasons = reasons.mask(typed["product_id"].isna(), unknown).mask(rows["sku"] == "", "it has no SKU")
     reasons = reasons.mask(rows["query"].str.len() > LONGEST_QUERY, f"its query has over {LONGEST_QUERY} characters")
     return typed, reasons.mask(typed["key"] == "", "its query has no word")
+
+
+def _days(dates: pd.Series) -> pd.Series:
+    """Read the day of each date; none where it has no form of ``DAYS``."""
+    forms = (pd.to_datetime(dates.str.extract(form)[0], format=how, errors="coerce") for form, how in DAYS.items())
+    return next(forms).fillna(next(forms))
 
 
 def _lost_zeros(skus: pd.Series, known: pd.Series) -> dict[str, str]:

@@ -50,7 +50,7 @@ def read_shop_products(table: ShopTable, chosen: Mapping[Any, str]) -> tuple[pa.
         cells = {kind: rows[kind].map(clean_name if kind == "photo" else clean_cell) for kind in PRODUCT_COLUMNS}
         rows = pd.DataFrame(cells).assign(line=block.lines)
         reasons = _faults(rows)
-        rejected += [faulty_lines(table, block.faults), rejected_rows(table, rows[reasons != ""], reasons)]
+        keep_rejected(rejected, [faulty_lines(table, block.faults), rejected_rows(table, rows[reasons != ""], reasons)])
         parts.append(rows[reasons == ""])
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*PRODUCT_COLUMNS, "line"])
     rows, differing = _split_differing(table, rows)
@@ -100,16 +100,22 @@ def require(table: ShopTable, found: Mapping[str, str], wanted: tuple[str, ...],
 
 def rejected_rows(table: ShopTable, rows: pd.DataFrame, reasons: pd.Series) -> pd.DataFrame:
     """Make rows of ``shop_rejected`` of cleaned rows with ``line``, and reasons by their index."""
-    texts = rows.drop(columns="line").astype(str).agg(", ".join, axis=1) if len(rows) else []
+    columns = (rows[name].astype(str) for name in rows.columns.drop("line"))
+    texts = [", ".join(cells)[:SHOWN_CHARACTERS] for cells in zip(*columns, strict=True)]
     named = {name: rows[name].str[:SHOWN_CHARACTERS] if name in rows else None for name in ("sku", "title")}
-    made = rows[["line"]].assign(file=table.path.name, **named, reason=reasons.reindex(rows.index), text=texts)
-    return made.assign(text=made["text"].str[:SHOWN_CHARACTERS] if len(made) else None)
+    return rows[["line"]].assign(file=table.path.name, **named, reason=reasons.reindex(rows.index), text=texts)
 
 
 def faulty_lines(table: ShopTable, faults: list[tuple[int, str, str]]) -> pd.DataFrame:
     """Make rows of ``shop_rejected`` of lines that cannot be split."""
     rows = pd.DataFrame(faults, columns=["line", "reason", "text"])
     return rows.assign(file=table.path.name, sku=None, title=None)
+
+
+def keep_rejected(kept: list[pd.DataFrame], parts: list[pd.DataFrame]) -> None:
+    """Keep rejected rows of a block, unless ``MOST_REJECTED`` are kept already: a log of a day may have millions."""
+    if sum(map(len, kept)) < MOST_REJECTED:
+        kept += parts
 
 
 def stack_rejected(parts: list[pd.DataFrame]) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,13 +23,15 @@ SHOWN_CHARACTERS = 200
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
+NO_WORD = re.compile(r"\W+")
 KNOWN_HEADERS: Mapping[str, str] = {
-    "sku": "sku product_id product item_id item article_number article artikelnummer asin ean gtin id",
-    "photo": "photo photos image images picture image_file image_name filename file img foto bild",
-    "title": "title name product_name product_title titel bezeichnung",
-    "category": "category product_type department type kategorie",
-    "query": "query search_term search_query search term keyword q suchbegriff",
-    "count": "count clicks click_count anzahl",
+    "sku": "sku product_id product item_id item article_number article artikelnummer artikelnr artikel_nr art_nr asin "
+    "ean gtin id",
+    "photo": "photo photos image images picture image_file image_name filename file img foto bild bilddatei",
+    "title": "title name product_name product_title titel bezeichnung artikelbezeichnung produktname",
+    "category": "category product_type department type kategorie warengruppe",
+    "query": "query search_term search_query search term keyword q suchbegriff suchanfrage",
+    "count": "count clicks click_count anzahl klicks",
     "date": "date day timestamp time datum",
     "relevance": "relevance rel grade judgement judgment rating",
 }
@@ -112,7 +115,7 @@ class ShopTable:
         Raises:
             RawFileError: If a chosen header does not exist, or a header that is used stands twice.
         """
-        by_name = {name.casefold().replace(" ", "_").replace("-", "_"): name for name in reversed(self.columns)}
+        by_name = {NO_WORD.sub("_", name.casefold()).strip("_"): name for name in reversed(self.columns)}
         found = {}
         for kind in wanted:
             known = (by_name[name] for name in KNOWN_HEADERS[kind].split() if name in by_name)

@@ -1,14 +1,18 @@
 """The checkpoints that options name, tried before the first node of a run."""
 
 from collections.abc import Container, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 
 from multimodal_recall.config.layout import read_layout
+from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.runtime.device import choose_hardware
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class NamedCheckpoint(NamedTuple):
@@ -16,7 +20,22 @@ class NamedCheckpoint(NamedTuple):
 
     option: str
     name: str  # folder, or name on the hub
-    trained: bool  # whether it is trained on
+    trained: bool = False  # whether it is trained on
+    ranker: RankerOptions | None = None  # the ranker that takes its weights
+
+    def load(self, local_files_only: bool = False) -> "PreTrainedModel":
+        """Load the checkpoint as the run does, and let its ranker take the weights.
+
+        Raises:
+            CheckpointError: With the option and what to put there.
+        """
+        from multimodal_recall.models.pretrained import load_checkpoint
+        from multimodal_recall.models.text_model import try_text_model
+
+        model, tokenizer = load_checkpoint(self.option, self.name, self.trained, local_files_only)
+        if self.ranker is not None:
+            try_text_model(self.option, self.ranker, model, tokenizer)
+        return model
 
 
 LANGUAGE_NODE = "language.prepare_language_model"
@@ -35,9 +54,10 @@ def named_checkpoints(catalog: CatalogProtocol, nodes: Container[str]) -> Iterat
             yield NamedCheckpoint("language_model.start_from", language.start_from, language.epochs > 0)
     for ranker in read_layout().trained:
         if f"{ranker}.train" in nodes:
-            name = getattr(catalog.load(f"params:{ranker}").model, "text_model", None)
+            options = catalog.load(f"params:{ranker}")
+            name = getattr(options.model, "text_model", None)
             if name is not None:
-                yield NamedCheckpoint(f"{ranker}.model.text_model", name, False)
+                yield NamedCheckpoint(f"{ranker}.model.text_model", name, ranker=options)
 
 
 def check_vision_models(catalog: CatalogProtocol, nodes: Iterable[str]) -> None:
@@ -71,6 +91,4 @@ class CheckCheckpoints:
         names = {node.name for node in nodes}
         check_vision_models(catalog, names)
         for named in named_checkpoints(catalog, names):
-            from multimodal_recall.models.pretrained import load_checkpoint
-
-            load_checkpoint(*named)
+            named.load()

@@ -100,7 +100,7 @@ def test_visual_bert_equals_transformers(tmp_path: Path, arrays: ChunkArrays, pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden_size": 8}, r"words.weight is \(25, 8\), wanted \(25, 16\)"),
+        ({"hidden_size": 8}, r"Set the ranker's model to \{width: 8"),
         ({"vocab_size": 20}, r"words.weight is \(20, 16\), wanted \(25, 16\)"),
         ({"max_position_embeddings": 10}, r"places.weight is \(\d+, 16\), wanted \(12, 16\)"),
     ],
@@ -115,8 +115,9 @@ def test_a_text_model_of_other_sizes_is_refused(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"intermediate_size": 8}, r"0.feed_forward.layers.0.weight is \(8, 16\), wanted \(16, 16\)"),
-        ({"num_hidden_layers": 2}, r"1.attention.query.weight is \(16, 16\), wanted none"),
+        ({"intermediate_size": 8}, r"\{width: 16, layers: 1, heads: 2, feed_forward: 8\}"),
+        ({"num_hidden_layers": 2}, r"\{width: 16, layers: 2, heads: 2, feed_forward: 16\}"),
+        ({"num_attention_heads": 4}, r"\{width: 16, layers: 1, heads: 4, feed_forward: 16\}"),
     ],
 )
 def test_visual_bert_refuses_other_layers(tmp_path: Path, changes: dict[str, int], message: str) -> None:

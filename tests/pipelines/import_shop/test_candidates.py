@@ -8,7 +8,7 @@ from multimodal_recall.config.import_options import ImportOptions
 from multimodal_recall.evaluation.bootstrap import bootstrap_means, interval
 from multimodal_recall.evaluation.leak_rules import best_query_only, keep_once
 from multimodal_recall.evaluation.metrics import measure_queries
-from multimodal_recall.pipelines.import_shop.candidates import make_candidates
+from multimodal_recall.pipelines.import_shop.candidates import ASKED_AT_ONCE, _with_all_words, make_candidates
 
 KINDS, COLOURS = 40, 25
 
@@ -158,3 +158,14 @@ def test_small_and_crowded_shops_have_lists_in_which_counts_say_nothing(
         share = table.groupby(table["product_id"].map(table["product_id"].value_counts()))["right"]
         assert np.allclose(share.mean(), table["right"].mean(), atol=0.02)
         assert table.groupby("query_id").size().min() >= 2
+
+
+def test_queries_with_all_words_of_another_are_found_among_any_number() -> None:
+    random = np.random.default_rng(0)
+    words = np.array(["red", "blue", "shirt", "hat", "new", "long"])
+    texts = [" ".join(random.permutation(words)[: random.integers(1, 5)]) for _ in range(400)]
+    every = pd.Index(pd.unique(pd.Series(texts)))
+    asked = random.permutation(len(every))[: ASKED_AT_ONCE * 2 + 5]
+    found = _with_all_words(every, asked).toarray() > 0
+    sets = [set(text.split()) for text in every]
+    assert found.tolist() == [[sets[place] <= of_other for of_other in sets] for place in asked]

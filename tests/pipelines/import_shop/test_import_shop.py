@@ -117,10 +117,26 @@ def test_a_dry_run_says_all_and_writes_nothing(tmp_path: Path, monkeypatch: pyte
     assert result.exit_code == 0, result.output
     assert "sku = 'sku' (guessed)" in result.output
     assert "20 products, 20 with a title" in result.output
+    assert f"{files[2]}: 20 of the 20 photos that the table names\n" in result.output
     assert "would write conf/mine/parameters.yml" in result.output
     assert "would then run kedro run --env=mine --pipelines=import_shop" in result.output
     assert not (project / "conf/mine").exists()
     assert not (project / "data").exists()
+
+
+def test_a_dry_run_counts_the_photos_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    *files, photos = draw_shop(tmp_path / "shop", 20)
+    project = copy_project(tmp_path / "project")
+    monkeypatch.chdir(project)
+    for photo in sorted(photos.iterdir())[:7]:
+        photo.unlink()
+    result = kedro_of(project)("import-shop", *files, photos, "--env=mine", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert f"{photos}: 13 of the 20 photos that the table names\n  ! no such file: 'dress-1.png'" in result.output
+    assert "  ! and 2 more\n" in result.output
+    result = kedro_of(project)("import-shop", *files, project / "conf", "--env=mine")
+    assert (result.exit_code, "Error: no photo is there. Name the folder" in result.output) == (1, True)
+    assert not (project / "conf/mine").exists()
 
 
 @pytest.mark.parametrize(
@@ -199,6 +215,37 @@ def test_an_import_that_was_killed_goes_on(imported: Path, tmp_path: Path, monke
     for name in ("products.parquet", "train.parquet", "valid.parquet", "testA.parquet"):
         place = Path("data/01_raw/mine") / name
         assert pq.read_table(project / place).equals(pq.read_table(imported / place)), name
+
+
+def test_an_import_that_failed_takes_what_was_corrected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a shop whose photos are empty files, and with too few queries
+    products, clicks, photos = draw_shop(tmp_path / "shop", 20)
+    log, elsewhere = clicks.read_text(), tmp_path / "elsewhere"
+    shutil.copytree(photos, elsewhere)
+    for photo in photos.iterdir():
+        photo.write_bytes(b"")
+    clicks.write_text("query,sku\nshirt,0000-S\n")
+    project = copy_project(tmp_path / "project")
+    monkeypatch.chdir(project)
+    kedro = kedro_of(project)
+    result = kedro("import-shop", *files_of(products), "--env=mine")
+    assert (result.exit_code, "no photo could be described" in result.output) == (1, True)
+    assert "20 of 20 photos cannot be used, such as shirt-0.png: the file is empty" in caplog.text
+    # When the photos are brought, then the queries
+    shutil.copytree(elsewhere, photos, dirs_exist_ok=True)
+    result = kedro("import-shop", *files_of(products), "--env=mine")
+    assert (result.exit_code, "the clicks name 1 queries" in result.output) == (1, True)
+    described = project / "data/02_intermediate/mine/photos/chunk_000/described.parquet"
+    assert len(list(described.iterdir())) == 2
+    clicks.write_text(log)
+    result = kedro("import-shop", *files_of(products), "--env=mine")
+    # Then the import is that of the corrected files, and no photo is described a third time
+    assert result.exit_code == 0, result.output
+    assert len(list(described.iterdir())) == 2
+    assert len(of(project, "shop.clicks")) > 20
+    assert pq.read_table(project / "data/01_raw/mine/products.parquet").num_rows == 20
 
 
 def test_what_cannot_be_used_is_named_with_its_sku(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The query's tokens, embedded as in a text model, from whose trained weights they can start."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -49,12 +50,27 @@ class TokenEmbeddings(nn.Module):
         )
 
 
-def check_kind(text_model: "PreTrainedModel", kinds: tuple[str, ...]) -> None:
-    """Refuse a text model of another kind.
+def check_fit(text_model: "PreTrainedModel", kinds: tuple[str, ...], found: Mapping[str, tuple[int, str]]) -> None:
+    """Refuse a text model of another kind or of other sizes than the ranker's.
+
+    Args:
+        text_model: The model whose weights are to be copied.
+        kinds: transformers' names of the kinds that fit.
+        found: The ranker's options that must be those of the text model, by name: the value, and the name of the same
+            size in transformers' configuration. A number of heads shows in no weight's shape.
 
     Raises:
-        ValueError: If transformers' name of the kind is not in ``kinds``.
+        ValueError: With the options to set.
     """
-    found = text_model.config.model_type
-    if found not in kinds:
-        raise ValueError(f"text_model is of the kind {found!r}, wanted one of {kinds}. Name a checkpoint of that kind")
+    config = text_model.config
+    if config.model_type not in kinds:
+        raise ValueError(
+            f"text_model is of the kind {config.model_type!r}, wanted one of {kinds}. Name a checkpoint of that kind"
+        )
+    wanted = {option: getattr(config, size) for option, (_, size) in found.items()}
+    if wanted != {option: value for option, (value, _) in found.items()}:
+        sizes = ", ".join(f"{option}: {value}" for option, value in wanted.items())
+        raise ValueError(
+            f"text_model has other sizes than the ranker. Set the ranker's model to {{{sizes}}}, or name another "
+            "text_model"
+        )

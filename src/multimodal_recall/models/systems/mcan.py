@@ -9,7 +9,7 @@ from multimodal_recall.config.systems import McanOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.attention import AttentionPooling, GuidedAttentionLayer, SelfAttentionLayer
 from multimodal_recall.models.layers.padding import Padding
-from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_kind
+from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_fit
 from multimodal_recall.models.layers.towers import FULL_POSITION
 from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
@@ -43,7 +43,8 @@ class Mcan(Ranker):
 
     def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
         """Copy the embedding layer of a RoBERTa or BERT."""
-        check_kind(text_model, ("roberta", "bert"))
+        width = self.tokens.words.embedding_dim
+        check_fit(text_model, ("roberta", "bert"), {"width": (width, "hidden_size")})
         self.tokens.start_from(text_model)
 
     def pair_vectors(self, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from multimodal_recall.config.systems import VisualBertOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.attention import SelfAttentionLayer
 from multimodal_recall.models.layers.padding import Padding
-from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_kind
+from multimodal_recall.models.layers.tokens import TokenEmbeddings, check_fit
 from multimodal_recall.models.layers.towers import FULL_POSITION
 from multimodal_recall.models.precision import ScoreLayer
 from multimodal_recall.models.ranker import InputSizes, Ranker
@@ -28,6 +28,13 @@ BERT_NAMES = {
     "output.LayerNorm.": "feed_forward.norm.",
 }
 """Prefix of a weight's name in a layer of transformers' BERT, and in ``SelfAttentionLayer``."""
+BERT_SIZES = {
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "feed_forward": "intermediate_size",
+}
+"""Option of each size that a BERT decides, and its name in transformers' configuration."""
 
 
 class VisualBert(Ranker):
@@ -41,6 +48,7 @@ class VisualBert(Ranker):
     def __init__(self, options: VisualBertOptions, sizes: InputSizes) -> None:
         super().__init__()
         width, dropout = options.width, options.dropout
+        self.sizes = {option: (getattr(options, option), size) for option, size in BERT_SIZES.items()}
         self.tokens = TokenEmbeddings(sizes.tokens, options.max_tokens, width, EPS)
         self.box_layer = nn.Linear(sizes.box_feature + FULL_POSITION, width)
         self.dropout = nn.Dropout(dropout)
@@ -54,7 +62,7 @@ class VisualBert(Ranker):
 
     def start_from_text_model(self, text_model: "PreTrainedModel") -> None:
         """Copy a BERT's embeddings and layers; the boxes' bias starts as token type 1 plus position 0."""
-        check_kind(text_model, ("bert",))
+        check_fit(text_model, ("bert",), self.sizes)
         self.tokens.start_from(text_model)
         layers = text_model.encoder.layer.state_dict()
         take_weights(self.layers, {_our_name(name): weight for name, weight in layers.items()})

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.preprocessing import normalize
 
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 JUDGED_WRONG = 10.0
 """Closeness of a product that a person judged wrong for the query: it comes first."""
+ASKED_AT_ONCE = 32
+"""Queries of lists that are compared with all queries at a time."""
 CANDIDATE_COLUMNS = ["query_id", "query", "product_id", "right"]
 
 
@@ -137,17 +139,26 @@ def _closeness(
     looks right by its category, by its title's words, and by clicks for queries that share a clicked product.
     """
     every = pd.Index(pd.unique(pd.concat([pd.Series(queries), clicks["query"]])))
-    words = CountVectorizer(analyzer=words_of, binary=True, dtype=np.int32).fit_transform(every)
     asked = every.get_indexer(queries)
-    shared = (words[asked] @ words.T).tocoo()
-    whole = shared.data == np.asarray(words[asked].sum(axis=1)).ravel()[shared.row]
-    more = csr_matrix((shared.data[whole], (shared.row[whole], shared.col[whole])), shared.shape)
     clicked = _matrix(clicks[~clicks["wrong"]], every, products)
     judged = _matrix(clicks[clicks["wrong"]], every, products)[asked].toarray() > 0
-    barred = ((more @ clicked).toarray() > 0) & ~judged
+    barred = ((_with_all_words(every, asked) @ clicked).toarray() > 0) & ~judged
     near = ((clicked[asked] @ clicked.T) @ clicked).toarray().astype(np.float32)
     near /= near.max(axis=1, keepdims=True).clip(1)
     return near + _likeness(queries, is_right, products) + JUDGED_WRONG * judged, barred
+
+
+def _with_all_words(every: pd.Index, asked: np.ndarray) -> csr_matrix:
+    """Mark the queries (n, all) that hold all words of each asked one."""
+    words = CountVectorizer(analyzer=words_of, binary=True, dtype=np.int32).fit_transform(every)
+    of_word, wanted = words.T.tocsr(), np.diff(words.indptr)
+    rows = []
+    for some in np.array_split(asked, -(-len(asked) // ASKED_AT_ONCE)):
+        shared = words[some] @ of_word  # most queries share a word: all asked ones at once would take gigabytes
+        shared.data[shared.data < np.repeat(wanted[some], np.diff(shared.indptr))] = 0
+        shared.eliminate_zeros()
+        rows.append(shared)
+    return vstack(rows, format="csr")
 
 
 def _matrix(clicks: pd.DataFrame, queries: pd.Index, products: pd.DataFrame) -> csr_matrix:

@@ -73,6 +73,11 @@ def describe_chunk(
         described, unread = describe(named, describing, use_hardware(hardware), shown.advance)
     unread = unread.to_pandas().rename(columns={"product_id": "place"}).set_index("place")
     rejected = photos.join(pd.concat([unread["reason"], outside]).rename("reason"), how="inner")
+    if len(rejected):
+        logger.warning(
+            "%s: %d of %d photos cannot be used, such as %s: %s",
+            *(chunk.title, len(rejected), len(photos), *rejected[["photo", "reason"]].iloc[0]),
+        )
     refused = from_pandas(TABLES["rejected_photos"], rejected)
     return _by_product(described, photos["product_id"].to_numpy()), refused
 
@@ -140,8 +145,8 @@ def gather_products(products: ds.Dataset, *described: ds.Dataset) -> tuple[pa.Re
     labels = sorted({name for table in described for name in _labels_of(table)})
     if not labels:
         raise ShopError(
-            "no photo could be described; the reasons stand in photos.<chunk>.rejected_photos. Is "
-            "import_shop.photos the folder of the photos that the table of products names?"
+            "no photo could be described; the log above says why. Is import_shop.photos the folder of the photos that "
+            "the table of products names?"
         )
     names = products.to_table(["product_id", "title", "sku"])
     return pa.RecordBatchReader.from_batches(RAW_PRODUCTS, _raw_batches(names, labels, described)), labels
