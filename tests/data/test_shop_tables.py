@@ -11,7 +11,7 @@ from multimodal_recall.config.import_options import ImportOptions
 from multimodal_recall.data import shop_clicks
 from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.shop_clicks import read_shop_clicks, right_pairs
-from multimodal_recall.data.shop_products import number_skus, read_shop_products
+from multimodal_recall.data.shop_products import number_texts, read_shop_products
 from multimodal_recall.data.shop_tables import ShopTable
 
 HEADER = "sku,photo,title,category\n"
@@ -156,11 +156,11 @@ def test_of_many_rejected_rows_the_first_are_kept(tmp_path: Path, monkeypatch: p
 
 def test_a_sku_keeps_its_number_when_other_products_come_and_go() -> None:
     skus = [f"A-{number}" for number in range(1_000)]
-    numbers = dict(zip(skus, number_skus(skus).tolist(), strict=True))
+    numbers = dict(zip(skus, number_texts(skus).tolist(), strict=True))
     assert len(set(numbers.values())) == 1_000
     assert max(numbers.values()) < 2**53
     some = skus[::-3]
-    assert number_skus(some).tolist() == [numbers[sku] for sku in some]
+    assert number_texts(some).tolist() == [numbers[sku] for sku in some]
 
 
 @pytest.fixture

@@ -69,14 +69,14 @@ def clean_name(text: str) -> str:
     return CONTROLS.sub(" ", text).strip()
 
 
-def number_skus(skus: list[str]) -> np.ndarray:
-    """Number distinct SKUs (n,): by a digest of the SKU, so that the number stays when other products come and go.
+def number_texts(texts: list[str]) -> np.ndarray:
+    """Number distinct texts (n,), SKUs or queries, by a digest of the text: the number stays when others come and go.
 
-    Of two SKUs with the same number, once in 18,000 shops of a million products, the later gets the next free one.
+    Of two texts with the same number, once in 18,000 shops of a million products, the later gets the next free one.
     """
-    taken, numbers = set[int](), np.zeros(len(skus), np.int64)
-    for place, sku in enumerate(skus):
-        number = int.from_bytes(hashlib.blake2b(sku.encode(), digest_size=8).digest()) >> (64 - ID_BITS)
+    taken, numbers = set[int](), np.zeros(len(texts), np.int64)
+    for place, text in enumerate(texts):
+        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> (64 - ID_BITS)
         while number in taken:
             number = (number + 1) % (1 << ID_BITS)
         taken.add(number)
@@ -172,6 +172,6 @@ def _products_of(rows: pd.DataFrame) -> pa.Table:
     texts = rows[["sku", "title", "category"]].replace({"title": {"": None}, "category": {"": None}})
     products = texts.groupby("sku", sort=False).first().reset_index()
     products = products.assign(
-        photos=photos.loc[products["sku"]].to_numpy(), product_id=number_skus([*products["sku"]])
+        photos=photos.loc[products["sku"]].to_numpy(), product_id=number_texts([*products["sku"]])
     )
     return from_pandas(TABLES["shop_products"], products)

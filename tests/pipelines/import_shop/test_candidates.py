@@ -134,6 +134,22 @@ def test_products_that_a_person_judged_wrong_are_chosen_first() -> None:
     assert found[0] > 2 * found[1]
 
 
+def test_a_query_keeps_its_number_when_others_come() -> None:
+    shop, clicks = made_up_shop(500, 300)
+    clicks = clicks.assign(query=clicks["query"].str.replace("kind1 ", "Kind1 "))
+    other = clicks.assign(query=clicks["query"].str.lower())[clicks["query"] != clicks["query"][0]]
+    first, second = (
+        pd.concat(make_candidates(rows.reset_index(drop=True), shop, ImportOptions()).values())
+        .drop_duplicates("query_id")
+        .assign(query=lambda table: table["query"].str.lower())
+        .set_index("query")["query_id"]
+        for rows in (clicks, other)
+    )
+    assert second.is_unique
+    assert len(second) > 290
+    assert first[second.index].equals(second)
+
+
 def test_of_judgements_the_highest_stay_in_a_list() -> None:
     shop, clicks = made_up_shop(500, 300)
     grades = np.random.default_rng(0).integers(1, 4, len(clicks)).astype(float)

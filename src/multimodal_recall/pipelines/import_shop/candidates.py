@@ -12,6 +12,7 @@ from sklearn.preprocessing import normalize
 from multimodal_recall.config.import_options import ImportOptions
 from multimodal_recall.config.layout import SHOP_SPLITS
 from multimodal_recall.data.shop_clicks import right_pairs
+from multimodal_recall.data.shop_products import number_texts
 from multimodal_recall.data.text import words_of
 from multimodal_recall.pipelines.import_shop.lists import MOST_DOUBLES, Plan, choose_doubles, limit_right, place_wrong
 from multimodal_recall.pipelines.import_shop.splits import ShopError, split_queries
@@ -34,7 +35,7 @@ def make_candidates(clicks: pd.DataFrame, products: pd.DataFrame, options: Impor
         options: The rule of right products, the splits and the size of the lists.
 
     Returns:
-        By split ``query_id`` (the query's place among all texts in order), ``query``, ``product_id``, ``right``.
+        By split ``query_id`` (a digest of the query's words), ``query``, ``product_id``, ``right``.
 
     Raises:
         ShopError: If there are too few queries or products for lists.
@@ -53,7 +54,10 @@ def make_candidates(clicks: pd.DataFrame, products: pd.DataFrame, options: Impor
     train = right[right["split"] == SHOP_SPLITS[0]]
     held_out = {name: _most_clicked(right[right["split"] == name], options) for name in SHOP_SPLITS[1:]}
     lists = _draw_lists(held_out, clicks, products.set_index("product_id"), options)
-    return {SHOP_SPLITS[0]: train[CANDIDATE_COLUMNS].reset_index(drop=True), **lists}
+    made = {SHOP_SPLITS[0]: train[CANDIDATE_COLUMNS].reset_index(drop=True), **lists}
+    texts = [*right["query"].unique()]
+    numbers = dict(zip(texts, number_texts([" ".join(words_of(text)) for text in texts]), strict=True))
+    return {name: rows.assign(query_id=rows["query"].map(numbers)) for name, rows in made.items()}
 
 
 def _most_clicked(right: pd.DataFrame, options: ImportOptions) -> pd.DataFrame:
