@@ -120,6 +120,16 @@ def test_parquet_is_read_as_text_is(tmp_path: Path) -> None:
     assert rejected["line"].to_pylist() == [2]
 
 
+def test_a_damaged_page_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "products.parquet"
+    pq.write_table(pa.table({"sku": ["A"], "photo": ["a.jpg"]}), path)
+    content = bytearray(path.read_bytes())
+    content[4:30] = bytes(26)
+    path.write_bytes(content)
+    with pytest.raises(RawFileError, match=r"products.parquet is damaged: "):
+        read_shop_products(ShopTable(path), {})
+
+
 def test_numbers_that_pandas_wrote_as_floats_are_their_digits(tmp_path: Path) -> None:
     table = pa.table({"sku": [4006381333931.0, 7.0, None], "photo": ["a.jpg", "b.jpg", "c.jpg"]})
     pq.write_table(table, tmp_path / "products.parquet")
