@@ -22,6 +22,8 @@ from multimodal_recall.data.shop_tables import ShopTable
 from multimodal_recall.data.text import words_of
 
 CLICK_COLUMNS = ("query", "sku", "count", "date", "relevance")
+MOST_CLICKS = 1_000_000_000
+"""Of a row: sums of larger counts leave the 64 bits of a count, and become negative."""
 LONGEST_QUERY = 500  # characters
 DAYS = {r"^(\d{4}-\d{2}-\d{2})(?:$|[T ])": "%Y-%m-%d", r"^(\d{1,2}\.\d{1,2}\.\d{4})(?:$| )": "%d.%m.%Y"}
 """Forms of a date, and how each is read; 11/12/2026 is November or December, by country, and so is none."""
@@ -94,6 +96,7 @@ def _typed(rows: pd.DataFrame, known: pd.Series) -> tuple[pd.DataFrame, pd.Serie
         reasons = reasons.mask(typed["day"].isna(), "its date is none such as 2026-11-29 or 29.11.2026")
     if grade is None:
         reasons = reasons.mask(~(typed["clicks"] % 1 == 0) | (typed["clicks"] < 0), "its count is no whole number")
+        reasons = reasons.mask(typed["clicks"] > MOST_CLICKS, f"its count is above {MOST_CLICKS:,}")
     else:
         reasons = reasons.mask(typed["grade"].isna(), "its relevance is no number")
     reasons = reasons.mask(typed["product_id"].isna(), unknown).mask(rows["sku"] == "", "it has no SKU")
