@@ -126,7 +126,7 @@ def print_overhead(repeats: int) -> None:
 def print_runners(repeats: int) -> None:
     """Stages of 4 chunks, then of 2 rankers, by each runner on one core and on two; starting it is included."""
     chunks = ",".join(f"train.chunk_{number:03d}" for number in range(CHUNKS))
-    parts = ",".join(f"queries.chunk_{number:03d}" for number in range(CHUNKS))
+    parts = ",".join(f"language.queries.chunk_{number:03d}" for number in range(CHUNKS))
     rankers = ("two_tower", "bag_of_words")
     works = {
         "ingest": ["--pipelines=ingest", f"--namespaces={chunks}"],

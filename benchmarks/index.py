@@ -3,11 +3,12 @@
 python -m benchmarks.index --products 10000 100000 1000000
 
 Each side runs in a process of its own. ``exact`` searches float16 files that are memory-mapped, and ``cells`` is our
-approximate search of the same files; numpy holds float32 vectors in memory, computes ``vectors @ query`` and sorts all
-scores. faiss and usearch are left out where they are not installed (``pip install faiss-cpu usearch``): faiss visits
-``PROBED`` cells of an inverted file of float16 vectors, usearch walks a graph (HNSW) of them, both as their pages
-advise. ``recall`` is the share of the ten best that a side finds. The queries lie apart from the products, as texts lie
-apart from images. Memory is what is resident after the searches, Python, torch and mapped files included. With
+approximate search of the same files; both are written by a process before, of which "GB to write" is the peak. numpy
+holds float32 vectors in memory, computes ``vectors @ query`` and sorts all scores. faiss and usearch are left out where
+they are not installed (``pip install faiss-cpu usearch``): faiss visits ``PROBED`` cells of an inverted file of float16
+vectors, usearch walks a graph (HNSW) of them, both as their pages advise. ``recall`` is the share of the ten best that
+a side finds. The queries lie apart from the products, as texts lie apart from images. Memory is what is resident after
+the searches, Python, torch and mapped files included. With
 ``--cpu``, milliseconds are those of the CPU: other work on the machine counts less.
 
 python -m benchmarks.index --rows 50000
@@ -38,7 +39,8 @@ WIDTH, CHUNK, TOP, BATCH, REPEATS = 256, 100_000, 10, 64, 21
 PROBED = 64
 SIDES = {"exact": "torch", "cells": "faiss", "numpy": "numpy", "faiss": "faiss", "usearch": "usearch"}
 """Module that each side needs."""
-COLUMNS = ("s to write", "bytes each", "s to open", "ms a query", "ms, 95 %", "ms in batches", "GB", "recall")
+WRITING = ("s to write", "GB to write", "bytes each")
+COLUMNS = (*WRITING, "s to open", "ms a query", "ms, 95 %", "ms in batches", "GB", "recall")
 WHOLE_WAY = ("ingest", "featurize", "sample_negatives", "train", "index", "recall")
 
 
@@ -79,8 +81,8 @@ def timed(search: Callable[[np.ndarray], Any], queries: np.ndarray, clock: Calla
     return np.array(times)
 
 
-def write_index(folder: Path, products: int) -> int:
-    """Save an index through the catalog's datasets; returns its bytes."""
+def write_index(folder: Path, products: int) -> None:
+    """Save an index through the catalog's datasets."""
     from multimodal_recall.datasets.product_index import IndexChunkFolder, IndexList
     from multimodal_recall.models.index import IndexChunk, ProductIndex
 
@@ -90,7 +92,16 @@ def write_index(folder: Path, products: int) -> int:
         dataset.save(IndexChunk("made_up", "", "", ids, vectors.astype(np.float16), word_major=False))
         listed[f"catalogue.chunk_{number:03d}"] = dataset.load()
     IndexList(str(folder / "index.json")).save(ProductIndex("made_up", "", listed))
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def write_cells(folder: Path, _: int) -> None:
+    """Part a saved index into cells, and save them through the catalog's dataset."""
+    from multimodal_recall.config.options import IndexOptions
+    from multimodal_recall.datasets.cells_folder import CellsFolder
+    from multimodal_recall.models.cells import build_cells
+
+    cells = build_cells(opened(folder)[2], IndexOptions(approximate=True, probes=PROBED))
+    CellsFolder(str(folder / "cells")).save(cells)
 
 
 def open_exact(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -102,12 +113,11 @@ def open_exact(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def open_cells(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Open an index, part it into cells, and give their search."""
-    from multimodal_recall.config.options import IndexOptions
-    from multimodal_recall.models.cells import build_cells
+    """Open an index and its cells, compare their digests, and give their search."""
+    from multimodal_recall.datasets.cells_folder import CellsFolder
 
-    ranker, chunks, index = opened(folder)
-    cells = build_cells(index, IndexOptions(approximate=True, probes=PROBED))
+    ranker, chunks, _ = opened(folder)
+    cells = CellsFolder(str(folder / "cells")).load()
     return lambda queries: cells.search(ranker, queries, chunks, TOP)[0]
 
 
@@ -174,6 +184,19 @@ def recall_of(found: np.ndarray, folder: Path) -> float:
     return np.mean([len({*row} & {*exact}) / TOP for row, exact in zip(found.tolist(), best.tolist(), strict=True)])
 
 
+WRITTEN = {"exact": write_index, "cells": write_cells}
+
+
+def write(side: str, folder: Path, products: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Time the writing of one side's files in this process."""
+    start = clock()
+    WRITTEN[side](folder, products)
+    files = (folder / "cells" if side == "cells" else folder).rglob("*")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return dict(zip(WRITING, (clock() - start, peak, size / products), strict=True))
+
+
 def measure(side: str, folder: Path, clock: Callable[[], float]) -> dict[str, float]:
     """Time one side's opening and searching in this process."""
     start = clock()
@@ -183,7 +206,7 @@ def measure(side: str, folder: Path, clock: Callable[[], float]) -> dict[str, fl
     many = np.median(timed(search, queries_of(BATCH), clock) if side != "numpy" else one * BATCH) / BATCH
     memory, recall = resident(), recall_of(search(queries_of(BATCH)), folder)
     figures = (ready, np.median(one), np.quantile(one, 0.95), many, memory, recall)
-    return dict(zip(COLUMNS[2:], map(float, figures), strict=True))
+    return dict(zip(COLUMNS[len(WRITING) :], map(float, figures), strict=True))
 
 
 def run_whole_way(rows: int, chunk_rows: int) -> None:
@@ -209,9 +232,12 @@ def main() -> None:
     arguments.add_argument("--cpu", action="store_true")
     arguments.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    arguments.add_argument("--write", type=int, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.side:
         clock = time.process_time if options.cpu else time.perf_counter
+        if options.write:
+            return print(json.dumps(write(options.side, options.folder, options.write, clock)))
         return print(json.dumps(measure(options.side, options.folder, clock)))
     if options.rows:
         return run_whole_way(options.rows, options.chunk_rows)
@@ -219,14 +245,12 @@ def main() -> None:
     for products in options.products:
         folder = FOLDER / f"index_{products}"
         shutil.rmtree(folder, ignore_errors=True)
-        start = time.perf_counter()
-        size = write_index(folder, products)
-        written = {COLUMNS[0]: time.perf_counter() - start, COLUMNS[1]: size / products}
         for side in [side for side, module in SIDES.items() if find_spec(module)]:
             command = [sys.executable, "-m", "benchmarks.index", f"--side={side}", f"--folder={folder}"]
             command += ["--cpu"] * options.cpu
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            figures = {**(written if side == "exact" else {}), **json.loads(done.stdout.splitlines()[-1])}
+            writing = [[*command, f"--write={products}"]] if side in WRITTEN else []
+            runs = [subprocess.run(one, stdout=subprocess.PIPE, text=True, check=True) for one in (*writing, command)]
+            figures = {name: value for run in runs for name, value in json.loads(run.stdout.splitlines()[-1]).items()}
             cells = [f"{figures[name]:.2f}" if name in figures else "" for name in COLUMNS]
             row = "".join(f" {cell:>{len(name)}}" for name, cell in zip(COLUMNS, cells, strict=True))
             print(f"{products:10,} {side:7}{row}", flush=True)

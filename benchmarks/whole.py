@@ -1,11 +1,11 @@
 """All five stages on made-up rows in the layout and with the recipes of conf/kddcup, and what the official file takes.
 
-python -m benchmarks.whole --rows 100000                                # one chunk of the official size, one epoch
-python -m benchmarks.whole --rows 10000 --rankers mcan siamese --steps 2 # what machine does a ranker need?
+python -m benchmarks.whole --rows 100000  # one chunk of the official size, one epoch of two_tower
 
 The text model has ALBERT-base's shape and random weights, the word vectors are a made-up GloVe file of 300 numbers, and
 each stage is `kedro run --env=kddcup --pipelines=<stage>` in a process of its own. Seconds are those of the clock,
 Python and imports included; memory is the process's peak. The last table extrapolates one chunk to thirty, and says so.
+The other rankers: benchmarks/rehearsal.py.
 """
 
 import argparse
@@ -42,15 +42,15 @@ def write_glove(path: Path) -> None:
             print(word, *(f"{number:.4f}" for number in random.standard_normal(300)), file=file)
 
 
-def make_official_project(folder: Path, rows: int) -> Path:
-    """A copy of the project whose raw folder has the layout of the official archives."""
+def make_official_project(folder: Path, rows: int, options: ShopOptions | None = None) -> Path:
+    """A copy of the project in the layout of the official archives; ``options`` are those of the candidates."""
     project = copy_project(folder)
     raw = project / "data" / "01_raw"
     for split in ("train", "valid", "testA"):
         (raw / split).mkdir(parents=True)
     (raw / "train" / "train.tsv").symlink_to(made_up_tsv(rows))
     for split in ("valid", "testA"):
-        files = make_candidate_files(ShopOptions(), split)
+        files = make_candidate_files(options or ShopOptions(), split)
         OfficialTsvDataset(str(raw / split / f"{split}.tsv")).save(files["tsv"])
         JsonFile(str(raw / split / f"{split}_answer.json")).save(files["answers"])
     LabelsFile(str(raw / "multimodal_labels.txt")).save(make_labels())
@@ -97,28 +97,23 @@ def main(words: Sequence[str] | None = None) -> None:
     """Print a line for each stage as it ends, then the extrapolation."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rows", type=int, default=100_000)
-    arguments.add_argument("--rankers", nargs="+", default=["two_tower"])
-    arguments.add_argument("--steps", type=int, help="length of each training; by default one epoch")
     arguments.add_argument("--epochs", type=int, default=10, help="epochs that the extrapolation counts")
     options = arguments.parse_args(words)
     FOLDER.mkdir(exist_ok=True)
     text_model = albert_folder(made_up_queries(20_000, np.random.default_rng(0)))
-    length = {"steps": options.steps} if options.steps else {"epochs": 1}
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         project = make_official_project(Path(folder), options.rows)
         conf = project / "conf" / "kddcup"
-        changes = {"rankers": options.rankers, "chunks": {"train": -(-options.rows // ROWS_A_CHUNK)}}
+        changes = {"rankers": ["two_tower"], "chunks": {"train": -(-options.rows // ROWS_A_CHUNK)}}
         change(conf / "parameters.yml", changes | {"language_model": {"start_from": str(text_model)}})
         change(conf / "parameters.yml", {"sample_negatives": {"epochs": 1}})
-        for ranker in options.rankers:
-            change(conf / "rankers" / f"{ranker}.yml", {ranker: length})
+        change(conf / "rankers" / "two_tower.yml", {"two_tower": {"epochs": 1}})
         found = {}
         print(f"{'stage':17} {'seconds':>8} {'peak GB':>8}")
         for stage in STAGES:
             found[stage], peak = run_stage(project, stage)
             print(f"{stage:17} {found[stage]:8.1f} {peak:8.2f}", flush=True)
-    if not options.steps:
-        extrapolate(options.rows, found, options.epochs)
+    extrapolate(options.rows, found, options.epochs)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from benchmarks import (
     made_up,
     model_peers,
     ranker_speed,
+    rehearsal,
     simulate,
     straightforward,
 )
@@ -314,8 +316,9 @@ def test_rankers_pairs_and_seed_ensembles_are_measured() -> None:
 
 def test_all_sides_of_the_index_find_the_same_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "CHUNK", 200)
-    size = index.write_index(tmp_path, 500)
-    assert size > 500 * 2 * index.WIDTH
+    for side in ("exact", "cells"):
+        written = index.write(side, tmp_path, 500, time.perf_counter)
+        assert written["bytes each"] > 2 * index.WIDTH
     queries = index.queries_of(4)
     found = {side: index.OPENED[side](tmp_path)(queries).tolist() for side in ("exact", "numpy", "cells")}
     assert found["exact"] == found["numpy"] == found["cells"]  # 45 cells are all visited
@@ -362,6 +365,16 @@ def test_simulated_workers_keep_to_the_graph(capsys: pytest.CaptureFixture[str])
         assert max(chain, total / workers) <= found + 1e-9 <= total / workers + chain + 1e-6  # Graham's bounds
     simulate.main(["--workers", "1", "8"])
     assert capsys.readouterr().out.count("workers") == 2
+
+
+@pytest.mark.slow
+def test_a_published_ranker_is_killed_resumes_and_submits() -> None:
+    command = [sys.executable, "-m", "benchmarks.rehearsal", "--rankers", "concat_query"]
+    printed = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    ranker, *figures, _, _, queries, _ = printed.splitlines()[1].split()
+    assert (ranker, queries) == ("concat_query", "4")
+    assert all(0 < float(figure) < 1000 for figure in figures)
+    assert len(figures) == len(rehearsal.COLUMNS)
 
 
 @pytest.mark.slow

@@ -121,7 +121,7 @@ def test_the_run_command_is_kedros_with_shorter_errors() -> None:
         ("kedro run --nodes=train", "Did you mean two_tower.train?"),
         (
             "kedro run --namespaces=chunk_001",
-            "Did you mean queries.chunk_001 or train.chunk_001 or two_tower.train.chunk_001?",
+            "Did you mean language.queries.chunk_001 or train.chunk_001 or two_tower.train.chunk_001?",
         ),
         ("kedro run --from-inputs=train_tsvv", "Did you mean train_tsv or valid_tsv?"),
         ("kedro run --tags=x", "Pipeline contains no nodes after applying all provided filters"),

@@ -60,7 +60,7 @@ def boxes_of(graph: dict) -> list[dict]:
 
 
 def test_the_default_view_is_readable(graph: dict, graph_of_three: dict) -> None:
-    assert 10 < len(boxes_of(graph)) < 35
+    assert 10 < len(boxes_of(graph)) <= 30
     assert len(boxes_of(graph_of_three)) < 45
 
 

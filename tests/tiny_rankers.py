@@ -61,6 +61,11 @@ SYSTEMS: dict[str, ModelOptions] = {
     "graph_reasoning": GraphReasoningOptions(state=12, layers=2),
     "siamese": SiameseOptions(state=12, layers=2, heads=2, dropout=0.0),
     "hsl": HslOptions(width=12, image_layers=2, text_layers=2, heads=2, feed_forward=16, size=8, dropout=0.0),
+    "graph_reasoning, gpo": GraphReasoningOptions(state=12, layers=2, pooling="gpo"),
+    "siamese, gpo": SiameseOptions(state=12, layers=2, heads=2, dropout=0.0, pooling="gpo"),
+    "hsl, gpo": HslOptions(
+        width=12, image_layers=2, text_layers=2, heads=2, feed_forward=16, size=8, dropout=0.0, pooling="gpo"
+    ),
     "concat_query": ConcatQueryOptions(
         word_state=8,
         label_state=3,
@@ -72,6 +77,9 @@ SYSTEMS: dict[str, ModelOptions] = {
         dropout=0.0,
     ),
     "word_level": WordLevelOptions(image_encoder=IMAGE_HEADS, word_state=8, weight_state=6),
+    "word_level, gpo": WordLevelOptions(
+        image_encoder=replace(IMAGE_HEADS, pooling="gpo"), word_state=8, weight_state=6
+    ),
     "image_tags": ImageTagsOptions(image_encoder=IMAGE_HEADS, dropout=0.0),
     "sentence_level": SentenceLevelOptions(image_encoder=IMAGE_HEADS, dropout=0.0),
 }

@@ -137,7 +137,6 @@ def test_every_option_has_a_sentence() -> None:
         (RankerOptions, {"model": TWO_TOWER, "epochs": "many"}, "valid integer"),
         (RankerOptions, {"model": TWO_TOWER, "negatives": {"hard": 1}}, "label_sharing"),
         (RankerOptions, {"model": TWO_TOWER, "negatives_per_positive": 0}, "cross_entropy compares right pairs with"),
-        (RankerOptions, {"model": {"kind": "mcan"}, "loss": "in_batch_hinge"}, "and mcan reads pair by pair"),
         (
             RankerOptions,
             {"model": TWO_TOWER, "loss": "multi_similarity"},

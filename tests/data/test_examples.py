@@ -1,11 +1,18 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.config.systems import TwoTowerOptions
+from multimodal_recall.data.examples import ROWS_AT_ONCE, read_products
 from multimodal_recall.data.schemas import TABLES
+from multimodal_recall.datasets.parquet_table import open_table
 from multimodal_recall.negatives.drawing import NegativeError
 from multimodal_recall.negatives.mixing import mixture, read_samples
 
@@ -97,3 +104,59 @@ def test_a_mixture_moves_evenly_from_first_to_last_epoch() -> None:
 def test_what_was_not_drawn_is_not_made_up(tables: dict[str, ds.Dataset], how: dict, message: str) -> None:
     with pytest.raises(NegativeError, match=message):
         wrong(tables, 0, options(**how))
+
+
+def products_of(boxes: np.ndarray, features: np.ndarray) -> pa.Table:
+    """Products (P,) with so many boxes each, and the features (boxes, F) float16 of all."""
+    parts = np.split(features, np.cumsum(boxes)[:-1])
+    sides = [np.ones(count, np.float32).tolist() for count in boxes]
+    one = np.ones(len(boxes), np.int32)
+    columns = {
+        "product_id": np.arange(len(boxes)),
+        "image_h": one,
+        "image_w": one,
+        "features": [p.tobytes() for p in parts],
+    }
+    columns |= dict.fromkeys(("top", "left", "bottom", "right"), sides) | {"labels": [[0] * count for count in boxes]}
+    columns |= dict.fromkeys(("title", "sku"), [None] * len(boxes))
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in TABLES["products"]})
+
+
+@pytest.mark.parametrize("rows_of_a_group", [1, 7, 10 * ROWS_AT_ONCE])
+def test_features_are_those_of_the_file_whatever_its_row_groups(tmp_path: Path, rows_of_a_group: int) -> None:
+    random = np.random.default_rng(0)
+    boxes = random.integers(1, 5, 2 * ROWS_AT_ONCE + 3)
+    features = random.normal(size=(boxes.sum(), 6)).astype(np.float16)
+    pq.write_table(products_of(boxes, features), tmp_path / "products.parquet", row_group_size=rows_of_a_group)
+    arrays = read_products(open_table(tmp_path / "products.parquet"))
+    np.testing.assert_array_equal(arrays.features, features)
+    np.testing.assert_array_equal(arrays.box_counts, boxes)
+
+
+PEAK = """
+import sys, resource
+from pathlib import Path
+from multimodal_recall.data.examples import read_products
+from multimodal_recall.datasets.parquet_table import open_table
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+read_products(open_table(Path(sys.argv[1])))
+before = peak()
+features = read_products(open_table(Path(sys.argv[2]))).features
+print((peak() - before) / features.nbytes)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no module resource")
+def test_memory_holds_the_features_of_a_chunk_once(tmp_path: Path) -> None:
+    files = [tmp_path / "small.parquet", tmp_path / "large.parquet"]
+    for file, products in zip(files, (10, 40_000), strict=True):
+        pq.write_table(
+            products_of(np.ones(products, int), np.ones((products, 2048), np.float16)), file, row_group_size=4_000
+        )
+    finished = subprocess.run(
+        [sys.executable, "-c", PEAK, *map(str, files)], capture_output=True, text=True, check=True
+    )
+    assert float(finished.stdout) < 1.6  # 164 MB, and the row groups and columns that are being read

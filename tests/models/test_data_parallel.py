@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.precision]
 
 IN_BATCH = {"negatives_per_positive": 1, "loss": "in_batch_softmax", "margin": 0.1}
 RECIPES: dict[str, RankerOptions] = {
-    # towers and a loss of pairs, running sums, batch norm, an in-batch loss of each kind of towers, a joint reader
+    # towers and a loss of pairs, running sums, batch norm, an in-batch loss of each kind of towers, joint readers
     "two_tower": replace(OPTIONS, model=SYSTEMS["two_tower"]),
     "query_likelihood": replace(OPTIONS, model=SYSTEMS["query_likelihood"], loss="likelihood"),
     "graph_reasoning": replace(OPTIONS, model=SYSTEMS["graph_reasoning"]),
@@ -25,7 +25,9 @@ RECIPES: dict[str, RankerOptions] = {
     "two_tower, in the batch": replace(OPTIONS, model=SYSTEMS["two_tower"], **IN_BATCH),
     "bag_of_words, in the batch": replace(OPTIONS, model=SYSTEMS["bag_of_words"], **IN_BATCH),
     "word_level, in the batch": replace(OPTIONS, model=SYSTEMS["word_level"], **IN_BATCH),
+    "hsl, gpo, in the batch": replace(OPTIONS, model=SYSTEMS["hsl, gpo"], **IN_BATCH),
     "mcan": replace(OPTIONS, model=SYSTEMS["mcan"]),
+    "mcan, in the batch": replace(OPTIONS, model=SYSTEMS["mcan"], **IN_BATCH),
     # three right pairs a batch: with four processes one has none
     "mcan, small batches": replace(OPTIONS, model=SYSTEMS["mcan"], batch_size=6),
     "graph_reasoning, small batches": replace(OPTIONS, model=SYSTEMS["graph_reasoning"], batch_size=6),

@@ -28,6 +28,27 @@ def test_freed_arrays_are_used_again() -> None:
     assert int(finished.stdout) < 25_000  # a hundred megabytes are 25,000 pages, and there were ten times as many
 
 
+TRIMMED = """
+import torch
+from multimodal_recall.runtime.allocator import give_back_freed_memory, keep_freed_memory, resident_bytes
+
+assert keep_freed_memory()
+arrays = [torch.ones(1_000_000) for _ in range(100)]  # 4 MB each
+del arrays[::2]
+full = resident_bytes()
+assert not give_back_freed_memory(least_bytes=2 * full)
+assert resident_bytes() >= full - 10_000_000
+assert give_back_freed_memory(least_bytes=0)
+print(full - resident_bytes())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_between_arrays_goes_back_in_large_processes() -> None:
+    finished = subprocess.run([sys.executable, "-c", TRIMMED], capture_output=True, text=True, check=True)
+    assert int(finished.stdout) > 150_000_000  # of 200 MB that were freed
+
+
 def test_an_allocator_that_refuses_is_logged_and_not_fatal(caplog: pytest.LogCaptureFixture) -> None:
     asked = []
     assert not keep_freed_memory(lambda option, value: asked.append((option, value)) or 0)

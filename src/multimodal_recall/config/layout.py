@@ -110,7 +110,7 @@ class Layout:
     @property
     def query_chunks(self) -> list[Chunk]:
         """Equal parts of the distinct training queries, as many as ``train`` has chunks."""
-        return [Chunk("queries", chunk.number, chunk.count) for chunk in self.chunks_of("train")]
+        return [Chunk("language.queries", chunk.number, chunk.count) for chunk in self.chunks_of("train")]
 
     @property
     def candidate_splits(self) -> tuple[str, ...]:

@@ -170,6 +170,10 @@ class NegativeOptions:
     """Labels that do not count as shared: 67 % of the official boxes are ``others``. Published: no such label."""
     similar_queries: Positive = 100
     """Most similar queries of the chunk from whose products ``similar_query`` draws."""
+    relative_margin: Share | None = None
+    """Share by which a product that ``similar_query`` draws must score below the right product (NV-Retriever: 0.05). A
+    score is the tf-idf cosine of the query with the words of all queries of the product in the chunk. ``null``: any
+    product that is no right answer."""
     queries_per_cluster: Positive = 50
     """Average number of the chunk's queries in a cluster of ``same_cluster``."""
 

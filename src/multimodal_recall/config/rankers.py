@@ -16,8 +16,7 @@ Mixture = dict[NegativeKind, Annotated[float, Field(gt=0)]]
 
 IN_BATCH_LOSSES = ("in_batch_softmax", "in_batch_cross_entropy", "in_batch_hinge", "multi_similarity")
 OWN_LOSSES = {"likelihood": "query_likelihood", "tags_and_caption": "image_tags", "ridge": "kernel_words"}
-JOINT = ("mcan", "visual_bert", "sentence_level")  # systems that read a pair jointly, and so have no in-batch loss
-UNINDEXED = (*JOINT, "word_level")  # systems whose products have no encoding of their own, and so no index
+UNINDEXED = ("mcan", "visual_bert", "sentence_level", "word_level")  # systems whose products are not encoded alone
 SUMMED = ("kernel_words",)  # systems that are solved from sums over the chunks, not trained in epochs
 READ_WITHOUT_EPOCHS = ("model", "seed", "max_boxes", "negatives_per_positive", "loss")
 MULTIPLIED = ("siamese", "graph_reasoning", "bag_of_words", "hsl")  # systems that multiply the vectors of a pair
@@ -37,6 +36,12 @@ class RankerOptions:
     """Ranker that is trained first; the weights of the parts that both rankers have start from its weights."""
     max_boxes: Positive | None = None
     """Boxes read of a product, from the boxes that ``ingest`` has kept; ``null``: all."""
+    drop_boxes: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the boxes that training leaves out of the products, drawn anew for each epoch (VSE-infinity: 0.2). A
+    product keeps a box at least. Scoring leaves out none."""
+    drop_words: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the words and tokens that training leaves out of the queries, drawn anew for each epoch. A query keeps a
+    word at least; the language model's vector is always that of the whole query. Scoring leaves out none."""
     negatives: Mixture = field(default_factory=lambda: {"label_sharing": 1.0})
     """Kinds of wrong products, each with the weight with which it is drawn. An environment's kinds are added to those
     of ``conf/base``; the weight 0 takes a kind away."""
@@ -62,10 +67,11 @@ class RankerOptions:
         "tags_and_caption",
         "ridge",
     ] = "cross_entropy"
-    """Training loss. ``in_batch_*`` and ``multi_similarity`` compare every query of the batch with every product.
-    ``likelihood`` takes the score as the log-probability of the query. ``tags_and_caption`` pre-trains ``image_tags``.
-    ``in_batch_softmax`` with a margin is AM-softmax for scores that are scaled cosines (Wang et al. 2018). ``ridge``
-    solves ``kernel_words`` in closed form: of the training it reads ``seed`` and ``max_boxes`` alone."""
+    """Training loss. ``in_batch_*`` and ``multi_similarity`` compare every query of the batch with every product:
+    systems that read a pair jointly then read ``batch_size`` squared pairs. ``likelihood`` takes the score as the
+    log-probability of the query. ``tags_and_caption`` pre-trains ``image_tags``. ``in_batch_softmax`` with a margin is
+    AM-softmax for scores that are scaled cosines (Wang et al. 2018). ``ridge`` solves ``kernel_words`` in closed form:
+    of the training it reads ``seed`` and ``max_boxes`` alone."""
     margin: Annotated[float, Field(ge=0)] = 0.2
     """Margin by which a right score must beat a wrong score, in losses with a margin."""
     schedule: Literal["constant", "linear_warmup", "wavy_linear_warmup"] = "constant"
@@ -91,8 +97,6 @@ class RankerOptions:
         kind, problem = self.model.kind, None
         if self.loss not in (*IN_BATCH_LOSSES, *OWN_LOSSES) and not self.negatives_per_positive:
             problem = "compares right pairs with drawn ones: set negatives_per_positive to 1 or more"
-        elif self.loss in IN_BATCH_LOSSES and kind in JOINT:
-            problem = f"scores all pairs of the batch, and {kind} reads pair by pair: name a loss of pairs"
         elif self.loss == "multi_similarity" and kind not in COSINES:
             problem = f"needs cosines, and the score of {kind} is no cosine: name in_batch_softmax"
         elif self.loss in OWN_LOSSES and kind != OWN_LOSSES[self.loss]:

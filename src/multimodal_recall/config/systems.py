@@ -54,6 +54,9 @@ class GraphReasoningOptions:
     """Width of a box, of a word, and of the query's and the image's vector."""
     layers: Positive = 4
     """Layers of graph reasoning in each tower."""
+    pooling: Literal["last_state", "gpo"] = "last_state"
+    """What makes a vector of the boxes, and of the words: the last states of a GRU, as published, or in place of the
+    GRU generalised pooling (VSE-infinity), which reads no order."""
     scale: Annotated[float, Field(gt=0)] = 14.0
     """Factor from cosine to score; the ranker's ``margin`` is in units of the score."""
 
@@ -74,6 +77,9 @@ class SiameseOptions:
     """Layers of each BERT."""
     heads: Positive = 12
     """Attention heads of each BERT."""
+    pooling: Literal["first", "gpo"] = "first"
+    """What BERT's pooling layer reads: the first token and the first box, as published, or the generalised pooling of
+    all (VSE-infinity)."""
     dropout: Share = 0.1
     """Dropout in both BERTs."""
 
@@ -99,6 +105,9 @@ class HslOptions:
     """Width of the feed-forward network in a layer."""
     size: Positive = 1024
     """Width of each of the four vectors that are compared."""
+    pooling: Literal["attention", "gpo"] = "attention"
+    """What makes the image's vector of the boxes: attention pooling, as published, or generalised pooling
+    (VSE-infinity)."""
     dropout: Share = 0.1
     """Dropout throughout."""
 
@@ -266,6 +275,8 @@ class ImageHeadsOptions:
     """Width of the hidden layer of the feed-forward network."""
     weight_states: tuple[Positive, ...] = (512, 256, 128)
     """Widths of the hidden layers that compute the weight of a box."""
+    pooling: Literal["weighted_mean", "gpo"] = "weighted_mean"
+    """What makes a vector of the boxes: their weighted mean, as published, or generalised pooling (VSE-infinity)."""
     dropout: Share = 0.1
     """Dropout on boxes and on attention."""
 

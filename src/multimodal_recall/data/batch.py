@@ -82,13 +82,16 @@ class ChunkArrays:
     token_ids: np.ndarray | None = None  # (tokens,) int64, query after query; `None` for a ranker that reads no tokens
     token_counts: np.ndarray | None = None  # (queries,) int64
     max_boxes: int | None = None  # how many of a product's boxes are read, from the first; `None`: all boxes
+    box_rows: np.ndarray | None = (
+        None  # (boxes,) row of each box in `features`, `positions`, `labels`; `None`: in order
+    )
 
     def batch(self, pairs: Pairs, right: RightAnswers | None = None) -> Batch:
         """Gather the queries and products of some pairs, each once; ``right`` holds all right pairs of the chunk."""
         queries, pair_queries = np.unique(pairs.query_rows, return_inverse=True)
         products, pair_products = np.unique(pairs.product_rows, return_inverse=True)
         words, word_mask = _padded_rows(self.word_counts, queries)
-        boxes, box_mask = _padded_rows(self.box_counts, products, self.max_boxes)
+        boxes, box_mask = self._boxes_of(products)
         optional = {}
         if self.token_ids is not None:
             tokens, token_mask = _padded_rows(self.token_counts, queries)
@@ -112,10 +115,15 @@ class ChunkArrays:
 
     def take_products(self, rows: np.ndarray) -> Self:
         """Copy some products in the order of ``rows``, with only the boxes that are read; the queries stay."""
-        boxes, mask = _padded_rows(self.box_counts, rows, self.max_boxes)
+        boxes, mask = self._boxes_of(rows)
         kept = boxes[~mask]
         copies = {name: getattr(self, name)[kept] for name in ("features", "positions", "labels")}
-        return replace(self, **copies, box_counts=(~mask).sum(axis=1))
+        return replace(self, **copies, box_counts=(~mask).sum(axis=1), box_rows=None)
+
+    def _boxes_of(self, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give the rows of the products' boxes (products, longest), and the mask, True on padding."""
+        boxes, mask = _padded_rows(self.box_counts, products, self.max_boxes)
+        return boxes if self.box_rows is None else self.box_rows[boxes], mask
 
     def batches_by_product(self, pairs: Pairs, size: int) -> Iterator[tuple[np.ndarray, Batch]]:
         """Cut pairs into batches in order of product, so that a product of many queries is encoded once.

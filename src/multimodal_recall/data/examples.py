@@ -1,5 +1,6 @@
 """Read the tables of a chunk into the arrays that batches are cut from."""
 
+import mmap
 from collections.abc import Container
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PLAIN = Reading()
-PRODUCT_COLUMNS = ["image_h", "image_w", "top", "left", "bottom", "right", "labels", "features"]
+PRODUCT_COLUMNS = ["image_h", "image_w", "top", "left", "bottom", "right", "labels"]
+ROWS_AT_ONCE = 256  # products whose features are copied at a time: some 4 MB
 NO_QUERY = pa.Table.from_pylist([{"query": "", "vector": [0.0], "word_ids": [0]}], TABLES["query_features"])
 BOX = {side: [0.0] for side in SIDES}
 NO_PRODUCT = pa.Table.from_pylist(
@@ -45,7 +47,7 @@ def read_chunk(tables: ChunkTables, reading: Reading = PLAIN, tokens: Tokens | N
         tokens = tokenise(texts, reading.tokenizer)
     token_ids, token_counts = tokens or (None, None)
     return ChunkArrays(
-        features=_features(products, int(boxes.sum())),
+        features=_read_features(tables["products"], boxes),
         positions=relative_positions(sides, *sizes),
         labels=labels.flatten().to_numpy().astype(np.int64),
         box_counts=boxes.astype(np.int64),
@@ -118,11 +120,34 @@ def read_split(examples: dict[str, ChunkTables], reading: Reading = PLAIN) -> tu
     return read_chunk(joined, reading), Pairs(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _features(products: pa.Table, boxes: int) -> np.ndarray:
-    """View all box features (boxes, F) in the column's buffer, without a copy."""
-    column = products["features"].combine_chunks()
+def _read_features(products: ds.Dataset, boxes: np.ndarray) -> np.ndarray:
+    """Read all box features (boxes, F) into one array, a few products at a time, so that memory holds them once.
+
+    ``boxes`` (products,) counts those of each product. Read as a whole table, a chunk took three times its size.
+    """
+    found, total, done = np.empty((0, 0), np.float16), int(boxes.sum()), 0
+    ahead = {"batch_readahead": 2, "fragment_readahead": 1}
+    for batch in products.to_batches(columns=["features"], batch_size=ROWS_AT_ONCE, **ahead):
+        if not batch.num_rows:
+            continue
+        values = _numbers(batch.column(0))
+        if not found.size:
+            found = _own_memory(total, len(values) // int(boxes[: batch.num_rows].sum()))
+        rows = len(values) // found.shape[1]
+        found[done : done + rows] = values.reshape(rows, -1)
+        done += rows
+    return found
+
+
+def _own_memory(boxes: int, width: int) -> np.ndarray:
+    """Give room for features (boxes, width) float16 outside of the heap, which they would break up when they go."""
+    return np.frombuffer(mmap.mmap(-1, max(1, 2 * boxes * width)), np.float16, boxes * width).reshape(boxes, width)
+
+
+def _numbers(column: pa.Array) -> np.ndarray:
+    """View the float16 numbers of all rows of a binary column, row after row, without a copy."""
     offsets = np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]
-    return np.frombuffer(column.buffers()[2], "<f2")[offsets[0] // 2 : offsets[-1] // 2].reshape(boxes, -1)
+    return np.frombuffer(column.buffers()[2], "<f2")[offsets[0] // 2 : offsets[-1] // 2]
 
 
 def _flat_values(table: pa.Table, name: str) -> np.ndarray:

@@ -46,7 +46,8 @@ class CellsFolder(AtomicDataset["Cells", "Cells"]):
         facts, faiss = json.loads((path / FACTS).read_text(encoding="utf-8")), import_faiss()
         if digest_file(path / FILE) != facts.pop("digest"):
             raise DamagedError(f"{path / FILE} is damaged: it is not what was saved. Make it anew with: {REMAKE}")
-        file = faiss.read_index(str(path / FILE), faiss.IO_FLAG_MMAP)
+        # IO_FLAG_MMAP starts 32 threads a search to read ahead: 2.0 ms of CPU in place of 0.2 for 100,000 products.
+        file = faiss.read_index(str(path / FILE), faiss.IO_FLAG_MMAP_IFC)
         return Cells(file, np.load(path / IDS, mmap_mode="r", allow_pickle=False), **facts)
 
     def preview(self) -> TablePreview:

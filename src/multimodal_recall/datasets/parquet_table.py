@@ -82,7 +82,8 @@ def open_table(path: Path, schema: pa.Schema | None = None) -> ds.Dataset:
 
     ``schema``: columns and types to read the file as, if others than its own.
     """
-    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    # pyarrow would read a whole file before it gives the first batch: 0.5 GB in place of 0.07 for 0.47 GB of features.
+    options = ds.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=False)
     return ds.dataset(path, schema, format=ds.ParquetFileFormat(default_fragment_scan_options=options))
 
 

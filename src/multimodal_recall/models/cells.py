@@ -101,7 +101,7 @@ class Cells:
 
 
 def build_cells(index: ProductIndex, options: IndexOptions) -> Cells:
-    """Part the products of an index into cells; memory holds them as float16, and blocks and a sample as float32.
+    """Part the products of an index into cells; memory holds them once as float16, and a block or a sample as float32.
 
     Raises:
         CellsError: If faiss is not installed.
@@ -116,14 +116,32 @@ def build_cells(index: ProductIndex, options: IndexOptions) -> Cells:
     file.cp.min_points_per_centroid = 1  # faiss warns of small catalogues
     file.by_residual = False  # else the distances to a centre are rounded, and scores differ from those of exact search
     step = max(1, len(product_ids) // (SAMPLED_OF_A_CELL * cells))
-    sample = [chunk.values[np.flatnonzero(rows)[::step]] for chunk, rows in zip(chunks, kept, strict=True)]
-    file.train(np.concatenate(sample).astype(np.float32))
-    for chunk, rows in zip(chunks, kept, strict=True):
-        for block in _blocks(np.flatnonzero(rows)):
-            places = np.searchsorted(product_ids, chunk.product_ids[block])
-            file.add_with_ids(chunk.values[block].astype(np.float32), places)
+    sample = [_read(chunk.values, np.flatnonzero(rows)[::step]) for chunk, rows in zip(chunks, kept, strict=True)]
+    file.train(np.concatenate(sample))
+    blocks = [
+        (chunk, block) for chunk, rows in zip(chunks, kept, strict=True) for block in _blocks(np.flatnonzero(rows))
+    ]
+    nearest = [file.quantizer.assign(_read(chunk.values, block), 1)[:, 0] for chunk, block in blocks]
+    _reserve(file, np.bincount(np.concatenate(nearest), minlength=cells))
+    for (chunk, block), of_block in zip(blocks, nearest, strict=True):
+        places, vectors = np.searchsorted(product_ids, chunk.product_ids[block]), _read(chunk.values, block)
+        file.add_core(len(block), *map(faiss.swig_ptr, (vectors, places, of_block)))
     made_of = {name: chunk.folder.parent.name for name, chunk in index.chunks.items()}
     return Cells(file, product_ids, min(options.probes, file.nlist), made_of)
+
+
+def _read(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Copy rows (P, D) as float32; a memory map is opened anew, so that the pages that are read do not stay."""
+    if isinstance(values, np.memmap):
+        values = np.memmap(values.filename, values.dtype, "r", values.offset, values.shape)
+    return values[rows].astype(np.float32)
+
+
+def _reserve(file: "faiss.IndexIVF", counts: np.ndarray) -> None:
+    """Give each cell room for its products (cells,) at once: lists that grow hold up to twice their size."""
+    for cell, count in enumerate(counts.tolist()):
+        file.invlists.resize(cell, count)
+        file.invlists.resize(cell, 0)
 
 
 def _blocks(rows: np.ndarray) -> Iterable[np.ndarray]:

@@ -1,7 +1,7 @@
 """The base classes of all rankers, and ``build_ranker``, which builds the ranker that the options name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,8 @@ class InputSizes:
 class Ranker(nn.Module):
     """Score (query, product) pairs; the weights include the word and label vectors.
 
-    A subclass is a system. It defines ``pair_vectors`` and ``score_vectors``, and ``score_all`` for in-batch losses.
+    A subclass is a system. It defines ``pair_vectors`` and ``score_vectors``. A subclass that encodes query and product
+    apart also defines ``score_all``, which in-batch losses read.
     """
 
     reading = Reading()  # what `data.examples.read_chunk` reads for this ranker
@@ -62,11 +63,15 @@ class Ranker(nn.Module):
         raise NotImplementedError
 
     def score_all(self, batch: Batch) -> Tensor:
-        """Score every query of the batch with every product, (Q, P) float32."""
-        raise NotImplementedError(
-            f"{type(self).__name__} reads query and product together: it has no in-batch loss. Set its loss to a loss "
-            "of pairs, such as cross_entropy"
-        )
+        """Score every query of the batch with every product, (Q, P) float32: here Q * P pairs, shared by processes."""
+        shape = len(batch.word_mask), len(batch.box_mask)
+        places = torch.arange(shape[0] * shape[1], device=batch.box_mask.device)
+
+        def score(rows: slice) -> Tensor:
+            queries, products = places[rows] // shape[1], places[rows] % shape[1]
+            return self(replace(batch, pair_queries=queries, pair_products=products))
+
+        return self.encode_rows(score, len(places)).unflatten(0, shape)
 
     def word_scores(self, batch: Batch) -> Tensor:
         """Split each pair's score into the summands of its query's words, (N, W) float32, 0 on padding."""

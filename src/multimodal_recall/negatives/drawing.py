@@ -9,6 +9,7 @@ from numpy.random import Generator
 
 from multimodal_recall.data.pairs import RightAnswers
 from multimodal_recall.data.text import words_of
+from multimodal_recall.negatives.relative_margin import RelativeMargin
 from multimodal_recall.runtime.cores import usable_cores
 
 if TYPE_CHECKING:
@@ -83,12 +84,25 @@ class SimilarQueries:
     is an option.
     """
 
-    def __init__(self, queries: list[str], query_rows: np.ndarray, product_rows: np.ndarray, similar: int) -> None:
-        """Index pairs (n,) by query text, and find the ``similar`` texts that each distinct text draws from."""
+    def __init__(
+        self,
+        queries: list[str],
+        query_rows: np.ndarray,
+        product_rows: np.ndarray,
+        similar: int,
+        margin: RelativeMargin | None = None,
+    ) -> None:
+        """Index pairs (n,) by query text, and find the ``similar`` texts that each distinct text draws from.
+
+        With a ``margin``, only products that it keeps are drawn.
+        """
         self.products, self.starts = _index(query_rows, product_rows, len(queries))
         self.neighbours, self.neighbour_starts = most_similar(queries, similar)
+        self.margin = margin
 
-    def draw(self, query_rows: np.ndarray, _: np.ndarray, right: RightAnswers, random: Generator) -> np.ndarray:
+    def draw(
+        self, query_rows: np.ndarray, product_rows: np.ndarray, right: RightAnswers, random: Generator
+    ) -> np.ndarray:
         """Draw as ``LabelSharing.draw``; -1 where no similar text has a wrong product."""
         similar = np.diff(self.neighbour_starts)
 
@@ -96,15 +110,22 @@ class SimilarQueries:
             given = query_rows[rows]
             text = self.neighbours[self.neighbour_starts[given] + random.integers(similar[given])]
             candidate = self.products[random.integers(self.starts[text], self.starts[text + 1])]
-            return candidate, ~right.hold(given, candidate)
+            return candidate, ~right.hold(given, candidate) & self._keep(given, product_rows[rows], candidate)
 
         drawn, left = _draw_until_accepted(len(query_rows), np.flatnonzero(similar[query_rows] > 0), propose)
         for row in left:  # a handful of rows
             query = query_rows[row]
             texts = self.neighbours[self.neighbour_starts[query] : self.neighbour_starts[query + 1]]
-            products = np.concatenate([self.products[self.starts[text] : self.starts[text + 1]] for text in texts])
-            drawn[row] = _any_but(np.unique(products), right.of(query), random)
+            parts = [self.products[self.starts[text] : self.starts[text + 1]] for text in texts]
+            products = np.unique(np.concatenate(parts))
+            kept = self._keep(*(np.full(len(products), rows[row]) for rows in (query_rows, product_rows)), products)
+            drawn[row] = _any_but(products[kept], right.of(query), random)
         return drawn
+
+    def _keep(self, query_rows: np.ndarray, right_rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        if self.margin is None:
+            return np.ones(len(candidates), bool)
+        return self.margin.keep(query_rows, right_rows, candidates)
 
 
 class SameGroup:

@@ -11,6 +11,7 @@ from multimodal_recall.data.pairs import RightAnswers
 from multimodal_recall.data.schemas import TABLES, ChunkTables, distinct_queries
 from multimodal_recall.data.text import last_word_groups
 from multimodal_recall.negatives import drawing
+from multimodal_recall.negatives.relative_margin import RelativeMargin
 from multimodal_recall.runtime.progress import bar
 
 
@@ -68,7 +69,10 @@ def _drawer(
         lists = tables["products"].to_table(columns=["labels"])[0].combine_chunks()
         return drawing.LabelSharing(lists, len(labels), drawing.ignored_rows(labels, options.ignored_labels))
     if kind == "similar_query":
-        return drawing.SimilarQueries(distinct_queries(pairs), *rows, options.similar_queries)
+        queries, margin = distinct_queries(pairs), None
+        if options.relative_margin is not None:
+            margin = RelativeMargin(queries, *rows, tables["products"].count_rows(), options.relative_margin)
+        return drawing.SimilarQueries(queries, *rows, options.similar_queries, margin)
     if kind == "same_last_word":
         return drawing.SameGroup(last_word_groups(distinct_queries(pairs)), *rows)
     vectors = tables["query_features"].to_table(columns=["vector"])[0].combine_chunks()

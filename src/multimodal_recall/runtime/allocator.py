@@ -2,8 +2,10 @@
 
 import ctypes
 import logging
+import mmap
 import platform
 from collections.abc import Callable
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
@@ -29,3 +31,24 @@ def keep_freed_memory(mallopt: Callable[[int, int], int] | None = None) -> bool:
     if refused:
         logger.warning("allocator: %s was refused; training may be some 15 %% slower", ", ".join(refused))
     return not refused
+
+
+def give_back_freed_memory(least_bytes: int = 2**31) -> bool:
+    """Give the pages that are free now back to the system, where the C library is glibc.
+
+    Arrays of many sizes break up a heap that is kept: the published seed system grew from 2.0 to 3.6 GB in 60 steps.
+
+    Args:
+        least_bytes: A process with less resident memory keeps what is free: small trainings stay fast.
+
+    Returns:
+        Whether pages were given back.
+    """
+    if platform.libc_ver()[0] != "glibc" or resident_bytes() < least_bytes:
+        return False
+    return bool(ctypes.CDLL(None).malloc_trim(0))
+
+
+def resident_bytes() -> int:
+    """Read this process's resident memory; Linux alone."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.runtime.ahead import one_ahead
+from multimodal_recall.runtime.allocator import give_back_freed_memory
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.runtime.progress import TrainingBar
 from multimodal_recall.training.batching import TrainingChunk, epoch_order, share_of_batch, stream
@@ -25,6 +26,8 @@ from multimodal_recall.training.schedules import SCHEDULES
 
 logger = logging.getLogger(__name__)
 
+STEPS_A_CLEANING = 8
+"""Steps after which freed memory goes back to the system; see ``give_back_freed_memory``."""
 LOGGED_EPOCHS = 20
 """Epochs that get a line in the log; a longer training leaves epochs out, which stand in its ``training_log``."""
 
@@ -156,6 +159,8 @@ class Trainer:
         with self._shares(chunk, todo) as shares:
             for number, (rows, share) in enumerate(zip(todo, shares, strict=True)):
                 done = (epoch + (place + number / len(todo)) / len(self.chunks)) / self.recipe.epochs
+                if number % STEPS_A_CLEANING == 0:
+                    give_back_freed_memory()
                 loss = self._step(share, self.recipe.learning_rate * SCHEDULES[self.recipe.schedule](done))
                 if not np.isfinite(sum(loss)):
                     raise TrainingError(
@@ -195,6 +200,7 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         state = self.state
+        give_back_freed_memory()
         ndcg = 0.0 if self.measure is None else self.measure()
         parts = [part / state.pairs for part in state.loss_sums]
         state.log.append(EpochLog(state.epoch, sum(parts), parts, ndcg, state.pairs, state.seconds))

@@ -26,6 +26,7 @@ from multimodal_recall.runtime.processes import rank
 from multimodal_recall.runtime.progress import training_progress
 from multimodal_recall.training.batching import TrainingPairs, stream
 from multimodal_recall.training.checkpoint import Checkpoint, EpochLog
+from multimodal_recall.training.dropping import drop
 from multimodal_recall.training.loop import Recipe, Trainer
 from multimodal_recall.training.objective import RankerObjective
 
@@ -112,6 +113,8 @@ class ChunkLoader:
 
     def __init__(self, examples: dict[str, ChunkTables], ranker: Ranker, options: RankerOptions) -> None:
         self.examples, self.reading, self.options = examples, ranker.reading, options
+        tokenizer = ranker.reading.tokenizer
+        self.specials = [] if tokenizer is None else tokenizer.encode("").ids  # such as [CLS] and [SEP]
         self.tokens: dict[str, Tokens] = {}
 
     def __call__(self, name: str, epoch: int) -> TrainingPairs:
@@ -121,4 +124,5 @@ class ChunkLoader:
         arrays = read_chunk(self.examples[name], self.reading, self.tokens.get(name))
         if arrays.token_ids is not None:
             self.tokens[name] = arrays.token_ids, arrays.token_counts
-        return TrainingPairs(arrays, pairs, self.options)
+        random = stream(self.options.seed, epoch, f"boxes and words of {name}")
+        return TrainingPairs(drop(arrays, self.options, self.specials, random), pairs, self.options)

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from multimodal_recall.config.systems import ImageHeadsOptions
 from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.padding import Padding
+from multimodal_recall.models.layers.pooling import GeneralisedPooling
 from multimodal_recall.models.layers.towers import POSITION, WordVectors
 from multimodal_recall.models.precision import MASKED_SCORE
 
@@ -15,7 +17,8 @@ class ImageHeads(nn.Module):
     """Encode an image as several vectors (heads): head 0 for the sentence, the others for tags.
 
     Features and positions are added and layer-normalised. Self-attention with a residual connection and a feed-forward
-    network follow. The boxes' weighted mean is the image; its weights are a softmax, the same for all heads.
+    network follow. The boxes' weighted mean is the image; its weights are a softmax, the same for all heads. With the
+    pooling ``gpo``, the image is the generalised pooling of the boxes.
     """
 
     def __init__(self, feature_size: int, options: ImageHeadsOptions) -> None:
@@ -35,7 +38,9 @@ class ImageHeads(nn.Module):
         self.heads = nn.Linear(outputs, outputs)
         widths = [size, *options.weight_states]
         hidden = [layer for wide, narrow in pairwise(widths) for layer in (nn.Linear(wide, narrow), nn.PReLU())]
-        self.weights = nn.Sequential(*hidden, nn.Linear(widths[-1], 1))
+        weighted = options.pooling == "weighted_mean"
+        self.weights = nn.Sequential(*hidden, nn.Linear(widths[-1], 1)) if weighted else None
+        self.pooling = None if weighted else GeneralisedPooling()
         self.head_size = options.head_size
 
     def forward(self, batch: Batch) -> Tensor:
@@ -44,10 +49,17 @@ class ImageHeads(nn.Module):
         boxes = self.dropout(self.norm(boxes))
         attended, _ = self.attention(boxes, boxes, boxes, key_padding_mask=batch.box_mask, need_weights=False)
         boxes = self.feed_forward(self.activation(boxes + attended))
-        weights = self.weights(boxes).squeeze(2).float().masked_fill(batch.box_mask, MASKED_SCORE).softmax(dim=1)
         # The weights add up to 1, so ``heads`` of the mean is the mean of ``heads``: run once instead of B times.
-        mean = torch.bmm(weights.unsqueeze(1).to(boxes), self.values(boxes)).squeeze(1)
-        return self.heads(mean).float().unflatten(1, (-1, self.head_size))
+        return self.heads(self._pooled(boxes, batch.box_mask)).float().unflatten(1, (-1, self.head_size))
+
+    def _pooled(self, boxes: Tensor, mask: Tensor) -> Tensor:
+        """Pool the values of the boxes, (P, B, box_size) -> (P, outputs)."""
+        values = self.values(boxes)
+        if self.pooling is not None:
+            padding = Padding(mask)
+            return self.pooling(padding.remove(values), padding)
+        weights = self.weights(boxes).squeeze(2).float().masked_fill(mask, MASKED_SCORE).softmax(dim=1)
+        return torch.bmm(weights.unsqueeze(1).to(boxes), values).squeeze(1)
 
 
 class HeadWords(nn.Module):

@@ -7,6 +7,7 @@ from multimodal_recall.config.systems import GraphReasoningOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.data_parallel import BatchNorm
 from multimodal_recall.models.layers.padding import Packing, Padding
+from multimodal_recall.models.layers.pooling import GeneralisedPooling
 from multimodal_recall.models.layers.recurrent import BiGru
 from multimodal_recall.models.layers.towers import WordVectors
 from multimodal_recall.models.ranker import DotRanker, InputSizes
@@ -35,20 +36,27 @@ class GraphReasoning(nn.Module):
 
 
 class GraphTower(nn.Module):
-    """Encode sequences by a linear layer, graph reasoning and a GRU: the mean of both directions' last states."""
+    """Encode sequences by a linear layer, graph reasoning and a GRU: the mean of both directions' last states.
 
-    def __init__(self, inputs: int, state: int, layers: int) -> None:
+    With the pooling ``gpo``, generalised pooling of the entries takes the place of the GRU.
+    """
+
+    def __init__(self, inputs: int, options: GraphReasoningOptions) -> None:
         super().__init__()
-        self.first = nn.Linear(inputs, state)
-        self.layers = nn.ModuleList(GraphReasoning(state) for _ in range(layers))
-        self.gru = BiGru(state, state)
+        self.first = nn.Linear(inputs, options.state)
+        self.layers = nn.ModuleList(GraphReasoning(options.state) for _ in range(options.layers))
+        self.gru = BiGru(options.state, options.state) if options.pooling == "last_state" else None
+        self.pooling = GeneralisedPooling() if options.pooling == "gpo" else None
 
     def forward(self, entries: Tensor, packed: Packing) -> Tensor:
         """Encode the packed entries of S sequences, (E, inputs) -> (S, state) of length 1."""
         data = functional.normalize(self.first(entries).float(), dim=1)
         for layer in self.layers:
             data = layer(data, packed)
-        return functional.normalize(self.gru(functional.normalize(data, dim=1), packed).mean(dim=0), dim=1)
+        return functional.normalize(self._pooled(functional.normalize(data, dim=1), packed), dim=1)
+
+    def _pooled(self, data: Tensor, packed: Packing) -> Tensor:
+        return self.gru(data, packed).mean(dim=0) if self.pooling is None else self.pooling(data, packed)
 
 
 class GraphReasoningRanker(DotRanker):
@@ -61,8 +69,8 @@ class GraphReasoningRanker(DotRanker):
         super().__init__()
         self.scale = options.scale
         self.word_vectors = WordVectors(sizes.words, sizes.word_vector)
-        self.query_tower = GraphTower(sizes.word_vector, options.state, options.layers)
-        self.image_tower = GraphTower(sizes.box_feature, options.state, options.layers)
+        self.query_tower = GraphTower(sizes.word_vector, options)
+        self.image_tower = GraphTower(sizes.box_feature, options)
 
     def encode_queries(self, batch: Batch) -> Tensor:
         """Encode the queries' words, (Q, state) of length 1."""

@@ -14,6 +14,7 @@ from multimodal_recall.config.systems import HslOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.attention import AttentionPooling, SelfAttentionLayer
 from multimodal_recall.models.layers.padding import Padding
+from multimodal_recall.models.layers.pooling import GeneralisedPooling
 from multimodal_recall.models.layers.towers import WordVectors
 from multimodal_recall.models.precision import in_float32
 from multimodal_recall.models.ranker import DotRanker, InputSizes
@@ -54,9 +55,9 @@ class ImageEncoder(nn.Module):
         width, size = options.width, options.size
         self.boxes = Stacks(sizes.box_feature, options.image_layers, options)
         self.vectors = nn.ModuleList(nn.Linear(width, size) for _ in range(2))
-        self.back = nn.ModuleList(nn.Linear(size, width) for _ in range(2))
-        self.dropout = nn.Dropout(options.dropout)
-        self.pooling = AttentionPooling(width, width, size, options.dropout)
+        self.dropout, attention = nn.Dropout(options.dropout), options.pooling == "attention"
+        self.back = nn.ModuleList(nn.Linear(size, width) if attention else nn.Identity() for _ in range(2))
+        self.pooling = AttentionPooling(width, width, size, options.dropout) if attention else GeneralisedPooling()
 
     def forward(self, batch: Batch) -> Tensor:
         """Encode the batch's products, (P, 4, size): a mean of vectors of length 1, and a vector of length 1, twice."""
@@ -65,9 +66,14 @@ class ImageEncoder(nn.Module):
         encoded = self.boxes(functional.layer_norm(features, features.shape[1:]), padding)
         for entries, vectors, back in zip(encoded, self.vectors, self.back, strict=True):
             boxes = self.dropout(vectors(entries))
-            pooled = self.pooling(back(boxes.relu()), padding).float()
+            pooled = self._pooled(boxes, back, padding).float()
             found += [average(functional.normalize(boxes.float(), dim=1), padding), functional.normalize(pooled, dim=1)]
         return torch.stack(found, dim=1)
+
+    def _pooled(self, boxes: Tensor, back: nn.Module, padding: Padding) -> Tensor:
+        if isinstance(self.pooling, GeneralisedPooling):
+            return self.pooling(boxes, padding)
+        return self.pooling(back(boxes.relu()), padding)
 
 
 class QueryEncoder(nn.Module):
@@ -92,7 +98,8 @@ class QueryEncoder(nn.Module):
 class Hsl(DotRanker):
     """Add up four similarities; each of them has an in-batch loss of its own.
 
-    Differs from the publication: word vectors are frozen, no start and end are added to a query, features are
+    With the pooling ``gpo``, generalised pooling of the boxes' vectors gives the image's vector at each depth. Differs
+    from the publication: word vectors are frozen, no start and end are added to a query, features are
     layer-normalised first as in ``BoxEncoder``, gradients are not clipped.
     """
 

@@ -5,6 +5,8 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 
 from multimodal_recall.config.systems import SiameseOptions
 from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.layers.padding import Padding
+from multimodal_recall.models.layers.pooling import GeneralisedPooling
 from multimodal_recall.models.layers.tokens import check_fit
 from multimodal_recall.models.ranker import DotRanker, InputSizes
 from multimodal_recall.models.weights import take_weights
@@ -16,7 +18,8 @@ class Siamese(DotRanker):
     """Score a pair by the dot product of BERT's pooled outputs: a linear layer and tanh on the first token, and box.
 
     Boxes have neither position nor label. The image BERT's tables of words and of positions have one row each: the word
-    is not read, the position is added to every box alike.
+    is not read, the position is added to every box alike. With the pooling ``gpo``, generalised pooling of all tokens,
+    and of all boxes, takes the place of the first.
     """
 
     def __init__(self, options: SiameseOptions, sizes: InputSizes) -> None:
@@ -24,6 +27,9 @@ class Siamese(DotRanker):
         self.text = BertModel(_config(options, vocab_size=sizes.tokens))
         self.first = nn.Linear(sizes.box_feature, options.state)
         self.image = BertModel(_config(options, vocab_size=1, max_position_embeddings=1))
+        self.token_pooling, self.box_pooling = (
+            GeneralisedPooling() if options.pooling == "gpo" else None for _ in range(2)
+        )
 
     def start_from_text_model(self, text_model: PreTrainedModel) -> None:
         """Copy the embeddings, the first layers and the pooling of a BERT, which may have more layers.
@@ -41,13 +47,21 @@ class Siamese(DotRanker):
 
     def encode_queries(self, batch: Batch) -> Tensor:
         """Encode the queries' tokens, (Q, state)."""
-        return self.text(batch.token_ids, attention_mask=~batch.token_mask).pooler_output
+        states = self.text(batch.token_ids, attention_mask=~batch.token_mask)[0]
+        return self.text.pooler(_first(states, batch.token_mask, self.token_pooling))
 
     def encode_products(self, batch: Batch) -> Tensor:
         """Encode the products' boxes, (P, state)."""
         boxes = self.first(batch.box_features.float())
         positions = batch.box_labels.new_zeros(1, boxes.shape[1])
-        return self.image(inputs_embeds=boxes, attention_mask=~batch.box_mask, position_ids=positions).pooler_output
+        states = self.image(inputs_embeds=boxes, attention_mask=~batch.box_mask, position_ids=positions)[0]
+        return self.image.pooler(_first(states, batch.box_mask, self.box_pooling))
+
+
+def _first(states: Tensor, mask: Tensor, pooling: GeneralisedPooling | None) -> Tensor:
+    """Give states of which BERT's pooling layer reads the first: as they are (S, L, state), or pooled (S, 1, state)."""
+    padding = Padding(mask)
+    return states if pooling is None else pooling(padding.remove(states), padding).unsqueeze(1)
 
 
 def _config(options: SiameseOptions, **sizes: int) -> BertConfig:

@@ -33,6 +33,10 @@ def _encode_queries(parts: list[Chunk], options: list[str]) -> Pipeline:
     )
     tables = [f"{part.namespace}.query_vectors" for part in parts]
     listed = Node(
-        bind(nodes.list_vectors, chunks=parts), tables, "query_vectors", name="list_vectors", namespace="queries"
+        bind(nodes.list_vectors, chunks=parts),
+        tables,
+        "query_vectors",
+        name="list_vectors",
+        namespace="language.queries",
     )
     return Pipeline([encode, listed])

@@ -22,7 +22,6 @@ from multimodal_recall.data.schemas import TABLES, from_pandas
 from multimodal_recall.data.shop_clicks import read_shop_clicks
 from multimodal_recall.data.shop_products import ID_BITS, read_shop_products
 from multimodal_recall.data.shop_tables import ShopTable
-from multimodal_recall.pipelines.import_shop.candidates import make_candidates
 from multimodal_recall.pipelines.import_shop.splits import ShopError
 from multimodal_recall.runtime.device import use_hardware
 from multimodal_recall.runtime.progress import bar
@@ -174,6 +173,8 @@ def make_lists(
     clicks: ds.Dataset, products: ds.Dataset, table: OwnTable, options: ImportOptions
 ) -> dict[str, pa.Table | dict[int, list[int]]]:
     """Make the tables of train, valid and testA, and the answers of the latter two; see ``make_candidates``."""
+    from multimodal_recall.pipelines.import_shop.candidates import make_candidates  # imports scikit-learn
+
     shop = products.to_table(["product_id", "title", "category"]).to_pandas()
     made = make_candidates(clicks.to_table().to_pandas(), shop[shop["product_id"].isin(table.ids())], options)
     outputs: dict[str, pa.Table | dict[int, list[int]]] = {
