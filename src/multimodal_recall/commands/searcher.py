@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from kedro.io import CatalogProtocol
 
+from multimodal_recall.commands.errors import name_environment
 from multimodal_recall.commands.find_products import ProductFilter, best_products, fresh_index, search_by_index
 from multimodal_recall.commands.products import SearchError, SplitProducts, numbers_of
 from multimodal_recall.config.options import IngestOptions, QueryOptions
@@ -160,7 +161,7 @@ def open_searcher(
         cleaning=IngestOptions(**records["products"]["options"]["params:ingest"]),
         products=products,
         index=index,
-        how=how,
+        how=name_environment(how),
     )
 
 
