@@ -39,12 +39,12 @@ def as_click_error(function: Callable[..., Any]) -> Callable[..., Any]:
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
-            raise click.ClickException(_name_environment(_describe(error))) from error
+            raise click.ClickException(name_environment(_describe(error))) from error
 
     return run_and_report
 
 
-def _name_environment(text: str) -> str:
+def name_environment(text: str) -> str:
     """Add the environment to each command that a message advises."""
     loader = RememberingConfigLoader.current
     if loader is None or loader.env in (None, loader.default_run_env):

@@ -12,19 +12,18 @@ from kedro.framework.startup import ProjectMetadata
 
 from multimodal_recall.commands.errors import as_click_error
 from multimodal_recall.commands.project import load_project
+from multimodal_recall.commands.shop_files import say_what_is_found
 
 if TYPE_CHECKING:  # pyarrow and torch take seconds to import
-    import pandas as pd
-
     from multimodal_recall.config.describing import DescribeOptions
-    from multimodal_recall.data.shop_tables import ShopTable
 
 MARK = "# Written by kedro import-shop; change it as you like.\n"
 ENVIRONMENT = re.compile(r"\w[\w-]*")
 PRODUCTS_PER_CHUNK = 2_000
 PAIRS_PER_CHUNK = 100_000
 FEWEST_STEPS, MOST_STEPS, EPOCHS, BATCH = 400, 20_000, 20, 128
-SHOWN_FAULTS = 5
+FEWEST_BATCHES = 3
+"""Batches of an epoch at least, counted in all right pairs, of which two thirds or more are for training."""
 
 
 @click.command("import-shop")
@@ -77,7 +76,7 @@ def import_shop(
     places = [_place(path, project) for path in (products, clicks, photos)]
     chosen = _columns(product_columns, PRODUCT_KINDS), _columns(click_columns, CLICK_KINDS)
     conf, known = project / "conf" / env, _known(project, env, places)
-    pairs, count = _say_what_is_found(products, clicks, photos, *chosen)
+    pairs, count = say_what_is_found(products, clicks, photos, *chosen)
     files = _files(env, places, chosen, pairs, count, _describing(embedder, detector, labels))
     if known:
         _refuse_other_options(conf, files["parameters.yml"])
@@ -91,6 +90,7 @@ def import_shop(
         _write(conf, files)
     unfinished = known and not (project / _raw(env) / "train.parquet").exists()
     _run(metadata, env, _nodes_left(metadata, env) if unfinished else None)
+    _say_rejected(metadata, env)
     click.echo(
         f"The environment {env} is ready. Next:\n  kedro check --env={env}\n  kedro run --env={env}\n"
         f'  kedro search --env={env} "words of a query"'
@@ -156,71 +156,11 @@ def _known(project: Path, env: str, places: list[str]) -> bool:
     return True
 
 
-def _say_what_is_found(
-    products: Path, clicks: Path, photos: Path, product_columns: dict[str, str], click_columns: dict[str, str]
-) -> tuple[int, int]:
-    """Read both tables, look for the photos, say what is there, and count right pairs and products."""
-    from multimodal_recall.config.import_options import ImportOptions
-    from multimodal_recall.data.shop_clicks import CLICK_COLUMNS, read_shop_clicks, right_pairs
-    from multimodal_recall.data.shop_products import PRODUCT_COLUMNS, read_shop_products
-    from multimodal_recall.data.shop_tables import ShopTable
-
-    table, log = ShopTable(products), ShopTable(clicks)
-    shop, refused = read_shop_products(table, product_columns)
-    _say(table, PRODUCT_COLUMNS, product_columns, refused.to_pandas())
-    titled = shop.num_rows - shop["title"].null_count
-    click.echo(f"  {shop.num_rows:,} products, {titled:,} with a title, {len(shop['category'].unique()):,} categories")
-    _say_photos(photos, [photo for of_product in shop["photos"].to_pylist() for photo in of_product])
-    found, refused = read_shop_clicks(log, shop, click_columns)
-    _say(log, CLICK_COLUMNS, click_columns, refused.to_pandas())
-    right = right_pairs(found.to_pandas(), ImportOptions())
-    click.echo(
-        f"  {len(found['query'].unique()):,} queries; {len(right):,} pairs of a query and a right product, of "
-        f"{right['query'].nunique():,} queries and {right['product_id'].nunique():,} products"
-    )
-    return len(right), shop.num_rows
-
-
-def _say(table: "ShopTable", kinds: Sequence[str], chosen: dict[str, str], rejected: "pd.DataFrame") -> None:
-    found = table.find(kinds, chosen)
-    click.echo(f"{table.path}: {table.form}")
-    named = (f"{kind} = {header!r}{'' if kind in chosen else ' (guessed)'}" for kind, header in found.items())
-    click.echo(f"  columns: {', '.join(named)}")
-    if unread := [name for name in table.columns if name not in found.values()]:
-        click.echo(f"  not read: {', '.join(unread)}")
-    for row in rejected.head(SHOWN_FAULTS).itertuples():
-        click.echo(f"  ! line {row.line}: {row.reason}: {row.text[:80]!r}")
-    if len(rejected) > SHOWN_FAULTS:
-        click.echo(f"  ! and {len(rejected) - SHOWN_FAULTS:,} more rows are not used")
-
-
-def _say_photos(folder: Path, names: list[str]) -> None:
-    """Say how many of the named photos are files; they are opened only by the import.
-
-    Raises:
-        click.ClickException: If none is.
-    """
-    faults = [fault for name in names if (fault := _photo_fault(folder, name))]
-    click.echo(f"{folder}: {len(names) - len(faults):,} of the {len(names):,} photos that the table names")
-    for fault in faults[:SHOWN_FAULTS]:
-        click.echo(f"  ! {fault}")
-    if len(faults) > SHOWN_FAULTS:
-        click.echo(f"  ! and {len(faults) - SHOWN_FAULTS:,} more")
-    if len(faults) == len(names):
-        raise click.ClickException(
-            f"no photo is there. Name the folder that the names of photos begin in: {folder} is not"
-        )
-
-
-def _photo_fault(folder: Path, name: str) -> str:
-    """Say why a photo is not there, or nothing."""
-    from multimodal_recall.data.photos import PhotoError, photo_path
-
-    try:
-        path = photo_path(folder, name)
-    except PhotoError as error:
-        return str(error)
-    return "" if path.is_file() else f"no such file: {name!r}"
+def _say_rejected(metadata: ProjectMetadata, env: str) -> None:
+    """Name the file with the rows and photos that are not used, if there are any."""
+    dataset = load_project(metadata, env, ["import_shop"], {})[1].get("shop.rejected")
+    if rows := dataset.load().count_rows():
+        click.echo(f"{rows:,} rows or photos are not used; which and why: {dataset.load_path()}")
 
 
 def _files(
@@ -232,6 +172,7 @@ def _files(
     describing: "DescribeOptions",
 ) -> dict[str, str]:
     """Write the options of the environment as YAML, by file name."""
+    batch = min(BATCH, 1 << max(2, pairs // FEWEST_BATCHES).bit_length() - 1)  # a power of two
     steps = min(MOST_STEPS, max(FEWEST_STEPS, round(EPOCHS * pairs / BATCH, -2)))
     globals_ = {"raw": _raw(env), "collection": env, "products": places[0], "clicks": places[1]}
     chunks = -(-products // PRODUCTS_PER_CHUNK)
@@ -244,7 +185,7 @@ def _files(
         "chunks": {"train": -(-pairs // PAIRS_PER_CHUNK), "catalogue": -(-products // PAIRS_PER_CHUNK)},
         "ingest": {"feature_size": _feature_size(describing)},
         "sample_negatives": {"ignored_labels": []},
-        "bag_of_words": {"steps": steps},
+        "bag_of_words": {"steps": steps, "batch_size": batch},
     }
     made = {"globals.yml": globals_, "parameters.yml": parameters}
     return {name: MARK + yaml.safe_dump(value, sort_keys=False, allow_unicode=True) for name, value in made.items()}

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from kedro.io import CatalogProtocol
 
+from multimodal_recall.commands.errors import name_environment
 from multimodal_recall.commands.find_products import ProductFilter, best_products, fresh_index, search_by_index
 from multimodal_recall.commands.products import SearchError, SplitProducts, numbers_of
 from multimodal_recall.config.options import IngestOptions, QueryOptions
@@ -124,7 +125,7 @@ class Searcher:
     def clean(self, query: str) -> str:
         """Clean a query as those that the ranker was trained on."""
         try:
-            text = decode_query(query.encode())
+            text = decode_query(query.encode(errors="surrogateescape"))
         except BadRow as error:
             raise SearchError(f"query {query!r}: {error}. Name the product in a word or more") from error
         return strip_leading_token(text) if self.cleaning.strip_leading_tokens else text
@@ -160,7 +161,7 @@ def open_searcher(
         cleaning=IngestOptions(**records["products"]["options"]["params:ingest"]),
         products=products,
         index=index,
-        how=how,
+        how=name_environment(how),
     )
 
 

@@ -1,6 +1,7 @@
 """A shop's log of clicks or table of judgements, cleaned and added up: a row a query and product."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -69,16 +70,17 @@ def _blocks(
     table: ShopTable, found: Mapping[str, str], known: pd.Series
 ) -> Iterator[tuple[pd.DataFrame, list[pd.DataFrame]]]:
     """Read the sound rows of each block, added up, and the rejected ones."""
+    without_zeros = {sku.lstrip("0"): sku for sku in known.index if sku.startswith("0")}  # as spreadsheets do
     for block in table.blocks([*found.values()]):
         cells = pd.DataFrame(block.rows, columns=[*found], dtype=object)
         rows = cells.apply(lambda column: column.map(clean_cell)).assign(line=block.lines)
-        rows, reasons = _typed(rows, known)
+        rows, reasons = _typed(rows, known, without_zeros)
         sound = reasons == ""
         faulty = rejected_rows(table, rows.loc[~sound, [*found, "line"]], reasons)
         yield _added_up(rows[sound]), [faulty_lines(table, block.faults), faulty]
 
 
-def _typed(rows: pd.DataFrame, known: pd.Series) -> tuple[pd.DataFrame, pd.Series]:
+def _typed(rows: pd.DataFrame, known: pd.Series, without_zeros: Mapping[str, str]) -> tuple[pd.DataFrame, pd.Series]:
     """Add ``key``, ``product_id``, ``clicks``, ``relevance_`` and ``day``, and the reason of each faulty row."""
     keys = {query: " ".join(words_of(query)) for query in rows["query"].unique()}
     count = rows.get("count", pd.Series("1", rows.index))
@@ -91,7 +93,7 @@ def _typed(rows: pd.DataFrame, known: pd.Series) -> tuple[pd.DataFrame, pd.Serie
         day=pd.NaT if date is None else _days(date),
     )
     reasons = pd.Series("", rows.index)
-    unknown = "no product has the SKU '" + rows["sku"] + "'" + rows["sku"].map(_lost_zeros(rows["sku"], known))
+    unknown = "no product has the SKU '" + rows["sku"] + "'" + rows["sku"].map(partial(_hint, without_zeros))
     if date is not None:
         reasons = reasons.mask(typed["day"].isna(), "its date is none such as 2026-11-29 or 29.11.2026")
     if grade is None:
@@ -110,13 +112,8 @@ def _days(dates: pd.Series) -> pd.Series:
     return next(forms).fillna(next(forms))
 
 
-def _lost_zeros(skus: pd.Series, known: pd.Series) -> dict[str, str]:
-    """Tell for SKUs that no product has whether a product has them with leading zeros, which spreadsheets drop."""
-    unknown = set(skus) - set(known.index)
-    if not unknown:
-        return dict.fromkeys(skus, "")
-    stripped = {sku.lstrip("0"): sku for sku in known.index if sku.startswith("0")}
-    return {sku: f"; one has '{stripped[sku]}': were zeros lost?" if sku in stripped else "" for sku in {*skus}}
+def _hint(without_zeros: Mapping[str, str], sku: str) -> str:
+    return f"; one has '{without_zeros[sku]}': were zeros lost?" if sku in without_zeros else ""
 
 
 def _added_up(rows: pd.DataFrame) -> pd.DataFrame:

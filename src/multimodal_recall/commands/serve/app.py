@@ -25,6 +25,7 @@ from multimodal_recall.commands.serve.wanted import (
     MOST_CHARACTERS,
     RequestError,
     Wanted,
+    read_explained,
     read_id,
     read_query,
     read_wanted,
@@ -92,9 +93,11 @@ class Pages:
 
     async def why(self, request: Request) -> Response:
         """Show what each word adds to a product's score."""
-        wanted = read_query(self.wanted(request.query_params))
-        product_id = read_id(request.query_params.get("product", ""))
-        return HTMLResponse(await self.compute(render_why, self.shop, wanted, product_id))
+        given = request.query_params
+        wanted = read_query(self.wanted(given))
+        explained = read_explained(given, wanted, self.shop.choices)
+        product_id = read_id(given.get("product", ""))
+        return HTMLResponse(await self.compute(render_why, self.shop, wanted, explained, product_id))
 
     async def photo(self, request: Request) -> Response:
         """Give a product's photo, scaled down."""
@@ -116,15 +119,14 @@ class Pages:
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         """Say what is wrong with a request, in the form that it asks for."""
-        status = (
-            error.status_code if isinstance(error, HTTPException) else 500 if isinstance(error, DatasetError) else 400
-        )
-        text = error.detail if isinstance(error, HTTPException) else str(error)
+        status, text, headers = 500 if isinstance(error, DatasetError) else 400, str(error), None
+        if isinstance(error, HTTPException):
+            status, text, headers = error.status_code, error.detail, error.headers
         if request.url.path in ("/", "/why"):
             query = request.query_params.get("q", "")[:MOST_CHARACTERS]
             shown = Wanted(query, self.start.ranker, top=self.start.top)
-            return HTMLResponse(render_search(self.shop, shown, text), status)
-        return JSONResponse({"error": text}, status)
+            return HTMLResponse(render_search(self.shop, shown, text), status, headers)
+        return JSONResponse({"error": text}, status, headers)
 
 
 def _file(template: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:

@@ -211,6 +211,6 @@ def gather_rejected(products: ds.Dataset, *rejected: ds.Dataset) -> pa.Table:
     kinds = TABLES["shop_rejected"]
     made = pa.concat_tables([*(part.to_table() for part in of_tables), from_pandas(kinds, named)])
     if len(made):
-        counts = pd.Series(made["file"].to_pylist()).value_counts().to_dict()
-        logger.warning("not used: %s; the reasons stand in shop.rejected", counts)
+        counts = pd.Series(made["file"].to_pylist()).value_counts()
+        logger.warning("not used: %s", ", ".join(f"{count:,} of {file}" for file, count in counts.items()))
     return made
