@@ -93,6 +93,7 @@ ELSEWHERE = {
 }
 SMALLER = {
     "python -m benchmarks.serve --seconds 60": "python -m benchmarks.serve --seconds 1",
+    "python -m benchmarks.shop_tables": "python -m benchmarks.shop_tables --products 500 --clicks 3000",
     "python -m benchmarks.kernel_words": "python -m benchmarks.kernel_words --rows 2000 --landmarks 100",
     "python -m benchmarks.index": "python -m benchmarks.index --products 2000",
     "python -m benchmarks.index --rows 50000": "python -m benchmarks.index --rows 300 --chunk-rows 150",
