@@ -388,7 +388,7 @@ def test_search_is_narrowed_to_a_label_and_to_ids(kedro_unchanged: Kedro, tmp_pa
     ids = tmp_path / "ids.txt"
     ids.write_text("")
     found = lines_of(kedro_unchanged("kedro search 'red dress' --label=shoes --top=3"), 0)[-3:]
-    ids.write_text("\n".join(line.split()[1] for line in found[1:]) + "\n\n")
+    ids.write_text("\n".join(line.split()[1] for line in found[1:]) + "\n\n", "utf-8-sig")  # as editors of Windows do
     narrowed = lines_of(kedro_unchanged(f"kedro search 'red dress' --ids={ids}"), 0)
     assert [line.split()[1:3] for line in narrowed[-2:]] == [line.split()[1:3] for line in found[1:]]
     ids.write_text("12\nseven\n")

@@ -14,7 +14,7 @@ import torch
 from kedro.io import CatalogProtocol
 
 from multimodal_recall.commands.find_products import best_products
-from multimodal_recall.commands.search import SearchError, list_products, search
+from multimodal_recall.commands.search import SearchError, list_products, read_ids, search
 from multimodal_recall.datasets.atomic import record_path
 from multimodal_recall.evaluation.report.page import render_found
 from multimodal_recall.evaluation.scoring import score_examples
@@ -139,6 +139,7 @@ def test_labels_stand_in_place_of_a_missing_title(catalog: CatalogProtocol) -> N
     ("how", "message"),
     [
         ({"queries": [" "]}, r"query ' ': empty query\. Name the product"),
+        ({"queries": ["caf\udce9"]}, r"query 'caf\\udce9': query is not UTF-8"),  # as Python reads such an argument
         ({"queries": []}, "there is no query"),
         ({"split": "testB"}, r"no products of 'testB'; this environment's data has the splits \['train', 'valid', 't"),
         ({"ranker": "mcan"}, r"no model of 'mcan' .* kedro run --params=rankers=mcan"),
@@ -174,6 +175,15 @@ def test_a_query_is_encoded_as_those_of_the_models_training(run_copy: Run) -> No
         path.unlink()
     with pytest.raises(SearchError, match=r"is missing, .* kedro run --from-nodes=train\.chunk_000\.ingest"):
         search(open_catalog(project), ["red dress"])
+
+
+def test_a_list_of_ids_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_bytes(b"12\nSchl\xfcssel\n")
+    with (
+        (tmp_path / "ids.txt").open(encoding="utf-8") as file,
+        pytest.raises(SearchError, match=r"the list of ids is not UTF-8: .*0xfc.* Save it as UTF-8"),
+    ):
+        read_ids(file, {})
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import ir_measures
 import numpy as np
@@ -31,9 +32,10 @@ from multimodal_recall.commands.searcher import open_searcher
 from multimodal_recall.commands.serve import server
 from multimodal_recall.commands.serve import shop as shop_module
 from multimodal_recall.commands.serve.app import HEADERS, make_app
-from multimodal_recall.commands.serve.server import ServeError, allowed_hosts, listen
+from multimodal_recall.commands.serve.server import ServeError, allowed_hosts, configure, listen
 from multimodal_recall.commands.serve.shop import Shop, id_of_text, open_shop
 from multimodal_recall.commands.serve.wanted import Wanted, start_with
+from multimodal_recall.runtime.cores import usable_cores
 from tests.commands.conftest import RANKERS
 
 QUERIES = ["red dress", "black leather boots", "schwarzes kleid", "Blue  SHOES!", "white shirt", "!!!"]
@@ -146,6 +148,25 @@ def test_requests_at_the_same_time_are_not_mixed_and_a_ranker_is_loaded_once(
     assert opened == {"bag_of_words": 1, "query_likelihood": 1}  # two_tower was loaded at the start
 
 
+def test_a_search_that_nobody_waits_for_is_left_out(shop: Shop, start: Wanted) -> None:
+    computed, find = [], shop.find
+
+    def slow(*arguments: object) -> object:
+        computed.append(arguments)
+        time.sleep(0.2)
+        return find(*arguments)
+
+    shop.find = slow
+    with running(shop, start) as address:
+        place = "127.0.0.1", int(address.rpartition(":")[2])
+        for _ in range(40):
+            with socket.create_connection(place, 10) as client:
+                client.sendall(b"GET /search?q=red HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        with urllib.request.urlopen(f"{address}/search?q=red") as answer:
+            assert json.load(answer)["query"] == "red"
+    assert len(computed) <= usable_cores() + 1
+
+
 class running:  # noqa: N801
     """A server on a free port of this machine, in a thread."""
 
@@ -153,8 +174,7 @@ class running:  # noqa: N801
         import uvicorn
 
         self.socket = listen("127.0.0.1", 0)
-        config = uvicorn.Config(make_app(shop, start), log_config=None, log_level="warning")
-        self.server = uvicorn.Server(config)
+        self.server = uvicorn.Server(configure(make_app(shop, start)))
         self.thread = threading.Thread(target=self.server.run, args=[[self.socket]])
 
     def __enter__(self) -> str:
@@ -165,6 +185,14 @@ class running:  # noqa: N801
         self.server.should_exit = True
         self.thread.join(30)
         assert not self.thread.is_alive()
+
+
+@pytest.mark.parametrize("request_line", ["GET /healthz HTTP/1.1\r\nX: ", "GET /?q="])
+def test_a_request_beyond_64_kb_is_not_read(shop: Shop, start: Wanted, request_line: str) -> None:
+    with running(shop, start) as address:
+        place = "127.0.0.1", int(address.rpartition(":")[2])
+        with socket.create_connection(place, 10) as client, pytest.raises((BrokenPipeError, ConnectionResetError)):
+            client.sendall(request_line.encode() + b"x" * 50_000_000)  # more than the buffers of both sides hold
 
 
 @pytest.mark.parametrize(
@@ -184,6 +212,7 @@ class running:  # noqa: N801
         ("q=red&top=" + "9" * 100, r"top is '9{60}\.\.\.'"),
         ("q=red&label=shoe", r"there is no label 'shoe'\. Did you mean 'shoes'\?"),
         ("q=red&" + "&".join(f"label={number}" for number in range(51)), r"label stands 51 times: at most 50"),
+        ("q=red&label=" + "x" * 301, r"label has 301 characters: at most 300 are read"),
     ],
 )
 def test_a_bad_request_is_one_clear_error(client: TestClient, parameters: str, message: str) -> None:
@@ -209,6 +238,13 @@ def test_every_answer_has_the_headers_that_keep_a_page_harmless(client: TestClie
     assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
     assert "unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/?q=red+dress", "/search?q=red", "/healthz"])
+def test_pages_are_only_read(client: TestClient, path: str) -> None:
+    answer = client.post(path, content=b"x" * 100_000)
+    assert answer.status_code == 405
+    assert {*answer.headers["allow"].split(", ")} == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize(
@@ -257,10 +293,7 @@ def test_photos_are_those_of_served_products_alone(client: TestClient, shop: Sho
     for name in refused:
         answer = client.get(f"/photos/{name}")
         assert answer.status_code in (400, 404), name
-        assert (
-            "secret" not in answer.text.replace(quote("../secret"), "").replace("../secret", "")
-            or answer.json()["error"]
-        )
+        assert "secret" not in answer.text
         assert answer.headers["content-type"] == "application/json"
 
 
@@ -281,9 +314,11 @@ def test_the_page_shows_what_was_found_and_keeps_its_state_in_links(client: Test
     assert [box["value"] for box in shown.all("input", type="checkbox") if "checked" in box] == ["shoes"]
     links = [link["href"] for link in shown.all("a") if link["href"].startswith("/why?")]
     assert len(links) == 10
-    why = Tags(client.get(links[0]).text)
-    back = next(link["href"] for link in why.all("a") if link["href"].startswith("/?"))
-    assert [card["data-product"] for card in page_of(client, back).all("li", **{"class": "card"})] == cards
+    for link, ranker in ((links[0], "bag_of_words"), (links[-1], "query_likelihood")):
+        why = page_of(client, link)
+        assert f"Why {ranker} finds product" in " ".join(why.text.split())
+        back = next(link["href"] for link in why.all("a") if link["href"].startswith("/?"))
+        assert [card["data-product"] for card in page_of(client, back).all("li", **{"class": "card"})] == cards
 
 
 def page_of(client: TestClient, link: str) -> Tags:
@@ -325,6 +360,10 @@ def test_what_the_page_starts_with(shop: Shop) -> None:
         assert all("shoes" in product["labels"] for product in answer["products"])
         every = ask(client, q="red dress", label="", top=100, ranker="two_tower")  # as the form with no label ticked
         assert not all("shoes" in product["labels"] for product in every["products"])
+    whole = next(name for name in shop.products.labels if name not in shop.labels)
+    with TestClient(make_app(shop, start_with("bag_of_words", 3, [whole], shop.products.labels))) as client:
+        ticked = [box["value"] for box in page(client).all("input", type="checkbox") if "checked" in box]
+        assert ticked == [whole]  # else the form would drop it
     with pytest.raises(ValueError, match="top is '1000': a whole number from 1 to 100"):
         start_with("bag_of_words", 1000, [], shop.products.labels)
     with pytest.raises(SearchError, match="there is no label 'shoe'"):
@@ -425,8 +464,10 @@ def test_a_port_that_is_taken_is_named() -> None:
             ServeError, match=rf"cannot listen on port {port} of 127\.0\.0\.1: Address already in use\. N"
         ):
             listen("127.0.0.1", port)
-    with pytest.raises(ServeError, match=r"cannot listen on port 1 of no\.such\.host\.invalid: "):
+    with pytest.raises(ServeError, match=r"cannot listen on port 1 of no\.such\.host\.invalid: (?!Unknown error)\w+"):
         listen("no.such.host.invalid", 1)
+    with pytest.raises(ServeError, match="--host is empty: name an address"):
+        listen("", 0)
 
 
 @pytest.fixture

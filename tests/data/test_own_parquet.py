@@ -142,7 +142,7 @@ def test_missing_columns_and_other_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(RawFileError, match=r"t\.parquet has no column \['boxes', 'query'\], only \['product_id', "):
         list(ParquetRows(tmp_path / "t.parquet"))
     (tmp_path / "t.csv").write_text("product_id\n1\n")
-    with pytest.raises(RawFileError, match=r"t\.csv is no parquet file: "):
+    with pytest.raises(RawFileError, match=r"t\.csv is no sound parquet file: "):
         list(ParquetRows(tmp_path / "t.csv"))
 
 

@@ -14,6 +14,7 @@ from multimodal_recall.data.chunk_reader import IngestError
 from multimodal_recall.data.official_format import OfficialRow, RawFileError
 from multimodal_recall.data.own_parquet import ParquetRows
 from multimodal_recall.data.own_table import OwnTable
+from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.datasets.official_files import OfficialTsvDataset
 from multimodal_recall.pipelines.featurize.nodes import collect_queries
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
@@ -149,3 +150,40 @@ def test_ids_of_any_kind_are_read_exactly(tmp_path: Path) -> None:
     found = ingest(OwnTable(source.path).join(OwnTable(source.products.path)), Chunk("train", 0, 1))
     assert found["pairs"]["product_id"].to_pylist() == [large, 5]
     assert np.array_equal(found["products"]["sku"], [f"00{large}", "005"])
+
+
+def test_names_of_no_rows_are_none_of_them(tmp_path: Path) -> None:
+    table = write_whole(tmp_path / "train.parquet", rows_of(2))
+    names = [table.names(number, 5) for number in range(5)]
+    assert sum(part.num_rows for part in names if part is not None) == 2
+    assert names[0] is not None
+    assert names[0].schema == TABLES["names"]
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy"])
+def test_a_damaged_file_is_named_and_no_other_error_escapes(tmp_path: Path, compression: str) -> None:
+    path, random = tmp_path / "train.parquet", np.random.default_rng(0)
+    write_whole(path, rows_of(20))
+    pq.write_table(pq.read_table(path), path, compression=compression)
+    sound, found = path.read_bytes(), 0
+    for _ in range(60):
+        damaged = np.frombuffer(sound, np.uint8).copy()
+        damaged[random.integers(4, len(damaged), 6)] = random.integers(0, 256, 6)
+        path.write_bytes(damaged.tobytes())
+        for read in (lambda: list(OwnTable(path).lines()), OwnTable(path).ids, lambda: list(OwnTable(path).queries())):
+            try:
+                read()
+            except RawFileError as error:
+                found += str(path) in str(error)
+    assert found > 60
+
+
+def test_a_query_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    write_whole(path, rows_of(2))
+    table = pq.read_table(path)
+    latin = pa.StringArray.from_buffers(2, pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"a\xfc"))
+    pq.write_table(table.set_column(table.schema.get_field_index("query"), "query", latin), path)
+    for read in (OwnTable(path).lines, OwnTable(path).queries):
+        with pytest.raises(RawFileError, match=r"train.parquet is damaged: .*UTF8"):
+            list(read())

@@ -238,6 +238,12 @@ def test_an_empty_name_is_refused(tmp_path: Path, name: str) -> None:
         photo_path(tmp_path, name)
 
 
+@pytest.mark.parametrize("name", ["x" * 256, "é" * 128, "a\\" + "x" * 300, "é/" * 1_500 + "a.jpg", "a.jpg," * 60])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PhotoError, match="is longer than the name of a file can be"):
+        photo_path(tmp_path, name)
+
+
 def test_a_name_below_the_folder_is_joined(tmp_path: Path) -> None:
     assert photo_path(tmp_path, "shirts/../shoes/7 b.jpg") == tmp_path / "shoes/7 b.jpg"
 

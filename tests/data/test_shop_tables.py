@@ -11,7 +11,7 @@ from multimodal_recall.config.import_options import ImportOptions
 from multimodal_recall.data import shop_clicks
 from multimodal_recall.data.official_format import RawFileError
 from multimodal_recall.data.shop_clicks import read_shop_clicks, right_pairs
-from multimodal_recall.data.shop_products import number_skus, read_shop_products
+from multimodal_recall.data.shop_products import number_texts, read_shop_products
 from multimodal_recall.data.shop_tables import ShopTable
 
 HEADER = "sku,photo,title,category\n"
@@ -45,6 +45,8 @@ def product(sku: str, photo: str, title: str | None = None, category: str | None
         ("a quoted word first", HEADER + 'A,a.jpg,"Best" shirt,x\n', [product("A", "a.jpg", '"Best" shirt', "x")]),
         ("a tab in a title", HEADER + "A,a.jpg,red\tshirt,x\n", [product("A", "a.jpg", "red shirt", "x")]),
         ("a line end in a title", HEADER + 'A,a.jpg,"red\nshirt",x\n', [product("A", "a.jpg", "red shirt", "x")]),
+        ("a soft hyphen", "sku,photo,title\nA,a.jpg,Baum\u00adwolle\n", [product("A", "a.jpg", "Baum\u00adwolle")]),
+        ("spaces of a file's name", "sku,photo\nA,a  b\u202fPM.jpg\n", [product("A", "a  b\u202fPM.jpg")]),
         ("a tab-separated file", "sku\tphoto\ttitle\nA\ta.jpg\tred, long\n", [product("A", "a.jpg", "red, long")]),
         ("several photos", "sku,photo\nA,a|b\nB,c\nA,d\n", [product("A", "a|b|d"), product("B", "c")]),
         ("a title in one of two rows", HEADER + "A,a,,x\nA,b,red,x\n", [product("A", "a|b", "red", "x")]),
@@ -118,6 +120,24 @@ def test_parquet_is_read_as_text_is(tmp_path: Path) -> None:
     assert rejected["line"].to_pylist() == [2]
 
 
+def test_a_damaged_page_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "products.parquet"
+    pq.write_table(pa.table({"sku": ["A"], "photo": ["a.jpg"]}), path)
+    content = bytearray(path.read_bytes())
+    content[4:30] = bytes(26)
+    path.write_bytes(content)
+    with pytest.raises(RawFileError, match=r"products.parquet is damaged: "):
+        read_shop_products(ShopTable(path), {})
+
+
+def test_numbers_that_pandas_wrote_as_floats_are_their_digits(tmp_path: Path) -> None:
+    table = pa.table({"sku": [4006381333931.0, 7.0, None], "photo": ["a.jpg", "b.jpg", "c.jpg"]})
+    pq.write_table(table, tmp_path / "products.parquet")
+    products, rejected = read_shop_products(ShopTable(tmp_path / "products.parquet"), {})
+    assert products["sku"].to_pylist() == ["4006381333931", "7"]
+    assert rejected["reason"].to_pylist() == ["it has no SKU"]
+
+
 def test_many_rows_keep_their_lines(tmp_path: Path) -> None:
     rows = [f'{n},"a\n{n}.jpg"' if n % 1000 == 0 else f"{n},{n}.jpg" for n in range(100_000)]
     (tmp_path / "p.csv").write_text("sku,photo\n" + "\n".join([*rows, "lost,", "last,z.jpg"]))
@@ -146,11 +166,11 @@ def test_of_many_rejected_rows_the_first_are_kept(tmp_path: Path, monkeypatch: p
 
 def test_a_sku_keeps_its_number_when_other_products_come_and_go() -> None:
     skus = [f"A-{number}" for number in range(1_000)]
-    numbers = dict(zip(skus, number_skus(skus).tolist(), strict=True))
+    numbers = dict(zip(skus, number_texts(skus).tolist(), strict=True))
     assert len(set(numbers.values())) == 1_000
     assert max(numbers.values()) < 2**53
     some = skus[::-3]
-    assert number_skus(some).tolist() == [numbers[sku] for sku in some]
+    assert number_texts(some).tolist() == [numbers[sku] for sku in some]
 
 
 @pytest.fixture
@@ -171,10 +191,11 @@ def clicks_of(path: Path, content: str, shop: pa.Table) -> tuple[pd.DataFrame, l
 
 def test_clicks_are_added_up_under_the_most_frequent_spelling(tmp_path: Path, shop: pa.Table) -> None:
     content = "query,sku,count\nRed  Shirt,B,1\nred shirt,B,5\nred-shirt,B,1\nred shirt!,007,1\nred shirt,C,0\n"
+    content += "Baum\u00adwolle,C,1\nBaumwolle,C,2\n"
     clicks, rejected = clicks_of(tmp_path / "c.csv", content, shop)
     assert rejected == []
     found = set(clicks[["query", "sku", "clicks"]].itertuples(index=False, name=None))
-    assert found == {("red shirt", "B", 6), ("red shirt", "007", 1), ("red-shirt", "B", 1)}
+    assert found == {("red shirt", "B", 6), ("red shirt", "007", 1), ("red-shirt", "B", 1), ("Baumwolle", "C", 3)}
 
 
 def test_clicks_that_cannot_be_used_are_named(tmp_path: Path, shop: pa.Table) -> None:
@@ -207,6 +228,13 @@ def test_right_products_have_enough_clicks_and_enough_of_the_querys_clicks(tmp_p
     right = right_pairs(clicks, ImportOptions(min_click_share=0.03))
     assert set(right["query"] + right["sku"]) == {"xB", "xC", "yC"}
     assert right_pairs(clicks, ImportOptions(min_clicks=2, min_click_share=0.05))["sku"].tolist() == ["B"]
+
+
+def test_a_count_that_no_sum_could_hold_is_named(tmp_path: Path, shop: pa.Table) -> None:
+    content = "query,sku,count\nx,B,1e300\nx,B,5000000000000000000\nx,B,1000000000\nx,B,1000000000\n"
+    clicks, rejected = clicks_of(tmp_path / "c.csv", content, shop)
+    assert rejected == [(line, "its count is above 1,000,000,000") for line in (2, 3)]
+    assert clicks["clicks"].tolist() == [2_000_000_000]
 
 
 def test_judgements_stand_in_for_clicks(tmp_path: Path, shop: pa.Table) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from kedro.io import DatasetError, Version
 
-from multimodal_recall.datasets.product_index import IndexChunkFolder, IndexList
+from multimodal_recall.datasets.atomic import DamagedError
+from multimodal_recall.datasets.product_index import IndexChunkFolder, IndexList, read_index_list
 from multimodal_recall.models.index import IndexChunk, ProductIndex
 
 IDS = np.array([-7, 3, 2**62])
@@ -75,6 +76,13 @@ def test_pickled_objects_are_not_read(tmp_path: Path) -> None:
     np.save(tmp_path / "encoded/values.npy", np.array([print], object), allow_pickle=True)
     with pytest.raises(DatasetError, match=r"pickle|Array can't be memory-mapped"):
         dataset.load()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"chunks": {"a": {}}}', '{"chunks": []}'])
+def test_what_is_no_list_is_damaged(tmp_path: Path, text: str) -> None:
+    (tmp_path / "index.json").write_text(text)
+    with pytest.raises(DamagedError, match=r"index.json is damaged: it is no list .*kedro run --pipelines=index"):
+        read_index_list(tmp_path / "index.json")
 
 
 def test_previews_say_what_is_in_them(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_any_white_space_and_empty_lines_are_read(tmp_path: Path) -> None:
             r"line 2 has fewer or more words\. Wanted 4 words a line: query_id 0 product_id relevance",
         ),
         ("1 0 2 1 5\n", "line 1 has fewer or more words"),
+        ("1 Q0 2 1 0.5 run\n1 Q0 3 2 0.4 run\n", r"line 1 has fewer or more words\. Wanted 4 words a line"),
         ("1 0 2 1\n1 0 2 1 5 6 7\n", "is no such text file: .*line 2.*Wanted 4 words a line"),
         ("1 0 2 1\n3 0 2 1\n1 0 2 0\n", r"line 3 repeats query_id 1, product_id 2\. Keep one line each"),
         (" \n\n", "has no line"),
@@ -54,9 +55,10 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
         QrelsFile(str(tmp_path / "x.qrels")).load()
 
 
-def test_a_score_that_is_no_number(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"line 2: score is 'high'\. Wanted a number"):
-        read(RunFile, tmp_path / "x.run", "1 Q0 2 1 0.5 a\n1 Q0 3 2 high a\n")
+@pytest.mark.parametrize("score", ["high", "nan", "-NaN"])
+def test_a_score_that_is_no_number(tmp_path: Path, score: str) -> None:
+    with pytest.raises(DatasetError, match=rf"line 2: score is '{score}'\. Wanted a number"):
+        read(RunFile, tmp_path / "x.run", f"1 Q0 2 1 0.5 a\n1 Q0 3 2 {score} a\n")
 
 
 def test_rankings_come_back_in_our_order_by_any_reader(tmp_path: Path) -> None:

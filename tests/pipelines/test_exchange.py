@@ -10,13 +10,18 @@ import ir_measures
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
+from multimodal_recall.config.layout import Layout
 from multimodal_recall.datasets.beir_folder import product_texts
+from multimodal_recall.datasets.trec import QrelsFile, RunFolder
 from multimodal_recall.evaluation.judgements import take_judgements
 from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.evaluation.rankings import REFERENCES, run_scores
 from multimodal_recall.evaluation.recall import IR_MEASURES, TITLES
+from multimodal_recall.pipelines.exchange.nodes import name_products
+from multimodal_recall.pipelines.exchange.pipeline import create_pipeline
 from tests.conftest import SMALL, load
 from tests.pipelines.test_recall import TWO_STAGES
 
@@ -156,6 +161,23 @@ def test_qrels_of_other_queries_are_refused() -> None:
         MetricError, match=r"qrels of testA judge 2 queries\. None of these is one of the 2 queries of testA"
     ):
         take_judgements(qrels, candidates, split="testA")
+
+
+def test_a_shops_own_qrels_and_its_runs_name_a_product_alike(tmp_path: Path) -> None:
+    # Given a SKU with what a file of TREC has no quoting for, and a judged product that the shop no longer has
+    products = ds.dataset(pa.table({"product_id": [1, 2], "sku": ['12" pan 100%', "00,7"]}))
+    judged = ds.dataset(pa.table({"query_id": [5, 5, 5], "product_id": [1, 2, 77], "relevance": [2, 0, 1]}))
+    ranked = pd.DataFrame({"query_id": [5, 5], "product_id": [2, 1], "rank": [1, 2], "score": [2.0, 1.0]})
+    layout = Layout({"testA": 1}, ("testA",), makes_shop=False, rankers=("x",), judged=("testA",), import_chunks=1)
+    write = next(node for node in create_pipeline(layout).nodes if node.name.endswith("write_testA_qrels"))
+    assert write.inputs == ["shop.products", "testA.judged"]
+    QrelsFile(str(tmp_path / "qrels")).save(write.func(products, judged))
+    RunFolder(str(tmp_path / "runs")).save({"x": name_products(ranked, products)})
+    qrels = list(ir_measures.read_trec_qrels(str(tmp_path / "qrels")))
+    run = list(ir_measures.read_trec_run(str(tmp_path / "runs/x.run")))
+    assert [row.doc_id for row in qrels] == ["12%22%20pan%20100%25", "00,7", "77"]
+    assert [row.doc_id for row in run] == ["00,7", "12%22%20pan%20100%25"]
+    assert ir_measures.calc_aggregate([ir_measures.RR], qrels, run)[ir_measures.RR] == 0.5
 
 
 def test_a_run_beside_our_own_candidates() -> None:

@@ -3,13 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from multimodal_recall.config.options import EvaluateOptions, HardwareOptions
+from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.evaluation.recall import COVERAGE, TITLES
 from multimodal_recall.models.index import IndexMismatch
+from multimodal_recall.pipelines.recall.nodes import retrieve
 from tests.conftest import SMALL, load
 
 Run = tuple[Path, Callable[..., None]]
@@ -71,6 +75,13 @@ def test_an_index_of_another_model_is_refused(measured: Run) -> None:
     run(node_names=["two_tower.train"], parameters={**SMALL, "seed": 3})
     with pytest.raises(IndexMismatch, match=r"the index of two_tower was made by the model of .*--pipelines=index$"):
         run(pipeline_names=["recall"])
+
+
+def test_answers_of_another_split_are_refused(finished_project: Path) -> None:
+    model, index = load(finished_project, "two_tower.model"), SimpleNamespace(check_model=lambda version: None)
+    examples, options = load(finished_project, "testA_examples"), (EvaluateOptions(), HardwareOptions())
+    with pytest.raises(MetricError, match="none of the 2 queries with answers is a query of the split: take the same"):
+        retrieve(model, index, examples, {-5: [1], -6: [2]}, *options)
 
 
 def test_a_blend_orders_what_the_first_stage_has_found(run_copy: Run) -> None:

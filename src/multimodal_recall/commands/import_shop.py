@@ -79,6 +79,7 @@ def import_shop(
     pairs, count = say_what_is_found(products, clicks, photos, *chosen)
     files = _files(env, places, chosen, pairs, count, _describing(embedder, detector, labels))
     if known:
+        _refuse_other_options(conf, files["parameters.yml"])
         click.echo(f"conf/{env} stays as it is: an import of these files wrote it")
     for name, text in {} if known else files.items():
         click.echo(f"{'would write' if dry_run else 'writes'} conf/{env}/{name}:\n{_indented(text)}")
@@ -97,6 +98,8 @@ def import_shop(
 
 
 PRODUCT_KINDS, CLICK_KINDS = ("sku", "photo", "title", "category"), ("query", "sku", "count", "date", "relevance")
+GIVEN = {"import_shop": ("product_columns", "click_columns"), "describe": ("embedder", "detector", "labels")}
+"""Options of the environment that options of the command set."""
 
 
 def _refuse_name(env: str) -> None:
@@ -127,10 +130,15 @@ def _known(project: Path, env: str, places: list[str]) -> bool:
     """Tell whether an import of the same files has written the environment.
 
     Raises:
-        click.ClickException: If the environment exists and is of another origin.
+        click.ClickException: If the environment, or the folder of its raw files, exists and is of another origin.
     """
     conf = project / "conf" / env
     if not conf.exists():
+        if any((project / _raw(env)).glob("[!.]*")):
+            raise click.ClickException(
+                f"{_raw(env)} holds files, and no import wrote them, since there is no conf/{env}. Name another "
+                "environment as --env, or move the files away"
+            )
         return False
     parameters, globals_ = conf / "parameters.yml", conf / "globals.yml"
     marked = parameters.is_file() and globals_.is_file() and parameters.read_text(encoding="utf-8").startswith(MARK)
@@ -203,6 +211,19 @@ def _feature_size(describing: "DescribeOptions") -> int:
     hardware = choose_hardware(HardwareOptions())
     load_detector(describing, hardware)
     return load_descriptor(describing, hardware).width
+
+
+def _refuse_other_options(conf: Path, asked: str) -> None:
+    """Refuse an option of the command that differs from the environment, which stays as it is."""
+    wanted, kept = (yaml.safe_load(text) for text in (asked, (conf / "parameters.yml").read_text(encoding="utf-8")))
+    for group, names in GIVEN.items():
+        for name in names:
+            value, found = ((options.get(group) or {}).get(name) for options in (wanted, kept))
+            if value and value != found:
+                raise click.ClickException(
+                    f"the command asks for {group}.{name} {value}, and conf/{conf.name}/parameters.yml has "
+                    f"{found or 'none'}. Set it there and leave it out of the command, or name another environment"
+                )
 
 
 def _indented(text: str) -> str:

@@ -82,9 +82,12 @@ def read_ids(file: Iterable[str], skus: Mapping[str, int]) -> list[int]:
     """Read a SKU a line, or a product id a line where there are no SKUs, for ``product_ids`` of ``search``.
 
     Raises:
-        SearchError: If a line is no known SKU, or no whole number of 64 bits.
+        SearchError: If a line is no known SKU, no whole number of 64 bits, or not UTF-8.
     """
-    names = [line.strip() for line in file if line.strip()]
+    try:
+        names = [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise SearchError(f"the list of ids is not UTF-8: {error}. Save it as UTF-8, an id or SKU a line") from error
     if skus and (unknown := [name for name in names if name not in skus]):
         raise SearchError(f"the list of SKUs: {len(unknown)} are of no product, first {unknown[0]!r}")
     try:

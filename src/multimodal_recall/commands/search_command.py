@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # Kedro imports this file before every command; pandas takes 
 @click.option("--label", "labels", multiple=True, help="Rank only products with a box of this label; may be repeated.")
 @click.option(
     "--ids",
-    type=click.File(encoding="utf-8"),
+    type=click.File(encoding="utf-8-sig"),
     help="Rank only the products of this file, an id or SKU a line.",
 )
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Page to draw the products in, too.")

@@ -125,7 +125,7 @@ class Searcher:
     def clean(self, query: str) -> str:
         """Clean a query as those that the ranker was trained on."""
         try:
-            text = decode_query(query.encode())
+            text = decode_query(query.encode(errors="surrogateescape"))
         except BadRow as error:
             raise SearchError(f"query {query!r}: {error}. Name the product in a word or more") from error
         return strip_leading_token(text) if self.cleaning.strip_leading_tokens else text

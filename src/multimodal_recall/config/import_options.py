@@ -39,7 +39,8 @@ class ImportOptions:
     most_queries: Positive = 500
     """Most queries of valid, and of testA."""
     most_right: Positive = 6
-    """Most right products in a candidate list, those with the most clicks; the others are left out of the list."""
+    """Most right products in a candidate list: those with the most clicks, or of judgements the highest; the others
+    are left out of the list."""
     candidates_per_right: Annotated[int, Field(ge=2)] = 20
     """Candidates for each right product of a list, itself counted; fewer in a small shop."""
     hard_share: Share = 0.5

@@ -42,17 +42,12 @@ class ParquetRows:
     path: Path
 
     def __iter__(self) -> Iterator[OfficialRow]:
-        if not self.path.is_file():  # a pipe would be waited for without end
-            raise RawFileError(f"{self.path} is no file. Name a parquet file")
-        try:
-            file = pq.ParquetFile(self.path)
-        except pa.ArrowInvalid as error:
-            raise RawFileError(f"{self.path} is no parquet file: {error}") from error
+        file = open_parquet(self.path)
         missing = [name for name in PARQUET_COLUMNS if name not in file.schema_arrow.names]
         if missing and {*missing} != NO_QUERY.keys():
             raise RawFileError(f"{self.path} has no column {missing}, only {file.schema_arrow.names}. Add them")
         columns = [name for name in PARQUET_COLUMNS if name not in missing]
-        batches, first_width = file.iter_batches(ROWS_PER_BATCH, columns=columns), None
+        batches, first_width = read_batches(self.path, file, ROWS_PER_BATCH, columns=columns), None
         rows = (values for batch in batches for values in batch.to_struct_array())
         with bar(f"read {self.path.name}", file.metadata.num_rows, "rows") as shown:
             for place, values in enumerate(rows, start=1):
@@ -68,6 +63,38 @@ class ParquetRows:
                 shown.advance()
 
 
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a parquet file.
+
+    Raises:
+        RawFileError: If it is none, or a part that says what the file holds is damaged.
+    """
+    if not path.is_file():  # a pipe would be waited for without end
+        raise RawFileError(f"{path} is no file. Name a parquet file")
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        _ = file.schema_arrow.names  # are decoded here
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise RawFileError(f"{path} is no sound parquet file: {error}") from error
+    return file
+
+
+def read_batches(
+    path: Path, file: pq.ParquetFile, rows: int, columns: list[str], groups: list[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Read batches of at most ``rows`` rows of some row groups, or of all.
+
+    Raises:
+        RawFileError: If the file is damaged, or a text is no UTF-8.
+    """
+    try:
+        for batch in file.iter_batches(rows, groups, columns):
+            batch.validate(full=True)
+            yield batch
+    except (OSError, pa.ArrowException) as error:
+        raise RawFileError(f"{path} is damaged: {error}. Copy or write it again") from error
+
+
 def read_own_titles(path: Path) -> pa.Table | None:
     """Read the titles of the products of a table for ``ParquetRows``, whose rows are sound; ``None`` without a column.
 
@@ -77,10 +104,10 @@ def read_own_titles(path: Path) -> pa.Table | None:
     Raises:
         RawFileError: If a title is no text, or a product has two different titles.
     """
-    file, titles = pq.ParquetFile(path), dict[int, str | None]()
+    file, titles = open_parquet(path), dict[int, str | None]()
     if "title" not in file.schema_arrow.names:
         return None
-    batches = file.iter_batches(ROWS_PER_BATCH, columns=["product_id", "title"])
+    batches = read_batches(path, file, ROWS_PER_BATCH, ["product_id", "title"])
     rows = (values for batch in batches for values in batch.to_struct_array())
     for place, values in enumerate(rows, start=1):
         product, title = read_id("product_id", values["product_id"]), values["title"].as_py()

@@ -18,7 +18,15 @@ import pyarrow.parquet as pq
 
 from multimodal_recall.config.options import IngestOptions
 from multimodal_recall.data.official_format import CutLine, FaultyLine, RawFileError, encode_row
-from multimodal_recall.data.own_parquet import NO_QUERY, PARQUET_COLUMNS, ROWS_PER_BATCH, read_id, read_row
+from multimodal_recall.data.own_parquet import (
+    NO_QUERY,
+    PARQUET_COLUMNS,
+    ROWS_PER_BATCH,
+    open_parquet,
+    read_batches,
+    read_id,
+    read_row,
+)
 from multimodal_recall.data.schemas import TABLES
 
 PAIR_COLUMNS = ("query_id", "query", "product_id")
@@ -49,12 +57,7 @@ class OwnTable:
 
     @cached_property
     def _file(self) -> pq.ParquetFile:
-        if not self.path.is_file():  # a pipe would be waited for without end
-            raise RawFileError(f"{self.path} is no file. Name a parquet file")
-        try:
-            return pq.ParquetFile(self.path, page_checksum_verification=True)
-        except pa.ArrowInvalid as error:
-            raise RawFileError(f"{self.path} is no parquet file: {error}") from error
+        return open_parquet(self.path)
 
     @property
     def size(self) -> int:
@@ -165,7 +168,7 @@ class OwnTable:
         ids = self._product_ids(rows) if self.products else None
         batches = source._batches(["product_id", *named], range(source.size) if self.products else rows)
         parts = [source._names_of_batch(batch, ids) for batch in batches]
-        return pa.concat_tables(parts).group_by(TABLES["names"].names).aggregate([])
+        return pa.concat_tables([TABLES["names"].empty_table(), *parts]).group_by(TABLES["names"].names).aggregate([])
 
     def _names_of_batch(self, batch: pa.RecordBatch, ids: pa.Array | None) -> pa.Table:
         columns = {"product_id": _ids(batch["product_id"])}
@@ -212,7 +215,7 @@ class OwnTable:
         starts = np.cumsum([0, *sizes])
         for group in np.unique(np.searchsorted(starts, rows, "right") - 1).tolist():
             place = starts[group]
-            for batch in self._file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=[*columns]):
+            for batch in read_batches(self.path, self._file, ROWS_PER_BATCH, [*columns], [group]):
                 yield batch.take(pa.array(rows[(rows >= place) & (rows < place + len(batch))] - place))
                 place += len(batch)
 
@@ -225,7 +228,7 @@ class OwnTable:
             before = after
             if after <= rows.start or place >= rows.stop:
                 continue
-            for batch in self._file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=[*columns]):
+            for batch in read_batches(self.path, self._file, ROWS_PER_BATCH, [*columns], [group]):
                 first, last = max(rows.start - place, 0), min(rows.stop - place, len(batch))
                 place += len(batch)
                 if last > first:

@@ -25,6 +25,8 @@ PLAIN_SHARE = 0.75
 """Share of the pixels along a plain background's border that have its colour."""
 TOLERANCE = 24
 """Levels of 255 by which a channel may leave the background's colour: JPEG's noise, and soft shadows."""
+LONGEST_NAME, LONGEST_PATH, SHOWN_CHARACTERS = 255, 4095, 60
+"""Bytes of a file's name and of a path, as Linux allows; characters of a longer name that a message shows."""
 NOT_ALL = 0.98
 """Share of the photo from which on a cut-out product is the whole photo."""
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -55,16 +57,23 @@ def photo_path(folder: Path, name: str) -> Path:
     writes ``shoes\\red.jpg``.
 
     Raises:
-        PhotoError: If the name is empty or leads out of the folder.
+        PhotoError: If the name is empty, leads out of the folder, or is longer than a file's.
     """
-    if "\\" in name and "\0" not in name and not (folder / name).is_file():
+    if "\\" in name and not os.path.isfile(folder / name):  # a Path raises for a name that is too long
         name = name.replace("\\", "/")
     place = Path(os.path.normpath(name)) if name.strip() else Path()
     if place == Path():
         raise PhotoError("no photo is named")
     if place.is_absolute() or place.parts[0] == ".." or "\0" in name:
         raise PhotoError(f"{name!r} leads out of the folder of photos; name a file below it")
-    return folder / place
+    path = folder / place
+    if max(map(_bytes, place.parts)) > LONGEST_NAME or _bytes(path) > LONGEST_PATH:
+        raise PhotoError(f"{name[:SHOWN_CHARACTERS]!r}... is longer than the name of a file can be")
+    return path
+
+
+def _bytes(name: str | Path) -> int:
+    return len(os.fsencode(name))
 
 
 def open_photo(path: Path) -> Image.Image:

@@ -23,6 +23,8 @@ from multimodal_recall.data.shop_tables import ShopTable
 from multimodal_recall.data.text import words_of
 
 CLICK_COLUMNS = ("query", "sku", "count", "date", "relevance")
+MOST_CLICKS = 1_000_000_000
+"""Of a row: sums of larger counts leave the 64 bits of a count, and become negative."""
 LONGEST_QUERY = 500  # characters
 DAYS = {r"^(\d{4}-\d{2}-\d{2})(?:$|[T ])": "%Y-%m-%d", r"^(\d{1,2}\.\d{1,2}\.\d{4})(?:$| )": "%d.%m.%Y"}
 """Forms of a date, and how each is read; 11/12/2026 is November or December, by country, and so is none."""
@@ -79,7 +81,7 @@ def _blocks(
 
 
 def _typed(rows: pd.DataFrame, known: pd.Series, without_zeros: Mapping[str, str]) -> tuple[pd.DataFrame, pd.Series]:
-    """Add ``key``, ``product_id``, ``clicks``, ``relevance_`` and ``day``, and the reason of each faulty row."""
+    """Add ``key``, ``product_id``, ``clicks``, ``grade`` and ``day``, and the reason of each faulty row."""
     keys = {query: " ".join(words_of(query)) for query in rows["query"].unique()}
     count = rows.get("count", pd.Series("1", rows.index))
     grade, date = rows.get("relevance"), rows.get("date")
@@ -96,6 +98,7 @@ def _typed(rows: pd.DataFrame, known: pd.Series, without_zeros: Mapping[str, str
         reasons = reasons.mask(typed["day"].isna(), "its date is none such as 2026-11-29 or 29.11.2026")
     if grade is None:
         reasons = reasons.mask(~(typed["clicks"] % 1 == 0) | (typed["clicks"] < 0), "its count is no whole number")
+        reasons = reasons.mask(typed["clicks"] > MOST_CLICKS, f"its count is above {MOST_CLICKS:,}")
     else:
         reasons = reasons.mask(typed["grade"].isna(), "its relevance is no number")
     reasons = reasons.mask(typed["product_id"].isna(), unknown).mask(rows["sku"] == "", "it has no SKU")

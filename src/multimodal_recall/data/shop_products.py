@@ -19,7 +19,9 @@ ID_BITS = 53
 LONGEST = {"sku": 200, "title": 2_000, "category": 200, "photo": 4_000}
 """Characters of a cell."""
 BETWEEN_PHOTOS = "|"
-SPACES = regex.compile(r"[\s\p{C}]+")
+SPACES = regex.compile(r"[[\s\p{C}]--[\u00ad\u200c\u200d]]+", regex.V1)
+"""What becomes a space. Soft hyphens and joiners stand inside words, and ``words_of`` decides on them."""
+CONTROLS = regex.compile(r"[\p{Cc}\p{Cs}]+")
 MOST_REJECTED = 100_000
 """Rejected rows of a table that are kept; a log of clicks may have millions."""
 CELLS = ("sku", "title", "reason", "text")
@@ -45,7 +47,8 @@ def read_shop_products(table: ShopTable, chosen: Mapping[Any, str]) -> tuple[pa.
         rows = pd.DataFrame(block.rows, columns=[*found], dtype=object).reindex(
             columns=[*PRODUCT_COLUMNS], fill_value=""
         )
-        rows = rows.apply(lambda column: column.map(clean_cell)).assign(line=block.lines)
+        cells = {kind: rows[kind].map(clean_name if kind == "photo" else clean_cell) for kind in PRODUCT_COLUMNS}
+        rows = pd.DataFrame(cells).assign(line=block.lines)
         reasons = _faults(rows)
         keep_rejected(rejected, [faulty_lines(table, block.faults), rejected_rows(table, rows[reasons != ""], reasons)])
         parts.append(rows[reasons == ""])
@@ -61,14 +64,19 @@ def clean_cell(text: str) -> str:
     return SPACES.sub(" ", text).strip()
 
 
-def number_skus(skus: list[str]) -> np.ndarray:
-    """Number distinct SKUs (n,): by a digest of the SKU, so that the number stays when other products come and go.
+def clean_name(text: str) -> str:
+    """Write a file's name on one line; the spaces inside stay as they are, since they name another file."""
+    return CONTROLS.sub(" ", text).strip()
 
-    Of two SKUs with the same number, once in 18,000 shops of a million products, the later gets the next free one.
+
+def number_texts(texts: list[str]) -> np.ndarray:
+    """Number distinct texts (n,), SKUs or queries, by a digest of the text: the number stays when others come and go.
+
+    Of two texts with the same number, once in 18,000 shops of a million products, the later gets the next free one.
     """
-    taken, numbers = set[int](), np.zeros(len(skus), np.int64)
-    for place, sku in enumerate(skus):
-        number = int.from_bytes(hashlib.blake2b(sku.encode(), digest_size=8).digest()) >> (64 - ID_BITS)
+    taken, numbers = set[int](), np.zeros(len(texts), np.int64)
+    for place, text in enumerate(texts):
+        number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> (64 - ID_BITS)
         while number in taken:
             number = (number + 1) % (1 << ID_BITS)
         taken.add(number)
@@ -164,6 +172,6 @@ def _products_of(rows: pd.DataFrame) -> pa.Table:
     texts = rows[["sku", "title", "category"]].replace({"title": {"": None}, "category": {"": None}})
     products = texts.groupby("sku", sort=False).first().reset_index()
     products = products.assign(
-        photos=photos.loc[products["sku"]].to_numpy(), product_id=number_skus([*products["sku"]])
+        photos=photos.loc[products["sku"]].to_numpy(), product_id=number_texts([*products["sku"]])
     )
     return from_pandas(TABLES["shop_products"], products)

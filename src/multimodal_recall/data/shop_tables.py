@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from more_itertools import chunked
 
 from multimodal_recall.data.official_format import RawFileError
+from multimodal_recall.data.own_parquet import open_parquet, read_batches
 
 ROWS_PER_BLOCK = 1 << 15
 LONGEST_FIELD = 1 << 24  # characters; Python's own limit is 131,072
@@ -132,14 +133,11 @@ class ShopTable:
 
     @cached_property
     def _parquet(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.path)
-        except pa.ArrowInvalid as error:
-            raise RawFileError(f"{self.path} is no sound parquet file: {error}") from error
+        return open_parquet(self.path)
 
     def _parquet_blocks(self, headers: Sequence[str]) -> Iterator[Block]:
         row = 1
-        for batch in self._parquet.iter_batches(ROWS_PER_BLOCK, columns=[*headers]):
+        for batch in read_batches(self.path, self._parquet, ROWS_PER_BLOCK, [*headers]):
             columns = [_texts(self.path, name, batch[name]) for name in headers]
             yield Block([*range(row, row + len(batch))], [list(cells) for cells in zip(*columns, strict=True)])
             row += len(batch)
@@ -206,6 +204,14 @@ class ShopTable:
 def _texts(path: Path, name: str, column: pa.Array) -> list[str]:
     """Read a column of a parquet table as texts."""
     try:
-        return [text or "" for text in column.cast(pa.string()).to_pylist()]
+        return [text or "" for text in _whole(column).cast(pa.string()).to_pylist()]
     except pa.ArrowException as error:
         raise RawFileError(f"{path}: the column {name!r} is a {column.type}; wanted texts or numbers") from error
+
+
+def _whole(column: pa.Array) -> pa.Array:
+    """Read floats that are all whole as whole numbers: pandas writes numbers with a gap so, and 4e12 is no SKU."""
+    try:
+        return column.cast(pa.int64()) if pa.types.is_floating(column.type) else column
+    except pa.ArrowInvalid:
+        return column

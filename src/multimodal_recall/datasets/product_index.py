@@ -101,8 +101,15 @@ class IndexList(AtomicDataset["ProductIndex", "ProductIndex"]):
 
 
 def read_index_list(path: Path) -> dict[str, Any]:
-    """Read ``ranker``, ``model`` and ``chunks``, each with its absolute ``folder``, which may no longer exist."""
-    listed = json.loads(path.read_text(encoding="utf-8"))
-    for facts in listed["chunks"].values():
-        facts["folder"] = (path.parent / facts["folder"]).resolve()
+    """Read ``ranker``, ``model`` and ``chunks``, each with its absolute ``folder``, which may no longer exist.
+
+    Raises:
+        DamagedError: If the file is no such list.
+    """
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        for facts in listed["chunks"].values():
+            facts["folder"] = (path.parent / facts["folder"]).resolve()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DamagedError(f"{path} is damaged: it is no list of chunks. Make it anew with: {REMAKE}") from error
     return listed

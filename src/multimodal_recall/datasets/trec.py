@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
+from math import isnan
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,9 +39,12 @@ class _TrecFile(AtomicDataset[pd.DataFrame, pd.DataFrame]):
         words = {"header": None, "names": [*self.columns, "more"], "dtype": str, "sep": r"\s+", "encoding": "utf-8"}
         texts = {"quoting": csv.QUOTE_NONE, "keep_default_na": False, "na_values": [""], "skip_blank_lines": False}
         try:
-            read = pd.read_csv(path, **words, **texts).dropna(how="all")
+            read = pd.read_csv(path, **words, **texts)
         except ValueError as error:
             raise DatasetError(f"{path} is no such text file: {str(error).strip()}. {wanted}") from error
+        if not isinstance(read.index, pd.RangeIndex):  # of the words that line 1 has beyond the names
+            raise DatasetError(f"{path}: line 1 has fewer or more words. {wanted}")
+        read = read.dropna(how="all")
         if read.empty:
             raise DatasetError(f"{path} has no line. {wanted}")
         odd = read[self.columns[-1]].isna() | read["more"].notna()
@@ -68,7 +72,7 @@ def _as_type(path: Path, column: pd.Series, kind: str) -> pd.Series:
         numbers = column.astype(kind)
     except (ValueError, OverflowError):
         numbers = None
-    if numbers is not None and (kind == "float64" or (numbers.astype(str) == column).all()):
+    if numbers is not None and (numbers.notna() if kind == "float64" else numbers.astype(str) == column).all():
         return numbers
     line = next(line for line, text in column.items() if not _is_number(text, kind))
     wanted = "a whole number of 64 bits in its own digits" if kind == "int64" else "a number"
@@ -77,7 +81,7 @@ def _as_type(path: Path, column: pd.Series, kind: str) -> pd.Series:
 
 def _is_number(text: str, kind: str) -> bool:
     try:
-        return float(text) is not None if kind == "float64" else whole_number("", text.encode()) is not None
+        return not isnan(float(text)) if kind == "float64" else whole_number("", text.encode()) is not None
     except (ValueError, BadRow):
         return False
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ def time_queries(search: Callable[[np.ndarray], object], queries: np.ndarray) ->
 
 
 def time_cold_queries(
-    opened: Callable[[], Callable[[np.ndarray], object]], files: Iterable[Path], queries: np.ndarray
+    opened: Callable[[], Callable[[np.ndarray], object]], files: Collection[Path], queries: np.ndarray
 ) -> np.ndarray:
     """Time the first search after each opening, with the files out of the system's memory, in milliseconds (Q,)."""
     times = []

@@ -165,4 +165,4 @@ def import_faiss() -> Any:
 
 def share_found(found: np.ndarray, best: np.ndarray) -> float:
     """Give the share of the best products (Q, k) of exact search that stand among those found (Q, k)."""
-    return float(np.mean([np.isin(row, exact).mean() for row, exact in zip(best, found, strict=True)]))
+    return float(np.mean([np.isin(exact, row).mean() for exact, row in zip(best, found, strict=True)]))

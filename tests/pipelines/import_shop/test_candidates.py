@@ -134,6 +134,35 @@ def test_products_that_a_person_judged_wrong_are_chosen_first() -> None:
     assert found[0] > 2 * found[1]
 
 
+def test_a_query_keeps_its_number_when_others_come() -> None:
+    shop, clicks = made_up_shop(500, 300)
+    clicks = clicks.assign(query=clicks["query"].str.replace("kind1 ", "Kind1 "))
+    other = clicks.assign(query=clicks["query"].str.lower())[clicks["query"] != clicks["query"][0]]
+    first, second = (
+        pd.concat(make_candidates(rows.reset_index(drop=True), shop, ImportOptions()).values())
+        .drop_duplicates("query_id")
+        .assign(query=lambda table: table["query"].str.lower())
+        .set_index("query")["query_id"]
+        for rows in (clicks, other)
+    )
+    assert second.is_unique
+    assert len(second) > 290
+    assert first[second.index].equals(second)
+
+
+def test_of_judgements_the_highest_stay_in_a_list() -> None:
+    shop, clicks = made_up_shop(500, 300)
+    grades = np.random.default_rng(0).integers(1, 4, len(clicks)).astype(float)
+    judged = clicks.assign(clicks=0, relevance=grades)
+    lists = make_candidates(judged, shop, ImportOptions(most_right=2))["testA"]
+    kept = lists[lists["right"]].merge(judged, on=["query", "product_id"]).groupby("query")["relevance"]
+    highest = judged.groupby("query")["relevance"].nlargest(2).groupby("query")
+    assert (kept.max() == highest.max()[kept.max().index]).mean() > 0.9  # a best seller may be left out of lists
+    whole = kept.size()[kept.size() == 2].index
+    assert len(whole) > 20
+    assert (kept.min()[whole] == highest.min()[whole]).mean() > 0.9
+
+
 @pytest.mark.parametrize(("products", "queries", "kinds"), [(30, 40, 3), (60, 12, 5), (300, 1_000, 40)])
 def test_small_and_crowded_shops_have_lists_in_which_counts_say_nothing(
     products: int, queries: int, kinds: int

@@ -11,9 +11,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from click import ClickException
 from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 
+from multimodal_recall.commands import import_shop
 from multimodal_recall.commands.import_shop import _files
 from multimodal_recall.config.describing import DescribeOptions
 from multimodal_recall.models.vision import describe as describing
@@ -172,6 +174,28 @@ def test_an_environment_of_another_origin_stays(
     assert result.exit_code == 1
     assert message in result.output
     assert not (project / "data").exists()
+
+
+def test_raw_files_of_another_origin_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = draw_shop(tmp_path / "shop", 5)
+    project = copy_project(tmp_path / "project")
+    monkeypatch.chdir(project)
+    (project / "data/01_raw/mine").mkdir(parents=True)
+    (project / "data/01_raw/mine/train.parquet").write_text("of the user")
+    result = kedro_of(project)("import-shop", *files, "--env=mine")
+    assert result.exit_code == 1
+    assert "data/01_raw/mine holds files, and no import wrote them" in result.output
+    assert not (project / "conf/mine").exists()
+
+
+def test_an_option_that_the_environment_does_not_have_is_refused(tmp_path: Path) -> None:
+    conf = tmp_path / "mine"
+    options = {"import_shop": {"click_columns": {"query": "q"}}, "describe": {"embedder": None, "labels": []}}
+    import_shop._write(conf, {"parameters.yml": yaml.safe_dump(options)})
+    import_shop._refuse_other_options(conf, yaml.safe_dump(options | {"import_shop": {}}))
+    other = options | {"describe": {"embedder": "models/clip"}}
+    with pytest.raises(ClickException, match=r"asks for describe.embedder models/clip, and conf/mine/.* has none. Set"):
+        import_shop._refuse_other_options(conf, yaml.safe_dump(other))
 
 
 @pytest.mark.parametrize("env", ["base", "local", "../mine", "a b", ""])
@@ -334,6 +358,12 @@ def test_a_replaced_table_is_stale(project: Path) -> None:
     assert "train_table is not the file that make_lists wrote" in result.output.replace("raw.", "")
     with (project.parent / "shop/clicks.csv").open("a") as log:
         log.write("shirt,0000-S,1\n")
+    options = yaml.safe_load((project / "conf/mine/globals.yml").read_text())
+    (project / "conf/mine/globals.yml").write_text(
+        yaml.safe_dump(options | {"clicks": str(project.parent / "shop/clicks.csv")})
+    )
+    result = kedro("stale", "--env=mine", "--pipelines=import_shop")
+    assert "clicks_file is not the file that was read" in result.output
 
 
 def test_the_links_lead_to_photos(imported: Path) -> None:

@@ -112,8 +112,14 @@ def describe_found(shop: Shop, wanted: Wanted) -> dict[str, Any]:
     return {**described, **shop.choices[wanted.ranker].facts(), "products": products}
 
 
-def render_why(shop: Shop, wanted: Wanted, product_id: int) -> str:
+def render_why(shop: Shop, wanted: Wanted, explained: str, product_id: int) -> str:
     """Render what each word of a query adds to a product's score.
+
+    Args:
+        shop: What is served.
+        wanted: The search that the page links back to.
+        explained: Name of the choice whose score is explained.
+        product_id: The product.
 
     Raises:
         SearchError: If the product is not among those that are served.
@@ -121,7 +127,7 @@ def render_why(shop: Shop, wanted: Wanted, product_id: int) -> str:
     product = shop.product(product_id)
     if product is None:
         raise SearchError(f"there is no product {product_id} in {shop.products.split}")
-    searcher = shop.searcher(wanted.ranker)
+    searcher = shop.searcher(explained)
     text, words = searcher.clean(wanted.query), searcher.explain(wanted.query, product_id)
     return (
         _environment()
@@ -129,6 +135,7 @@ def render_why(shop: Shop, wanted: Wanted, product_id: int) -> str:
         .render(
             shop=shop,
             wanted=wanted,
+            ranker=explained,
             query=text,
             words=words,
             most=max(map(abs, (words or {}).values()), default=0.0) or 1.0,

@@ -1,6 +1,5 @@
 """Open a port, and answer there until Ctrl-C."""
 
-import os
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,9 @@ from urllib.parse import urlencode
 import click
 
 if TYPE_CHECKING:  # of the extra `serve`
+    import uvicorn
+    from starlette.types import ASGIApp
+
     from multimodal_recall.commands.serve.shop import Shop
     from multimodal_recall.commands.serve.wanted import Wanted
 
@@ -29,17 +31,20 @@ def listen(host: str, port: int) -> socket.socket:
     """Take a port, before anything is loaded; browsers that come now wait for the first answer.
 
     Raises:
-        ServeError: If a package of the extra ``serve`` is missing, or the port cannot be had.
+        ServeError: If a package of the extra ``serve`` is missing, the host is empty, or the port cannot be had.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise ServeError(f'--serve needs {" and ".join(missing)}: pip install -e ".[serve]"')
+    if not host:  # the system would take all addresses, as for 0.0.0.0
+        raise ServeError("--host is empty: name an address of this machine, such as 127.0.0.1")
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        reason = error.strerror.partition(" (while ")[0]  # os.strerror does not know the numbers of unknown hosts
         raise ServeError(
-            f"cannot listen on port {port} of {host}: {os.strerror(error.errno)}. Name another with --port or --host"
+            f"cannot listen on port {port} of {host}: {reason}. Name another with --port or --host"
         ) from error
 
 
@@ -64,8 +69,21 @@ def serve(listening: socket.socket, host: str, shop: "Shop", start: "Wanted", qu
         click.echo(f"http://{name}:{port}/" + (f"?{urlencode({'q': query})}" if query else ""))
     click.echo("end with Ctrl-C")
     app = make_app(shop, start, allowed_hosts(host, address))
-    config = uvicorn.Config(
+    with suppress(KeyboardInterrupt):  # uvicorn has ended, and passes the signal on
+        uvicorn.Server(configure(app)).run(sockets=[listening])
+    click.echo("ended")
+
+
+def configure(app: "ASGIApp") -> "uvicorn.Config":
+    """Set up uvicorn: quiet, and with h11, which refuses addresses and headers beyond 64 kB.
+
+    httptools, which uvicorn takes where it is installed, reads headers of any size into memory.
+    """
+    import uvicorn
+
+    return uvicorn.Config(
         app,
+        http="h11",
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -73,9 +91,6 @@ def serve(listening: socket.socket, host: str, shop: "Shop", start: "Wanted", qu
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE,
     )
-    with suppress(KeyboardInterrupt):  # uvicorn has ended, and passes the signal on
-        uvicorn.Server(config).run(sockets=[listening])
-    click.echo("ended")
 
 
 def allowed_hosts(host: str, address: str) -> list[str]:

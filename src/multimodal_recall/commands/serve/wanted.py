@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 from multimodal_recall.commands.products import numbers_of
 
 MOST_CHARACTERS = 300
-"""Characters of a query."""
+"""Characters of a query, and of a label."""
 MOST_PRODUCTS = 100
 MOST_LABELS = 50
 SHOWN_CHARACTERS = 60
@@ -60,6 +60,9 @@ def read_wanted(given: QueryParams, start: Wanted, rankers: Collection[str]) -> 
     labels = tuple(dict.fromkeys(filter(None, given.getlist("label")))) if "label" in given else start.labels
     if len(labels) > MOST_LABELS:
         raise RequestError(f"label stands {len(labels)} times: at most {MOST_LABELS} labels are read")
+    longest = max(map(len, labels), default=0)
+    if longest > MOST_CHARACTERS:
+        raise RequestError(f"label has {longest:,} characters: at most {MOST_CHARACTERS} are read")
     query = given.get("q", "")
     if len(query) > MOST_CHARACTERS:
         raise RequestError(
@@ -84,6 +87,15 @@ def read_query(wanted: Wanted) -> Wanted:
     if not wanted.query.strip():
         raise RequestError("q is empty: name the product in a word or more, as in /search?q=red+dress")
     return wanted
+
+
+def read_explained(given: QueryParams, wanted: Wanted, rankers: Collection[str]) -> str:
+    """Read which ranker's score is explained: by default the first of the page.
+
+    Raises:
+        RequestError: If there is no such ranker.
+    """
+    return _known(given.get("explained") or wanted.ranker, rankers)
 
 
 def read_id(text: str) -> int:

@@ -16,7 +16,7 @@ from multimodal_recall.evaluation.metrics import IDS, is_right, rank_candidates
 
 logger = logging.getLogger(__name__)
 
-NO_WORD = re.compile(r"[\s%]")
+NO_WORD = re.compile(r'[\s%"]')
 
 
 def take_judgements(
@@ -90,18 +90,25 @@ def write_qrels_by_sku(products: ds.Dataset, model_scores: ds.Dataset, answers: 
 
 
 def name_products(table: pd.DataFrame, products: ds.Dataset) -> pd.DataFrame:
-    """Write SKUs in place of numbers, white space and % as in web addresses: a file of TREC has spaces between words.
+    """Write SKUs in place of numbers, with white space, % and " as in web addresses.
 
-    ``products`` are ``shop_products``.
+    A file of TREC has spaces between words, and no quoting. A product that the shop no longer has, as qrels may judge
+    one, keeps its number. ``products`` are ``shop_products``.
     """
     skus = products.to_table(["product_id", "sku"]).to_pandas().set_index("product_id")["sku"]
     words = skus.map(lambda sku: NO_WORD.sub(lambda sign: quote(sign[0]), sku))
-    return table.assign(product_id=table["product_id"].map(words))
+    numbers = table["product_id"]
+    return table.assign(product_id=numbers.map(words).fillna(numbers.astype(str)))
 
 
 def copy_qrels(judged: ds.Dataset) -> pd.DataFrame:
     """Give the judgements of a split's own qrels."""
     return judged.to_table().to_pandas()
+
+
+def copy_qrels_by_sku(products: ds.Dataset, judged: ds.Dataset) -> pd.DataFrame:
+    """As ``copy_qrels``, with the SKUs of an imported shop."""
+    return name_products(copy_qrels(judged), products)
 
 
 def write_beir(labels: list[str], *tables: Any, splits: tuple[str, ...]) -> Any:

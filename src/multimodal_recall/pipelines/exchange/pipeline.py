@@ -5,6 +5,7 @@ from kedro.pipeline import Node, Pipeline
 from multimodal_recall.config.layout import Layout
 from multimodal_recall.pipelines.exchange.nodes import (
     copy_qrels,
+    copy_qrels_by_sku,
     take_judgements,
     write_beir,
     write_qrels,
@@ -56,10 +57,11 @@ def _runs(layout: Layout, split: str) -> Node:
 
 def _qrels(layout: Layout, split: str) -> Node:
     name, made = {"name": f"write_{split}_qrels", "namespace": "exchange"}, f"exchange.{split}_qrels"
+    named = ["shop.products"] if layout.import_chunks else []
     if split in layout.judged:
-        return Node(copy_qrels, f"{split}.judged", made, **name)
-    write, named = (write_qrels_by_sku, ["shop.products"]) if layout.import_chunks else (write_qrels, [])
-    return Node(write, [*named, f"evaluation.{split}_model_scores", layout.answers_of(split)], made, **name)
+        return Node(copy_qrels_by_sku if named else copy_qrels, [*named, f"{split}.judged"], made, **name)
+    inputs = [*named, f"evaluation.{split}_model_scores", layout.answers_of(split)]
+    return Node(write_qrels_by_sku if named else write_qrels, inputs, made, **name)
 
 
 def _beir(layout: Layout) -> Node:

@@ -12,6 +12,7 @@ from sklearn.preprocessing import normalize
 from multimodal_recall.config.import_options import ImportOptions
 from multimodal_recall.config.layout import SHOP_SPLITS
 from multimodal_recall.data.shop_clicks import right_pairs
+from multimodal_recall.data.shop_products import number_texts
 from multimodal_recall.data.text import words_of
 from multimodal_recall.pipelines.import_shop.lists import MOST_DOUBLES, Plan, choose_doubles, limit_right, place_wrong
 from multimodal_recall.pipelines.import_shop.splits import ShopError, split_queries
@@ -34,14 +35,15 @@ def make_candidates(clicks: pd.DataFrame, products: pd.DataFrame, options: Impor
         options: The rule of right products, the splits and the size of the lists.
 
     Returns:
-        By split ``query_id`` (the query's place among all texts in order), ``query``, ``product_id``, ``right``.
+        By split ``query_id`` (a digest of the query's words), ``query``, ``product_id``, ``right``.
 
     Raises:
         ShopError: If there are too few queries or products for lists.
     """
     clicks = clicks[clicks["product_id"].isin(products["product_id"])].reset_index(drop=True)
     clicks = clicks.assign(wrong=clicks["relevance"] < options.min_relevance)
-    right = right_pairs(clicks, options).sort_values(["query", "clicks"], ascending=[True, False], kind="stable")
+    order = {"query": True, "clicks": False, "relevance": False}
+    right = right_pairs(clicks, options).sort_values([*order], ascending=[*order.values()], kind="stable")
     if right.empty:
         raise ShopError(
             "no product with a described photo is right for any query. Lower import_shop.min_clicks, "
@@ -52,7 +54,10 @@ def make_candidates(clicks: pd.DataFrame, products: pd.DataFrame, options: Impor
     train = right[right["split"] == SHOP_SPLITS[0]]
     held_out = {name: _most_clicked(right[right["split"] == name], options) for name in SHOP_SPLITS[1:]}
     lists = _draw_lists(held_out, clicks, products.set_index("product_id"), options)
-    return {SHOP_SPLITS[0]: train[CANDIDATE_COLUMNS].reset_index(drop=True), **lists}
+    made = {SHOP_SPLITS[0]: train[CANDIDATE_COLUMNS].reset_index(drop=True), **lists}
+    texts = [*right["query"].unique()]
+    numbers = dict(zip(texts, number_texts([" ".join(words_of(text)) for text in texts]), strict=True))
+    return {name: rows.assign(query_id=rows["query"].map(numbers)) for name, rows in made.items()}
 
 
 def _most_clicked(right: pd.DataFrame, options: ImportOptions) -> pd.DataFrame:
@@ -170,11 +175,13 @@ def _matrix(clicks: pd.DataFrame, queries: pd.Index, products: pd.DataFrame) -> 
 
 def _likeness(queries: list[str], is_right: np.ndarray, products: pd.DataFrame) -> np.ndarray:
     """Compare titles and categories of products (n, p) with those of each query's right products, 0 to 2."""
-    categories = pd.get_dummies(products["category"]).to_numpy(np.float32)
-    alike = ((is_right @ categories > 0).astype(np.float32) @ categories.T) if categories.size else 0.0
+    number, names = pd.factorize(products["category"])  # -1 without a category
+    known = np.flatnonzero(number >= 0)
+    categories = csr_matrix((np.ones(len(known)), (known, number[known])), (len(products), len(names)))
+    alike = ((csr_matrix(is_right) @ categories > 0).astype(np.float32) @ categories.T).toarray().astype(np.float32)
     titles = products["title"].fillna("")
     if not any(map(words_of, titles)):
-        return alike + np.zeros(is_right.shape, np.float32)
+        return alike
     weigh = TfidfVectorizer(analyzer=words_of, dtype=np.float32).fit([*titles, *queries])
     shown = weigh.transform(titles)
     wanted = normalize(csr_matrix(is_right.astype(np.float32)) @ shown + weigh.transform(queries))

@@ -107,19 +107,33 @@ def _named_photos(photos: pd.DataFrame, folder: Path) -> tuple[list["ProductPhot
 
 def _by_product(described: pa.Table, product_ids: np.ndarray) -> pa.Table:
     """Join the photos of each product; ``product_id`` of ``described`` is the photo's place in ``product_ids``."""
-    ids = pa.array(product_ids[described["product_id"].to_numpy()], pa.int64())
-    described = described.set_column(0, TABLES["described"].field(0), ids)
-    _, first = np.unique(ids, return_index=True)
-    if len(first) == len(ids):
-        return described
-    made = {row: described.slice(row, 1).to_pylist()[0] for row in sorted(first)}
-    main = {cells["product_id"]: cells for cells in made.values()}
-    for row in sorted(set(range(len(ids))) - made.keys()):
-        more, cells = described.slice(row, 1).to_pylist()[0], main[ids[row].as_py()]
-        cells["boxes"] += [0, 0, cells["image_h"], cells["image_w"]]
-        cells["features"] += more["features"][: len(more["features"]) // len(more["class_labels"])]
-        cells["class_labels"] += more["class_labels"][:1]
-    return pa.Table.from_pylist([*made.values()], TABLES["described"])
+    ids = product_ids[described["product_id"].to_numpy()]
+    described = described.set_column(0, TABLES["described"].field(0), pa.array(ids, pa.int64()))
+    _, first, product = np.unique(ids, return_index=True, return_inverse=True)
+    return described if len(first) == len(ids) else _join_photos(described, first[product])
+
+
+def _join_photos(described: pa.Table, main: np.ndarray) -> pa.Table:
+    """Add the first box of each further photo to its product; ``main`` (photos,) is the row of the product's first."""
+    order = np.argsort(main, kind="stable")  # product by product, the first photo first
+    is_main = main[order] == order
+    sizes = pc.list_value_length(described["class_labels"]).to_numpy()
+    kept = np.where(is_main, sizes[order], 1)
+    rows = np.repeat(order, kept)  # of each kept box, its photo
+    boxes = (np.cumsum(sizes) - sizes)[rows] + np.arange(len(rows)) - np.repeat(np.cumsum(kept) - kept, kept)
+    flat = {name: described[name].combine_chunks().flatten() for name in ("boxes", "features", "class_labels")}
+    sides, features = (flat[name].to_numpy().reshape(sizes.sum(), -1)[boxes] for name in ("boxes", "features"))
+    size = np.stack([described[name].to_numpy() for name in ("image_h", "image_w")], axis=1)
+    further = main[rows] != rows
+    sides[further] = np.hstack([np.zeros_like(size), size])[main[rows[further]]]
+    made, ends = described.take(order[is_main]), np.cumsum([0, *np.bincount(main[rows])[order[is_main]]])
+    columns = {"boxes": sides, "features": features, "class_labels": flat["class_labels"].take(pa.array(boxes))}
+    for name, values in columns.items():
+        items = values if isinstance(values, pa.Array) else pa.array(values.ravel())
+        offsets = pa.array(ends * (len(items) // len(boxes)), pa.int32())
+        place = made.schema.get_field_index(name)
+        made = made.set_column(place, made.schema.field(name), pa.ListArray.from_arrays(offsets, items))
+    return made
 
 
 def gather_products(products: ds.Dataset, *described: ds.Dataset) -> tuple[pa.RecordBatchReader, list[str]]:

@@ -17,7 +17,7 @@ from multimodal_recall.config.options import EvaluateOptions, HardwareOptions
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.data.schemas import TABLES, ChunkTables, from_pandas
 from multimodal_recall.evaluation.blending import blend
-from multimodal_recall.evaluation.metrics import IDS, rank_candidates
+from multimodal_recall.evaluation.metrics import IDS, MetricError, rank_candidates
 from multimodal_recall.evaluation.rankings import RANDOM_ORDER, join_scores
 from multimodal_recall.evaluation.recall import (
     DEEPEST,
@@ -46,13 +46,18 @@ def retrieve(
 
     Raises:
         IndexMismatch: If another model made the index.
+        MetricError: If no query of the split has an answer.
     """
     from multimodal_recall.data.examples import read_queries, read_split_queries
     from multimodal_recall.models.index import search_index
 
     index.check_model(model.folder.parent.name)
-    ranker, start = build_for(model, examples, hardware), time.perf_counter()
     query_ids, features = read_split_queries(examples, answers)
+    if not len(query_ids):
+        raise MetricError(
+            f"none of the {len(answers):,} queries with answers is a query of the split: take the same split's answers"
+        )
+    ranker, start = build_for(model, examples, hardware), time.perf_counter()
     vectors = ranker.query_vectors(read_queries(ds.dataset(features), ranker.reading))
     top = max(DEEPEST, options.recall.candidates if options.recall else 0)
     chunks = [(chunk, None) for chunk in index.chunks.values()]
