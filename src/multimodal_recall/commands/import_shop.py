@@ -173,7 +173,7 @@ def _files(
 ) -> dict[str, str]:
     """Write the options of the environment as YAML, by file name."""
     batch = min(BATCH, 1 << max(2, pairs // FEWEST_BATCHES).bit_length() - 1)  # a power of two
-    steps = min(MOST_STEPS, max(FEWEST_STEPS, round(EPOCHS * pairs / BATCH, -2)))
+    steps = min(MOST_STEPS, max(FEWEST_STEPS, round(EPOCHS * pairs / BATCH)))
     globals_ = {"raw": _raw(env), "collection": env, "products": places[0], "clicks": places[1]}
     chunks = -(-products // PRODUCTS_PER_CHUNK)
     imported = {"photos": places[2], "chunks": chunks, "product_columns": columns[0], "click_columns": columns[1]}

@@ -16,6 +16,8 @@ from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 
 from multimodal_recall.commands import import_shop
+from multimodal_recall.commands.import_shop import _files
+from multimodal_recall.config.describing import DescribeOptions
 from multimodal_recall.models.vision import describe as describing
 from tests.conftest import SMALL, copy_project, forced_options, load, run_project
 from tests.drawn_shop import draw_shop, write_csv
@@ -126,6 +128,17 @@ def test_a_dry_run_says_all_and_writes_nothing(tmp_path: Path, monkeypatch: pyte
     assert "would then run kedro run --env=mine --pipelines=import_shop" in result.output
     assert not (project / "conf/mine").exists()
     assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "steps", "batch_size"),
+    [(5, 400, 2), (205, 400, 64), (384, 400, 128), (2_500, 400, 128), (5_139, 803, 128), (10_000_000, 20_000, 128)],
+)
+def test_the_length_of_training_follows_the_pairs(pairs: int, steps: int, batch_size: int) -> None:
+    files = _files("mine", ["p.csv", "c.csv", "photos"], ({}, {}), pairs, 100, DescribeOptions())
+    written = yaml.safe_load(files["parameters.yml"])["bag_of_words"]
+    assert written == {"steps": steps, "batch_size": batch_size}
+    assert all(isinstance(number, int) for number in written.values())
 
 
 def test_a_dry_run_counts_the_photos_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
