@@ -85,7 +85,9 @@ ELSEWHERE = {
     "python -m benchmarks.gpu": "tests/test_benchmarks.py::test_the_script_for_a_gpu_runs_its_parts",
     "python -m benchmarks.photos": "tests/test_photo_benchmarks.py::test_speed_prints_a_line_for_each_number_of_photos",
     "python -m benchmarks.whole --rows 100000": "tests/test_benchmarks.py::test_all_stages_run_at_the_published_sizes",
-    "python -m benchmarks.growth --rows 5000 20000 80000 320000": "tests/test_benchmarks.py::test_growth_times_a_stage_of_a_project_of_its_own",
+    "python -m benchmarks.growth --rows 5000 20000 80000 320000": (
+        "tests/test_benchmarks.py::test_growth_times_a_stage_of_a_project_of_its_own"
+    ),
     "python -m benchmarks.together --repeats 20 --kills 50": (
         "tests/test_together.py::test_two_runs_at_once_report_what_each_reports_alone"
     ),
