@@ -85,7 +85,9 @@ ELSEWHERE = {
     "python -m benchmarks.gpu": "tests/test_benchmarks.py::test_the_script_for_a_gpu_runs_its_parts",
     "python -m benchmarks.photos": "tests/test_photo_benchmarks.py::test_speed_prints_a_line_for_each_number_of_photos",
     "python -m benchmarks.whole --rows 100000": "tests/test_benchmarks.py::test_all_stages_run_at_the_published_sizes",
-    "python -m benchmarks.growth": "tests/test_benchmarks.py::test_growth_times_a_stage_of_a_project_of_its_own",
+    "python -m benchmarks.growth --rows 5000 20000 80000 320000": (
+        "tests/test_benchmarks.py::test_growth_times_a_stage_of_a_project_of_its_own"
+    ),
     "python -m benchmarks.together --repeats 20 --kills 50": (
         "tests/test_together.py::test_two_runs_at_once_report_what_each_reports_alone"
     ),
@@ -93,6 +95,7 @@ ELSEWHERE = {
 }
 SMALLER = {
     "python -m benchmarks.serve --seconds 60": "python -m benchmarks.serve --seconds 1",
+    "python -m benchmarks.shop_tables": "python -m benchmarks.shop_tables --products 500 --clicks 3000",
     "python -m benchmarks.kernel_words": "python -m benchmarks.kernel_words --rows 2000 --landmarks 100",
     "python -m benchmarks.index": "python -m benchmarks.index --products 2000",
     "python -m benchmarks.index --rows 50000": "python -m benchmarks.index --rows 300 --chunk-rows 150",
@@ -101,8 +104,8 @@ SMALLER = {
     ),
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2": "python -m benchmarks.rankers --env=photos --seeds 0",
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2 --rankers two_tower "
-    "two_tower_transformer mcan visual_bert image_tags word_level sentence_level siamese hsl concat_query graph_reasoning "
-    "graph_reasoning_tuned query_likelihood bag_of_words": (
+    "two_tower_transformer mcan visual_bert image_tags word_level sentence_level siamese hsl concat_query "
+    "graph_reasoning graph_reasoning_tuned query_likelihood bag_of_words": (
         "python -m benchmarks.rankers --env=photos --seeds 0 --rankers query_likelihood bag_of_words"
     ),
     "python -m benchmarks.experiments negatives --env=photos --pairs=2000": (

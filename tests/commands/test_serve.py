@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ from multimodal_recall.commands.serve.app import HEADERS, make_app
 from multimodal_recall.commands.serve.server import ServeError, allowed_hosts, configure, listen
 from multimodal_recall.commands.serve.shop import Shop, id_of_text, open_shop
 from multimodal_recall.commands.serve.wanted import Wanted, start_with
+from multimodal_recall.runtime.cores import usable_cores
 from tests.commands.conftest import RANKERS
 
 QUERIES = ["red dress", "black leather boots", "schwarzes kleid", "Blue  SHOES!", "white shirt", "!!!"]
@@ -144,6 +146,25 @@ def test_requests_at_the_same_time_are_not_mixed_and_a_ranker_is_loaded_once(
         alone = list(map(get, asked))
     assert together == alone * 3
     assert opened == {"bag_of_words": 1, "query_likelihood": 1}  # two_tower was loaded at the start
+
+
+def test_a_search_that_nobody_waits_for_is_left_out(shop: Shop, start: Wanted) -> None:
+    computed, find = [], shop.find
+
+    def slow(*arguments: object) -> object:
+        computed.append(arguments)
+        time.sleep(0.2)
+        return find(*arguments)
+
+    shop.find = slow
+    with running(shop, start) as address:
+        place = "127.0.0.1", int(address.rpartition(":")[2])
+        for _ in range(40):
+            with socket.create_connection(place, 10) as client:
+                client.sendall(b"GET /search?q=red HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        with urllib.request.urlopen(f"{address}/search?q=red") as answer:
+            assert json.load(answer)["query"] == "red"
+    assert len(computed) <= usable_cores() + 1
 
 
 class running:  # noqa: N801

@@ -88,8 +88,7 @@ def import_shop(
         return
     if not known:
         _write(conf, files)
-    unfinished = known and not (project / _raw(env) / "train.parquet").exists()
-    _run(metadata, env, _nodes_left(metadata, env) if unfinished else None)
+    _run(metadata, env, _nodes_left(metadata, env) if known else None)
     _say_rejected(metadata, env)
     click.echo(
         f"The environment {env} is ready. Next:\n  kedro check --env={env}\n  kedro run --env={env}\n"
@@ -173,7 +172,7 @@ def _files(
 ) -> dict[str, str]:
     """Write the options of the environment as YAML, by file name."""
     batch = min(BATCH, 1 << max(2, pairs // FEWEST_BATCHES).bit_length() - 1)  # a power of two
-    steps = min(MOST_STEPS, max(FEWEST_STEPS, round(EPOCHS * pairs / BATCH, -2)))
+    steps = min(MOST_STEPS, max(FEWEST_STEPS, round(EPOCHS * pairs / BATCH)))
     globals_ = {"raw": _raw(env), "collection": env, "products": places[0], "clicks": places[1]}
     chunks = -(-products // PRODUCTS_PER_CHUNK)
     imported = {"photos": places[2], "chunks": chunks, "product_columns": columns[0], "click_columns": columns[1]}
@@ -239,17 +238,21 @@ def _write(conf: Path, files: dict[str, str]) -> None:
     unfinished.rename(conf)
 
 
-def _nodes_left(metadata: ProjectMetadata, env: str) -> list[str]:
+def _nodes_left(metadata: ProjectMetadata, env: str) -> list[str] | None:
     """Name the nodes from which an unfinished import goes on: the stale ones, and those with rejected photos.
 
-    An import may have ended with an error, after which the user corrected a table or brought photos.
+    An import may have ended with an error, after which the user corrected a table or brought photos. After a finished
+    import ``None``: all is imported anew.
     """
     from multimodal_recall.runs.staleness import find_stale
 
     pipeline, catalog = load_project(metadata, env, ["import_shop"], {})
+    staleness = find_stale(pipeline, catalog)
+    if not staleness.is_unfinished:
+        return None
     makers = {name: node.name for node in pipeline.nodes for name in node.outputs if name.endswith(".rejected_photos")}
     refused = [node for name, node in makers.items() if catalog.exists(name) and catalog.load(name).count_rows()]
-    return [*find_stale(pipeline, catalog).first, *refused]
+    return [*staleness.first, *refused]
 
 
 def _run(metadata: ProjectMetadata, env: str, from_nodes: list[str] | None) -> None:

@@ -81,7 +81,7 @@ def _blocks(
 
 
 def _typed(rows: pd.DataFrame, known: pd.Series, without_zeros: Mapping[str, str]) -> tuple[pd.DataFrame, pd.Series]:
-    """Add ``key``, ``product_id``, ``clicks``, ``relevance_`` and ``day``, and the reason of each faulty row."""
+    """Add ``key``, ``product_id``, ``clicks``, ``grade`` and ``day``, and the reason of each faulty row."""
     keys = {query: " ".join(words_of(query)) for query in rows["query"].unique()}
     count = rows.get("count", pd.Series("1", rows.index))
     grade, date = rows.get("relevance"), rows.get("date")

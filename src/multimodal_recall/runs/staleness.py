@@ -14,6 +14,8 @@ from multimodal_recall.runs.records import by_field, default_options, make_recor
 
 SHOWN_CHARACTERS = 60
 SHOWN_NAMES = 3
+MISSING, NO_RECORD, NEWER = "missing", "no record of how it was made", "newer version of "
+"""Reasons that a run which ended before its end leaves behind."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Staleness:
     """Whether running from ``first`` runs every node."""
     notes: list[str]
     """Missing inputs of the pipeline, and files that the user has replaced."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the last run ended before its end: an output is missing, has no record, or is older than an input."""
+        return any(reason.startswith((MISSING, NO_RECORD, NEWER)) for reason in self.reasons)
 
 
 def find_stale(pipeline: Pipeline, catalog: CatalogProtocol, with_code: bool = True) -> Staleness:
@@ -83,9 +90,9 @@ def _reasons(node: Node, catalog: CatalogProtocol, with_code: bool) -> Iterator[
         if dataset.pinned_version:
             continue
         if state is None:
-            yield "missing", name
+            yield MISSING, name
         elif (record := dataset.record()) is None:
-            yield "no record of how it was made", name
+            yield NO_RECORD, name
         elif not _is_replaced(state, record):
             reasons = [*_other_pins(record, pins), *_changed_inputs(record, present, state)]
             reasons += _changed_options(record, present, defaults)
@@ -102,9 +109,11 @@ def _other_pins(record: dict[str, Any], pins: dict[str, str]) -> Iterator[str]:
 
 def _changed_inputs(record: dict[str, Any], present: dict[str, Any], output: State) -> Iterator[str]:
     for name, state in present["inputs"].items():
-        if isinstance(state, str):  # a raw file as output has no version, and no versioned input either
-            if isinstance(output, str) and state > output:
-                yield f"newer version of {name.rpartition('.')[2]}"
+        if isinstance(state, str):
+            # A raw file as output has no version: its record has the version that it was made from.
+            made = output if isinstance(output, str) else record["inputs"].get(name) or ""
+            if state > made:
+                yield f"{NEWER}{name.rpartition('.')[2]}"
         elif state is not None and state != record["inputs"].get(name):
             yield f"{name} is not the file that was read"
     yield from (f"{name} was read and is gone" for name in sorted(record["inputs"].keys() - present["inputs"].keys()))

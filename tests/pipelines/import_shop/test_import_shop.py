@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from click.testing import CliRunner, Result
 from kedro.framework.cli.cli import KedroCLI
 
 from multimodal_recall.commands import import_shop
+from multimodal_recall.commands.import_shop import _files
+from multimodal_recall.config.describing import DescribeOptions
+from multimodal_recall.datasets import atomic
 from multimodal_recall.models.vision import describe as describing
 from tests.conftest import SMALL, copy_project, forced_options, load, run_project
 from tests.drawn_shop import draw_shop, write_csv
@@ -126,6 +130,17 @@ def test_a_dry_run_says_all_and_writes_nothing(tmp_path: Path, monkeypatch: pyte
     assert "would then run kedro run --env=mine --pipelines=import_shop" in result.output
     assert not (project / "conf/mine").exists()
     assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "steps", "batch_size"),
+    [(5, 400, 2), (205, 400, 64), (384, 400, 128), (2_500, 400, 128), (5_139, 803, 128), (10_000_000, 20_000, 128)],
+)
+def test_the_length_of_training_follows_the_pairs(pairs: int, steps: int, batch_size: int) -> None:
+    files = _files("mine", ["p.csv", "c.csv", "photos"], ({}, {}), pairs, 100, DescribeOptions())
+    written = yaml.safe_load(files["parameters.yml"])["bag_of_words"]
+    assert written == {"steps": steps, "batch_size": batch_size}
+    assert all(isinstance(number, int) for number in written.values())
 
 
 def test_a_dry_run_counts_the_photos_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +256,45 @@ def test_an_import_that_was_killed_goes_on(imported: Path, tmp_path: Path, monke
     for name in ("products.parquet", "train.parquet", "valid.parquet", "testA.parquet"):
         place = Path("data/01_raw/mine") / name
         assert pq.read_table(project / place).equals(pq.read_table(imported / place)), name
+
+
+def test_a_second_import_that_was_killed_between_its_lists_goes_on(
+    project: Path, imported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a finished import, further clicks, and a kill after train is written and before valid is
+    clicks = project.parent / "shop/clicks.csv"
+    with clicks.open("a") as log:
+        log.writelines(f"shirt {number},{sku},9\n" for number, sku in enumerate(["0000-S", "0005-S", "0010-S"] * 4))
+    globals_ = project / "conf/mine/globals.yml"
+    globals_.write_text(globals_.read_text().replace(str(imported.parent / "shop/clicks.csv"), str(clicks)))
+    shop = imported.parent / "shop"
+    files, kedro = [shop / "products.csv", clicks, shop / "photos"], kedro_of(project)
+    whole, write, calls = describing.describe, atomic.write_atomically, []
+    monkeypatch.setattr(describing, "describe", lambda *inputs: (calls.append(inputs), whole(*inputs))[1])
+
+    def die_before_valid(path: Path, advice: str) -> AbstractContextManager[Path]:
+        if path.name == "valid.parquet":
+            raise Killed
+        return write(path, advice)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "write_atomically", die_before_valid)
+        with pytest.raises(Killed):
+            kedro("import-shop", *files, "--env=mine")
+    assert len(calls) == 3
+    # When the same command is given again
+    result = kedro("import-shop", *files, "--env=mine")
+    assert result.exit_code == 0, result.output
+    # Then no photo is described again, and all lists are of the new clicks
+    assert len(calls) == 3
+    names = ["train.parquet", "valid.parquet", "testA.parquet", "valid_answer.json", "testA_answer.json"]
+    places = [project / "data/01_raw/mine" / name for name in names]
+    went_on = [place.read_bytes() for place in places]
+    result = kedro("import-shop", *files, "--env=mine")
+    assert result.exit_code == 0, result.output
+    assert len(calls) == 6  # after a finished import all is imported anew
+    assert [place.read_bytes() for place in places] == went_on
+    assert went_on[3] != (imported / "data/01_raw/mine/valid_answer.json").read_bytes()
 
 
 def test_an_import_that_failed_takes_what_was_corrected(

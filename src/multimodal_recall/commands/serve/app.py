@@ -48,6 +48,8 @@ HEADERS = {
 KEPT_PHOTOS = 1000
 """Small photos that are kept in memory, of some 15 kB each."""
 PHOTO_SECONDS = 3600
+CLIENT_GONE = 499
+"""Code of an answer that nobody waits for, as nginx has it."""
 
 
 class WithHeaders:
@@ -72,11 +74,18 @@ class Pages:
 
     def __init__(self, shop: Shop, start: Wanted, threads: ThreadPoolExecutor) -> None:
         self.shop, self.start, self.threads = shop, start, threads
+        self.free_threads = asyncio.Semaphore(usable_cores())
         self.small_photo = functools.lru_cache(KEPT_PHOTOS)(read_small)
 
-    async def compute(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function in one of the threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+    async def compute(self, request: Request, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in one of the threads, unless the client has gone before a thread was free.
+
+        Else a page that is loaded again and again would keep others waiting for searches that nobody sees.
+        """
+        async with self.free_threads:
+            if await request.is_disconnected():
+                raise HTTPException(CLIENT_GONE, "the client has gone")
+            return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
 
     def wanted(self, given: QueryParams) -> Wanted:
         """Read what a request asks for."""
@@ -84,12 +93,13 @@ class Pages:
 
     async def page(self, request: Request) -> Response:
         """Show the form and what was found."""
-        return HTMLResponse(await self.compute(render_search, self.shop, self.wanted(request.query_params)))
+        wanted = self.wanted(request.query_params)
+        return HTMLResponse(await self.compute(request, render_search, self.shop, wanted))
 
     async def search(self, request: Request) -> Response:
         """Give what was found as JSON."""
         wanted = read_query(self.wanted(request.query_params))
-        return JSONResponse(await self.compute(describe_found, self.shop, wanted))
+        return JSONResponse(await self.compute(request, describe_found, self.shop, wanted))
 
     async def why(self, request: Request) -> Response:
         """Show what each word adds to a product's score."""
@@ -97,12 +107,12 @@ class Pages:
         wanted = read_query(self.wanted(given))
         explained = read_explained(given, wanted, self.shop.choices)
         product_id = read_id(given.get("product", ""))
-        return HTMLResponse(await self.compute(render_why, self.shop, wanted, explained, product_id))
+        return HTMLResponse(await self.compute(request, render_why, self.shop, wanted, explained, product_id))
 
     async def photo(self, request: Request) -> Response:
         """Give a product's photo, scaled down."""
         path = self.shop.photo(read_id(request.path_params["product"]))
-        small = None if path is None else await self.compute(self.small_photo, path)
+        small = None if path is None else await self.compute(request, self.small_photo, path)
         if small is None:
             raise HTTPException(404, "there is no such photo")
         kind, content = small

@@ -158,7 +158,7 @@ def _with_all_words(every: pd.Index, asked: np.ndarray) -> csr_matrix:
     of_word, wanted = words.T.tocsr(), np.diff(words.indptr)
     rows = []
     for some in np.array_split(asked, -(-len(asked) // ASKED_AT_ONCE)):
-        shared = words[some] @ of_word  # most queries share a word: all asked ones at once would take gigabytes
+        shared = words[some] @ of_word  # many queries share a word with each: the matrix of all asked ones is large
         shared.data[shared.data < np.repeat(wanted[some], np.diff(shared.indptr))] = 0
         shared.eliminate_zeros()
         rows.append(shared)
