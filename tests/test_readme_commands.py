@@ -103,9 +103,9 @@ SMALLER = {
         "python -m benchmarks.rankers --env=photos --rankers bag_of_words --seeds 0"
     ),
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2": "python -m benchmarks.rankers --env=photos --seeds 0",
-    "python -m benchmarks.rankers --env=photos --seeds 0 1 2 --rankers two_tower two_tower_transformer mcan "
-    "visual_bert image_tags word_level sentence_level siamese concat_query graph_reasoning "
-    "graph_reasoning_tuned query_likelihood bag_of_words": (
+    "python -m benchmarks.rankers --env=photos --seeds 0 1 2 --rankers two_tower "
+    "two_tower_transformer mcan visual_bert image_tags word_level sentence_level siamese hsl concat_query "
+    "graph_reasoning graph_reasoning_tuned query_likelihood bag_of_words": (
         "python -m benchmarks.rankers --env=photos --seeds 0 --rankers query_likelihood bag_of_words"
     ),
     "python -m benchmarks.experiments negatives --env=photos --pairs=2000": (
