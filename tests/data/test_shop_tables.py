@@ -88,6 +88,34 @@ def test_a_row_that_cannot_be_used_is_named_and_the_others_stay(tmp_path: Path, 
     assert [found["sku"] for found in products] == ["A", "Z"]
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_a_byte_that_is_no_utf8_rejects_its_row_alone(tmp_path: Path, mark: bytes, end: bytes) -> None:
+    lines = [
+        "sku,photo,title,note",
+        "A,a.jpg,Mütze,",
+        "B,b.jpg,caf\udce9,",
+        "C,c.jpg,Größe,",
+        "D,d.jpg,red,\udcff",
+        "E\udce9",
+    ]
+    lines += ["F,f.jpg,Hüte,", "G,g.jpg,Röcke,"]
+    content = mark + end.join(line.encode(errors="surrogateescape") for line in lines)
+    products, rejected = read(tmp_path / "p.csv", content)
+    assert [row["title"] for row in products] == ["Mütze", "Größe", "red", "Hüte", "Röcke"]  # the note is not read
+    reason = "it has a byte that is no UTF-8, unlike most of the file"
+    assert rejected == [(3, reason), (6, "1 fields, the header has 4")]
+    _, faults = read_shop_products(ShopTable(tmp_path / "p.csv"), {})
+    assert faults["text"].to_pylist() == ["B,b.jpg,caf\ufffd,\n", "E\ufffd\n"]
+
+
+def test_latin_1_stays_latin_1_whatever_one_line_looks_like(tmp_path: Path) -> None:
+    rows = [("A", "Mütze"), ("B", "Größe"), ("C", "cafÃ©")]  # the last title's bytes are UTF-8
+    content = "sku,photo,title\n" + "".join(f"{sku},a.jpg,{title}\n" for sku, title in rows)
+    products, rejected = read(tmp_path / "p.csv", content.encode("cp1252"))
+    assert ([(row["sku"], row["title"]) for row in products], rejected) == (rows, [])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
