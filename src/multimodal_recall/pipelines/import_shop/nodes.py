@@ -46,7 +46,7 @@ def read_products(table: ShopTable, options: ImportOptions) -> tuple[pa.Table, p
 
 def read_clicks(table: ShopTable, products: ds.Dataset, options: ImportOptions) -> tuple[pa.Table, pa.Table]:
     """Read a shop's clicks or judgements; see ``read_shop_clicks``."""
-    return read_shop_clicks(table, products.to_table(), options.click_columns)
+    return read_shop_clicks(table, products.to_table(), options.click_columns, options.split_by == "date")
 
 
 def describe_chunk(
