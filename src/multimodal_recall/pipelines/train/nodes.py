@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from multimodal_recall.config.data_sizes import data_size
 from multimodal_recall.config.loader import folder_or_name
 from multimodal_recall.config.options import HardwareOptions
 from multimodal_recall.config.rankers import RankerOptions
@@ -105,6 +106,8 @@ def _card(trained: "TrainedRanker", log: "list[EpochLog]", hardware: Hardware, *
         "epoch": best.epoch,
         "valid_ndcg_at_5": best.valid_ndcg_at_5,
         "parameters": sum(parameter.numel() for parameter in trained.build().parameters()),
+        "right_pairs": best.pairs // (1 + trained.options.negatives_per_positive),
+        **data_size(trained.options.model.kind),
         **origins,
         "hardware": hardware.facts(),
         "packages": package_versions(),
