@@ -254,6 +254,38 @@ def test_a_path_from_windows_is_read_as_one_unless_a_file_has_this_name(tmp_path
     assert photo_path(tmp_path, "shoes\\7.jpg") == tmp_path / "shoes\\7.jpg"
 
 
+@pytest.mark.parametrize(
+    ("named", "is_file"),
+    [
+        ("M\u00fctze.jpg", "Mu\u0308tze.jpg"),  # a zip from a Mac
+        ("Mu\u0308tze.jpg", "M\u00fctze.jpg"),
+        ("red.jpg", "red.JPG"),
+        ("red.JPG", "red.jpg"),
+        ("Red.jpg", "Red.JPG"),
+        ("Shoes\\Red.JPG", "shoes/red.jpg"),
+        ("h\u00fcte/red.jpg", "HU\u0308TE/RED.JPG"),
+    ],
+)
+def test_a_name_that_is_spelled_otherwise_finds_its_file(tmp_path: Path, named: str, is_file: str) -> None:
+    (tmp_path / is_file).parent.mkdir(exist_ok=True)
+    (tmp_path / is_file).touch()
+    assert photo_path(tmp_path, named) == tmp_path / is_file
+    (tmp_path / "other").mkdir()
+    assert photo_path(tmp_path / "other", "red.jpg") == tmp_path / "other/red.jpg"
+
+
+def test_of_two_spellings_the_named_one_is_taken_and_no_folder_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("red.jpg", "red.JPG", "RED.JPG"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(os, "scandir", None)
+    monkeypatch.setattr(os, "listdir", None)
+    assert [photo_path(tmp_path, name).name for name in ("red.JPG", "red.jpg", "RED.JPG")] == [
+        "red.JPG", "red.jpg", "RED.JPG"
+    ]  # fmt: skip
+
+
 def drawn(background: str, box: tuple[int, int, int, int]) -> Image.Image:
     picture = Image.new("RGB", (120, 90), background)
     ImageDraw.Draw(picture).ellipse(box, fill=RED)

@@ -88,6 +88,34 @@ def test_a_row_that_cannot_be_used_is_named_and_the_others_stay(tmp_path: Path, 
     assert [found["sku"] for found in products] == ["A", "Z"]
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r"])
+def test_a_byte_that_is_no_utf8_rejects_its_row_alone(tmp_path: Path, mark: bytes, end: bytes) -> None:
+    lines = [
+        "sku,photo,title,note",
+        "A,a.jpg,Mütze,",
+        "B,b.jpg,caf\udce9,",
+        "C,c.jpg,Größe,",
+        "D,d.jpg,red,\udcff",
+        "E\udce9",
+    ]
+    lines += ["F,f.jpg,Hüte,", "G,g.jpg,Röcke,"]
+    content = mark + end.join(line.encode(errors="surrogateescape") for line in lines)
+    products, rejected = read(tmp_path / "p.csv", content)
+    assert [row["title"] for row in products] == ["Mütze", "Größe", "red", "Hüte", "Röcke"]  # the note is not read
+    reason = "it has a byte that is no UTF-8, unlike most of the file"
+    assert rejected == [(3, reason), (6, "1 fields, the header has 4")]
+    _, faults = read_shop_products(ShopTable(tmp_path / "p.csv"), {})
+    assert faults["text"].to_pylist() == ["B,b.jpg,caf\ufffd,\n", "E\ufffd\n"]
+
+
+def test_latin_1_stays_latin_1_whatever_one_line_looks_like(tmp_path: Path) -> None:
+    rows = [("A", "Mütze"), ("B", "Größe"), ("C", "cafÃ©")]  # the last title's bytes are UTF-8
+    content = "sku,photo,title\n" + "".join(f"{sku},a.jpg,{title}\n" for sku, title in rows)
+    products, rejected = read(tmp_path / "p.csv", content.encode("cp1252"))
+    assert ([(row["sku"], row["title"]) for row in products], rejected) == (rows, [])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -179,9 +207,9 @@ def shop(tmp_path: Path) -> pa.Table:
     return read_shop_products(ShopTable(tmp_path / "products.csv"), {})[0]
 
 
-def clicks_of(path: Path, content: str, shop: pa.Table) -> tuple[pd.DataFrame, list[tuple]]:
+def clicks_of(path: Path, content: str, shop: pa.Table, by_date: bool = False) -> tuple[pd.DataFrame, list[tuple]]:
     path.write_text(content)
-    clicks, rejected = read_shop_clicks(ShopTable(path), shop, {})
+    clicks, rejected = read_shop_clicks(ShopTable(path), shop, {}, by_date)
     skus = dict(zip(shop["product_id"].to_pylist(), shop["sku"].to_pylist(), strict=True))
     table = clicks.to_pandas()
     return table.assign(sku=table["product_id"].map(skus)), [
@@ -201,13 +229,13 @@ def test_clicks_are_added_up_under_the_most_frequent_spelling(tmp_path: Path, sh
 def test_clicks_that_cannot_be_used_are_named(tmp_path: Path, shop: pa.Table) -> None:
     rows = ["x,7,1,2026-01-01", "x,Q,1,2026-01-01", "?!,B,1,2026-01-01", "x,B,1.5,2026-01-01", "x,B,1,11/12/2026"]
     rows += ["x,B,-1,2026-01-01", "x,,1,2026-01-01", "x,B,2,2026-01-01T10:00:00"]
-    clicks, rejected = clicks_of(tmp_path / "c.csv", "query,sku,count,date\n" + "\n".join(rows), shop)
+    clicks, rejected = clicks_of(tmp_path / "c.csv", "query,sku,count,date\n" + "\n".join(rows), shop, by_date=True)
     assert rejected == [
         (2, "no product has the SKU '7'; one has '007': were zeros lost?"),
         (3, "no product has the SKU 'Q'"),
         (4, "its query has no word"),
         (5, "its count is no whole number"),
-        (6, "its date is none such as 2026-11-29 or 29.11.2026"),
+        (6, "its date is none such as 2026-11-29, 29.11.2026, or seconds since 1970"),
         (7, "its count is no whole number"),
         (8, "it has no SKU"),
     ]
@@ -215,11 +243,25 @@ def test_clicks_that_cannot_be_used_are_named(tmp_path: Path, shop: pa.Table) ->
     assert str(clicks["first_day"][0]) == "2026-01-01"
 
 
-@pytest.mark.parametrize("date", ["29.11.2026", "29.11.2026 10:00", "2026-11-29 10:00", "2026-11-29T10:00:00Z"])
-def test_a_date_is_read_in_two_forms(tmp_path: Path, shop: pa.Table, date: str) -> None:
+@pytest.mark.parametrize(
+    "date",
+    [*("29.11.2026", "29.11.2026 10:00", "2026-11-29 10:00", "2026-11-29T10:00:00Z"), "1795946400", "1795946400123"],
+)
+def test_a_date_is_read_in_four_forms(tmp_path: Path, shop: pa.Table, date: str) -> None:
     clicks, rejected = clicks_of(tmp_path / "c.csv", f"Suchanfrage;Artikelnummer;Datum\nx;B;{date}\n", shop)
     assert rejected == []
     assert str(clicks["first_day"][0]) == "2026-11-29"
+
+
+def test_a_date_that_cannot_be_read_is_none_unless_dates_matter(tmp_path: Path, shop: pa.Table) -> None:
+    content = "query,sku,timestamp\nx,B,noon\ny,B,11/12/2026\nz,C,\n"
+    clicks, rejected = clicks_of(tmp_path / "c.csv", content, shop)
+    assert (clicks["query"].tolist(), clicks["first_day"].tolist(), rejected) == (["x", "y", "z"], [None] * 3, [])
+    clicks, rejected = clicks_of(tmp_path / "c.csv", content + "x,C,2026-11-29\n", shop)
+    days = dict(zip(clicks["query"], clicks["first_day"].map(str), strict=True))
+    assert (days, rejected) == ({"x": "2026-11-29", "y": "None", "z": "None"}, [])
+    with pytest.raises(RawFileError, match=r"no row can be used. Line 2: its date is none such as 2026-11-29"):
+        clicks_of(tmp_path / "c.csv", content, shop, by_date=True)
 
 
 def test_right_products_have_enough_clicks_and_enough_of_the_querys_clicks(tmp_path: Path, shop: pa.Table) -> None:

@@ -32,8 +32,9 @@ def say_what_is_found(
     found, refused = read_shop_clicks(log, shop, click_columns)
     _say(log, CLICK_COLUMNS, click_columns, refused.to_pandas())
     right = right_pairs(found.to_pandas(), ImportOptions())
+    queries, dated = (len(of["query"].unique()) for of in (found, found.filter(found["first_day"].is_valid())))
     click.echo(
-        f"  {len(found['query'].unique()):,} queries; {len(right):,} pairs of a query and a right product, of "
+        f"  {queries:,} queries, {dated:,} with a date; {len(right):,} pairs of a query and a right product, of "
         f"{right['query'].nunique():,} queries and {right['product_id'].nunique():,} products"
     )
     return len(right), shop.num_rows

@@ -2,7 +2,9 @@
 
 import os
 import struct
+import unicodedata
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,7 +71,19 @@ def photo_path(folder: Path, name: str) -> Path:
     path = folder / place
     if max(map(_bytes, place.parts)) > LONGEST_NAME or _bytes(path) > LONGEST_PATH:
         raise PhotoError(f"{name[:SHOWN_CHARACTERS]!r}... is longer than the name of a file can be")
-    return path
+    return next((folder / spelled for spelled in _spellings(str(place)) if os.path.isfile(folder / spelled)), path)
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """Spell a name as it is, then as other systems do: umlauts in one sign or in two (Macs), and other cases.
+
+    To list the folder would take a listing a photo, or a copy of the list that new photos make wrong.
+    """
+    yield name
+    for form in ("NFC", "NFD"):
+        same = unicodedata.normalize(form, name)
+        stem, ending = os.path.splitext(same)
+        yield from (same, stem + ending.lower(), stem + ending.upper(), same.lower(), same.upper())
 
 
 def _bytes(name: str | Path) -> int:

@@ -28,15 +28,21 @@ MOST_CLICKS = 1_000_000_000
 LONGEST_QUERY = 500  # characters
 DAYS = {r"^(\d{4}-\d{2}-\d{2})(?:$|[T ])": "%Y-%m-%d", r"^(\d{1,2}\.\d{1,2}\.\d{4})(?:$| )": "%d.%m.%Y"}
 """Forms of a date, and how each is read; 11/12/2026 is November or December, by country, and so is none."""
+DATES = "2026-11-29, 29.11.2026, or seconds since 1970"
+EPOCHS = {r"^(\d{9,10})$": "s", r"^(\d{12,13})$": "ms"}
+"""Digits of seconds and of milliseconds since 1970, those of 1973 to 2286."""
 
 
-def read_shop_clicks(table: ShopTable, products: pa.Table, chosen: Mapping[Any, str]) -> tuple[pa.Table, pa.Table]:
+def read_shop_clicks(
+    table: ShopTable, products: pa.Table, chosen: Mapping[Any, str], by_date: bool = False
+) -> tuple[pa.Table, pa.Table]:
     """Read a table of clicks or judgements; queries with the same words in the same order are one query.
 
     Args:
         table: The shop's table.
         products: ``shop_products``, the known SKUs.
         chosen: Headers by what they hold, where they are not guessed.
+        by_date: Whether a row is rejected if its date cannot be read; else the row counts as one without a date.
 
     Returns:
         ``shop_clicks`` and ``shop_rejected``.
@@ -50,7 +56,7 @@ def read_shop_clicks(table: ShopTable, products: pa.Table, chosen: Mapping[Any, 
         found.pop("count", None)
     known = products.select(["sku", "product_id"]).to_pandas().set_index("sku")["product_id"]
     parts, rejected = [], []
-    for rows, faulty in _blocks(table, found, known):
+    for rows, faulty in _blocks(table, found, known, by_date):
         parts.append(rows)
         keep_rejected(rejected, faulty)
     if not sum(map(len, parts)):
@@ -67,7 +73,7 @@ def right_pairs(clicks: pd.DataFrame, options: ImportOptions) -> pd.DataFrame:
 
 
 def _blocks(
-    table: ShopTable, found: Mapping[str, str], known: pd.Series
+    table: ShopTable, found: Mapping[str, str], known: pd.Series, by_date: bool
 ) -> Iterator[tuple[pd.DataFrame, list[pd.DataFrame]]]:
     """Read the sound rows of each block, added up, and the rejected ones."""
     without_zeros = {sku.lstrip("0"): sku for sku in known.index if sku.startswith("0")}  # as spreadsheets do
@@ -75,6 +81,8 @@ def _blocks(
         cells = pd.DataFrame(block.rows, columns=[*found], dtype=object)
         rows = cells.apply(lambda column: column.map(clean_cell)).assign(line=block.lines)
         rows, reasons = _typed(rows, known, without_zeros)
+        if by_date and "date" in found:
+            reasons = reasons.mask((reasons == "") & rows["day"].isna(), f"its date is none such as {DATES}")
         sound = reasons == ""
         faulty = rejected_rows(table, rows.loc[~sound, [*found, "line"]], reasons)
         yield _added_up(rows[sound]), [faulty_lines(table, block.faults), faulty]
@@ -94,8 +102,6 @@ def _typed(rows: pd.DataFrame, known: pd.Series, without_zeros: Mapping[str, str
     )
     reasons = pd.Series("", rows.index)
     unknown = "no product has the SKU '" + rows["sku"] + "'" + rows["sku"].map(partial(_hint, without_zeros))
-    if date is not None:
-        reasons = reasons.mask(typed["day"].isna(), "its date is none such as 2026-11-29 or 29.11.2026")
     if grade is None:
         reasons = reasons.mask(~(typed["clicks"] % 1 == 0) | (typed["clicks"] < 0), "its count is no whole number")
         reasons = reasons.mask(typed["clicks"] > MOST_CLICKS, f"its count is above {MOST_CLICKS:,}")
@@ -107,9 +113,13 @@ def _typed(rows: pd.DataFrame, known: pd.Series, without_zeros: Mapping[str, str
 
 
 def _days(dates: pd.Series) -> pd.Series:
-    """Read the day of each date; none where it has no form of ``DAYS``."""
-    forms = (pd.to_datetime(dates.str.extract(form)[0], format=how, errors="coerce") for form, how in DAYS.items())
-    return next(forms).fillna(next(forms))
+    """Read the day of each date; none where it has no form of ``DAYS`` or ``EPOCHS``."""
+    days = pd.Series(pd.NaT, dates.index, dtype="datetime64[ns]")
+    for form, how in DAYS.items():
+        days = days.fillna(pd.to_datetime(dates.str.extract(form)[0], format=how, errors="coerce"))
+    for form, unit in EPOCHS.items():
+        days = days.fillna(pd.to_datetime(pd.to_numeric(dates.str.extract(form)[0]), unit=unit).dt.floor("D"))
+    return days
 
 
 def _hint(without_zeros: Mapping[str, str], sku: str) -> str:

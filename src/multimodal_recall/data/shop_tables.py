@@ -20,6 +20,8 @@ LONGEST_FIELD = 1 << 24  # characters; Python's own limit is 131,072
 MOST_LINES = 100
 """Lines of one row at most: beyond, a quote was opened and never closed."""
 UNCLOSED = "a quote opens here and does not close"
+NO_UTF8 = re.compile("[\udc80-\udcff]")
+"""What Python reads a byte as that is no UTF-8."""
 SHOWN_CHARACTERS = 200
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -69,19 +71,20 @@ class ShopTable:
 
     @cached_property
     def encoding(self) -> str:
-        """UTF-8 if the whole file is UTF-8, or what its byte order mark says; else Windows' Latin-1."""
+        """What the byte order mark says; else UTF-8, or Windows' Latin-1 if most lines beyond ASCII are no UTF-8."""
         with self.path.open("rb") as file:
             start = file.read(3)
-        marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
-        if marked:
-            return marked
-        try:
-            with self.path.open(encoding="utf-8") as file:
-                while file.read(1 << 20):
-                    pass
-        except UnicodeDecodeError:
-            return "cp1252"
-        return "utf-8"
+            marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
+            if marked:
+                return marked
+            file.seek(0)
+            sound = broken = 0
+            while block := file.read(1 << 20):
+                block += file.readline(LONGEST_FIELD)
+                lines = [] if block.isascii() else [line for line in block.splitlines() if not line.isascii()]
+                sound += (utf8 := sum(map(_is_utf8, lines)))
+                broken += len(lines) - utf8
+        return "utf-8" if sound >= broken else "cp1252"
 
     @cached_property
     def delimiter(self) -> str:
@@ -100,7 +103,7 @@ class ShopTable:
             names = next(csv.reader([file.readline(LONGEST_FIELD)], delimiter=self.delimiter), [])
         if not any(map(str.strip, names)):
             raise RawFileError(f"{self.path} has no header. Write the names of the columns into its first line")
-        return [name.strip() for name in names]
+        return [NO_UTF8.sub("\ufffd", name).strip() for name in names]
 
     @property
     def form(self) -> str:
@@ -147,15 +150,17 @@ class ShopTable:
         for some in chunked(rows, ROWS_PER_BLOCK):
             block = Block()
             for line, fields, text in some:
-                if isinstance(fields, str):
-                    block.faults.append((line, fields, text[:SHOWN_CHARACTERS]))
+                row = fields if isinstance(fields, str) else _unless_broken([fields[place] for place in places])
+                if isinstance(row, str):
+                    block.faults.append((line, row, NO_UTF8.sub("\ufffd", text[:SHOWN_CHARACTERS])))
                 else:
                     block.lines.append(line)
-                    block.rows.append([fields[place] for place in places])
+                    block.rows.append(row)
             yield block
 
     def _open(self) -> io.TextIOWrapper:
-        return self.path.open(encoding=self.encoding, errors="replace")
+        errors = "surrogateescape" if self.encoding.startswith("utf-8") else "replace"
+        return self.path.open(encoding=self.encoding, errors=errors)
 
     def _rows(self) -> Iterator[tuple[int, list[str] | str, str]]:
         """Read the rows after the header: line, fields or a fault's reason, text."""
@@ -199,6 +204,20 @@ class ShopTable:
         if found < wanted - 1:
             return f"{found} fields, the header has {wanted}"
         return [*fields, ""][:wanted]
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _unless_broken(row: list[str]) -> list[str] | str:
+    """Give the row, or the reason why it is rejected."""
+    text = "".join(row)
+    return "it has a byte that is no UTF-8, unlike most of the file" if NO_UTF8.search(text) else row
 
 
 def _texts(path: Path, name: str, column: pa.Array) -> list[str]:

@@ -375,8 +375,8 @@ def test_further_photos_add_features(tmp_path: Path, monkeypatch: pytest.MonkeyP
     first, other = raw.loc["0000-S"], raw.loc["0001-D"]
     width = len(other["features"]) // len(other["class_labels"])
     assert len(first["class_labels"]) == len(raw.loc["0005-S", "class_labels"]) + 1
-    assert np.array_equal(first["features"][-width:], other["features"][:width])
-    assert first["boxes"][-4:].tolist() == [0, 0, first["image_h"], first["image_w"]]
+    assert np.array_equal(first["features"][width : 2 * width], other["features"][:width])
+    assert first["boxes"][4:8].tolist() == [0, 0, first["image_h"], first["image_w"]]
 
 
 def test_too_small_a_shop_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

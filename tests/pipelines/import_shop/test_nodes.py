@@ -15,10 +15,12 @@ from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.models.vision import describe as describing
 from multimodal_recall.pipelines.import_shop.nodes import describe_chunk
 
-PHOTOS, BOXES, WIDTH = 100, 4, 1_000
+PHOTOS, BOXES, WIDTH = 100, DescribeOptions().max_boxes, 400
 
 
-def test_a_further_photo_adds_its_first_box_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_further_photo_adds_its_first_box_before_those_of_a_detector_in_little_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     random = np.random.default_rng(0)
     features = random.random((PHOTOS, BOXES, WIDTH)).astype(np.float16)
     rows = {
@@ -48,8 +50,8 @@ def test_a_further_photo_adds_its_first_box_in_little_memory(monkeypatch: pytest
     assert made.schema == TABLES["described"]
     assert made["product_id"].to_pylist() == ids.tolist()
     first = made.slice(0, 1).to_pylist()[0]
-    assert first["boxes"] == [1.0] * 4 * BOXES + [0, 0, 10, 20] * 2
-    assert first["class_labels"] == ["label 0"] * BOXES + ["label 1", "label 2"]
-    wanted = np.concatenate([features[0], features[1:3, 0]])
+    assert first["boxes"] == [1.0] * 4 + [0, 0, 10, 20] * 2 + [1.0] * 4 * (BOXES - 1)  # ingest keeps the first
+    assert first["class_labels"] == ["label 0", "label 1", "label 2"] + ["label 0"] * (BOXES - 1)
+    wanted = np.concatenate([features[:3, 0], features[0, 1:]])
     assert np.array_equal(np.reshape(first["features"], (-1, WIDTH)), wanted)
     assert made.slice(1).equals(table.slice(3).set_column(0, table.schema.field(0), pa.array(ids[1:])))

@@ -35,6 +35,13 @@ def test_the_same_words_in_another_order_stay_together() -> None:
     assert (split[queries[::2]].to_numpy() == split[queries[1::2]].to_numpy()).all()
 
 
+def test_queries_without_a_date_are_split_like_others() -> None:
+    queries = [f"word{number} red" for number in range(50)] + [f"red word{number}" for number in range(50)]
+    some = right(queries, list(range(100)))
+    some.loc[::3, "first_day"] = None
+    pd.testing.assert_series_equal(split_queries(some, ImportOptions()), split_queries(right(queries), ImportOptions()))
+
+
 def test_the_newest_queries_are_test_queries() -> None:
     queries = [f"word{number}" for number in range(100)]
     split = split_queries(right(queries, list(range(100))), ImportOptions(split_by="date"))

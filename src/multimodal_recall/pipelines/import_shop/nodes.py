@@ -46,7 +46,7 @@ def read_products(table: ShopTable, options: ImportOptions) -> tuple[pa.Table, p
 
 def read_clicks(table: ShopTable, products: ds.Dataset, options: ImportOptions) -> tuple[pa.Table, pa.Table]:
     """Read a shop's clicks or judgements; see ``read_shop_clicks``."""
-    return read_shop_clicks(table, products.to_table(), options.click_columns)
+    return read_shop_clicks(table, products.to_table(), options.click_columns, options.split_by == "date")
 
 
 def describe_chunk(
@@ -114,13 +114,19 @@ def _by_product(described: pa.Table, product_ids: np.ndarray) -> pa.Table:
 
 
 def _join_photos(described: pa.Table, main: np.ndarray) -> pa.Table:
-    """Add the first box of each further photo to its product; ``main`` (photos,) is the row of the product's first."""
+    """Add the first box of each further photo to its product; ``main`` (photos,) is the row of the product's first.
+
+    The added boxes stand behind the whole photo and before its other boxes: ingest cuts off the last boxes.
+    """
     order = np.argsort(main, kind="stable")  # product by product, the first photo first
     is_main = main[order] == order
     sizes = pc.list_value_length(described["class_labels"]).to_numpy()
     kept = np.where(is_main, sizes[order], 1)
     rows = np.repeat(order, kept)  # of each kept box, its photo
-    boxes = (np.cumsum(sizes) - sizes)[rows] + np.arange(len(rows)) - np.repeat(np.cumsum(kept) - kept, kept)
+    nth = np.arange(len(rows)) - np.repeat(np.cumsum(kept) - kept, kept)
+    turn = np.where(main[rows] != rows, 1, 2 * (nth > 0))
+    place = np.lexsort((turn, np.repeat(np.cumsum(is_main), kept)))
+    boxes, rows = ((np.cumsum(sizes) - sizes)[rows] + nth)[place], rows[place]
     flat = {name: described[name].combine_chunks().flatten() for name in ("boxes", "features", "class_labels")}
     sides, features = (flat[name].to_numpy().reshape(sizes.sum(), -1)[boxes] for name in ("boxes", "features"))
     size = np.stack([described[name].to_numpy() for name in ("image_h", "image_w")], axis=1)
