@@ -229,6 +229,19 @@ def test_without_a_loader_the_environment_comes_from_the_shell(project: Path, mo
     assert read_layout().chunks["train"] == 30
 
 
+def test_the_sample_archive_stands_in_for_the_training_file(project: Path) -> None:
+    sample = "data/01_raw/multimodal_train_sampleset/train.sample.tsv"
+    (project / sample).parent.mkdir(parents=True)
+    (project / sample).touch()
+    (project / "data/01_raw/train.parquet").touch()  # a TSV goes before a table
+    names = project / "conf/kddcup/globals.yml"
+    names.write_text(names.read_text().replace("train/train.tsv", "multimodal_train_sampleset/train.sample.tsv"))
+    load(project, "kddcup", chunks={"train": 1})
+    assert RememberingConfigLoader.current["catalog"]["train_tsv"]["filepath"] == sample
+    assert read_layout().chunks == {"train": 1, "valid": 1}
+    assert read_layout().sources_of("train") == ["train_tsv"]
+
+
 def test_kddcup_keeps_what_it_does_not_change(project: Path) -> None:
     load(project, "kddcup")
     options = RememberingConfigLoader.current["parameters"]

@@ -174,7 +174,10 @@ class _Files:
         self.joined = bool(self.imports) or self.exists(SHOP_PRODUCTS)
 
     def path_of(self, pattern: str, split: str = "") -> Path:
-        return self.project / self.catalog[pattern]["filepath"].format(split=split)
+        entry = self.catalog.get(
+            pattern.format(split=split), self.catalog[pattern]
+        )  # as Kedro: the name, then the pattern
+        return self.project / entry["filepath"].format(split=split)
 
     def exists(self, pattern: str, split: str = "") -> bool:
         return self.path_of(pattern, split).exists()
