@@ -174,9 +174,8 @@ class _Files:
         self.joined = bool(self.imports) or self.exists(SHOP_PRODUCTS)
 
     def path_of(self, pattern: str, split: str = "") -> Path:
-        entry = self.catalog.get(
-            pattern.format(split=split), self.catalog[pattern]
-        )  # as Kedro: the name, then the pattern
+        # As in Kedro, a name goes before a pattern.
+        entry = self.catalog.get(pattern.format(split=split), self.catalog[pattern])
         return self.project / entry["filepath"].format(split=split)
 
     def exists(self, pattern: str, split: str = "") -> bool:
