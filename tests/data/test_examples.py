@@ -133,6 +133,15 @@ def test_features_are_those_of_the_file_whatever_its_row_groups(tmp_path: Path, 
     np.testing.assert_array_equal(arrays.box_counts, boxes)
 
 
+def test_products_with_other_numbers_than_their_boxes_are_refused(tmp_path: Path) -> None:
+    products = products_of(np.array([2, 1]), np.ones((3, 4), np.float16))
+    torn = [bytes(8 * count) for count in (2, 2)]  # the second product has numbers for two boxes
+    column = pa.array(torn, TABLES["products"].field("features").type)
+    pq.write_table(products.set_column(products.column_names.index("features"), "features", column), tmp_path / "p")
+    with pytest.raises(ValueError, match="cannot reshape"):
+        read_products(open_table(tmp_path / "p"))
+
+
 PEAK = """
 import sys, resource
 from pathlib import Path

@@ -82,9 +82,7 @@ class ChunkArrays:
     token_ids: np.ndarray | None = None  # (tokens,) int64, query after query; `None` for a ranker that reads no tokens
     token_counts: np.ndarray | None = None  # (queries,) int64
     max_boxes: int | None = None  # how many of a product's boxes are read, from the first; `None`: all boxes
-    box_rows: np.ndarray | None = (
-        None  # (boxes,) row of each box in `features`, `positions`, `labels`; `None`: in order
-    )
+    box_rows: np.ndarray | None = None  # (boxes,) rows of `features`, `positions`, `labels`; `None`: all, in order
 
     def batch(self, pairs: Pairs, right: RightAnswers | None = None) -> Batch:
         """Gather the queries and products of some pairs, each once; ``right`` holds all right pairs of the chunk."""

@@ -124,18 +124,22 @@ def _read_features(products: ds.Dataset, boxes: np.ndarray) -> np.ndarray:
     """Read all box features (boxes, F) into one array, a few products at a time, so that memory holds them once.
 
     ``boxes`` (products,) counts those of each product. Read as a whole table, a chunk took three times its size.
+
+    Raises:
+        ValueError: If products do not have as many numbers as their boxes.
     """
-    found, total, done = np.empty((0, 0), np.float16), int(boxes.sum()), 0
+    ends = np.cumsum([0, *boxes])
+    found, row = np.empty((0, 0), np.float16), 0
     ahead = {"batch_readahead": 2, "fragment_readahead": 1}
     for batch in products.to_batches(columns=["features"], batch_size=ROWS_AT_ONCE, **ahead):
         if not batch.num_rows:
             continue
-        values = _numbers(batch.column(0))
+        start, end = ends[[row, row + batch.num_rows]]
+        values = _numbers(batch.column(0)).reshape(end - start, -1)
         if not found.size:
-            found = _own_memory(total, len(values) // int(boxes[: batch.num_rows].sum()))
-        rows = len(values) // found.shape[1]
-        found[done : done + rows] = values.reshape(rows, -1)
-        done += rows
+            found = _own_memory(int(ends[-1]), values.shape[1])
+        found[start:end] = values
+        row += batch.num_rows
     return found
 
 
