@@ -90,7 +90,7 @@ def test_the_model_card_says_how_it_came_about(finished_project: Path) -> None:
     model, log = load(finished_project, "two_tower.model"), load(finished_project, "two_tower.training_log").to_table()
     assert model.options.model.image_state == SMALL["two_tower"]["model"]["image_state"]
     facts = {"seed", "epoch", "valid_ndcg_at_5", "parameters", "inputs", "query_features", "packages", "git_commit"}
-    assert set(model.card) == facts | {"hardware", "right_pairs", "meant_for", "learning_curve"}
+    assert set(model.card) == facts | {"hardware", "right_pairs", "meant_for", "learning_curve_on_photos"}
     assert model.card["right_pairs"] == SMALL["make_shop"]["train_rows"]
     assert model.card["meant_for"].startswith("millions of right pairs, as published")
     assert model.card["hardware"] == SMALL["hardware"]

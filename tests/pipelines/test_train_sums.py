@@ -63,7 +63,7 @@ def test_model_and_log_are_those_of_any_ranker(trained: Run) -> None:
     assert {*model.card["inputs"]} == {"chunk_000", "chunk_001"}
     assert model.card["right_pairs"] == SMALL["make_shop"]["train_rows"]
     assert model.card["meant_for"].startswith("hundreds to thousands of right pairs")
-    assert [*model.card["learning_curve"]] == ["300", "600", "1250", "2500"]  # JSON has no numbers as names
+    assert [*model.card["learning_curve_on_photos"]] == ["300", "600", "1250", "2500"]  # JSON has no numbers as names
     assert (len(log), log[0]["pairs"]) == (1, SMALL["make_shop"]["train_rows"])
     assert model.sizes.landmarks == len(load(project, "kernel_words.landmarks").to_table()) <= 20
     words = sum(load(project, name).word_counts.sum() for name in CHUNKS)
