@@ -13,7 +13,7 @@ LEARNING_CURVES = {
 
 
 def data_size(kind: str) -> dict[str, Any]:
-    """Give ``meant_for``, a number of right pairs in words, and ``learning_curve_on_photos``, empty if none was measured."""
+    """Give ``meant_for``, a number of right pairs in words, and ``learning_curve_on_photos``, empty where unmeasured."""
     return {
         "meant_for": SMALL if kind in FOR_SMALL_DATA else LARGE,
         "learning_curve_on_photos": LEARNING_CURVES.get(kind, {}),
