@@ -13,7 +13,7 @@ LEARNING_CURVES = {
 
 
 def data_size(kind: str) -> dict[str, Any]:
-    """Give ``meant_for``, a number of right pairs in words, and ``learning_curve_on_photos``, empty where unmeasured."""
+    """Give ``meant_for``, in words, and ``learning_curve_on_photos``, empty where none was measured."""
     return {
         "meant_for": SMALL if kind in FOR_SMALL_DATA else LARGE,
         "learning_curve_on_photos": LEARNING_CURVES.get(kind, {}),
