@@ -182,7 +182,7 @@ def write_tsv(table: Path, tsv: Path) -> None:
     same width. A table without query and query_id is a catalogue, to be written as catalogue.tsv.
 
     A further column title, a text or null, goes into titles.parquet beside the TSV, and replaces the titles that the
-    file has of the same products.
+    file has of the same products. A column sku is not written: to keep SKUs, let ingest read TABLE itself.
     """
     import pyarrow.parquet as pq
 
@@ -191,6 +191,8 @@ def write_tsv(table: Path, tsv: Path) -> None:
 
     OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
     click.echo(f"{tsv}: {pq.read_metadata(table).num_rows:,} rows")
+    if "sku" in pq.read_schema(table).names:
+        click.echo(f"{table}: SKUs are not written. To keep them, delete the TSV: ingest reads the table itself")
     if (titles := read_own_titles(table)) is not None:
         _save_titles(titles, tsv)
 
