@@ -111,7 +111,7 @@ SMALLER = {
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2": "python -m benchmarks.rankers --env=photos --seeds 0",
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2 --rankers two_tower "
     "two_tower_transformer mcan visual_bert image_tags word_level sentence_level siamese hsl concat_query "
-    "graph_reasoning graph_reasoning_tuned query_likelihood bag_of_words": (
+    "graph_reasoning graph_reasoning_tuned query_likelihood kernel_words bag_of_words": (
         "python -m benchmarks.rankers --env=photos --seeds 0 --rankers query_likelihood bag_of_words"
     ),
     "python -m benchmarks.experiments negatives --env=photos --pairs=2000": (
