@@ -144,8 +144,10 @@ def test_both_sides_of_each_choice_are_timed(
     monkeypatch.setattr(choices, "MOST_PAIRS", 8)
     choices.print_recurrent(seconds=0)
     choices.print_precisions("kddcup", ["siamese"], seconds=0)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # takes minutes
+    choices.print_compiled("base", ["siamese"], seconds=0)
     rows = capsys.readouterr().out.splitlines()
-    assert [row.split()[0] for row in rows] == ["words", "words", "kddcup"]
+    assert [row.split()[0] for row in rows] == ["words", "words", "kddcup", "base"]
     assert choices.rankers_of("kddcup")["siamese"].model.state == 768
     assert choices.rankers_of("base")["siamese"].model.state == 128
 

@@ -144,7 +144,7 @@ class QueryLikelihoodOptions:
 
     kind: Literal["query_likelihood"] = "query_likelihood"
     hidden: Positive | None = None
-    """Width of the hidden layer; ``null``: a linear model (valid of the photos: 0.72, with 512 0.77)."""
+    """Width of the hidden layer; ``null``: a linear model (first edition of the photos, valid: 0.72, with 512 0.77)."""
     feature_dropout: Share = 0.3
     """Dropout on the box feature."""
     hidden_dropout: Share = 0.4
@@ -201,8 +201,8 @@ class McanOptions:
 
     kind: Literal["mcan"] = "mcan"
     text_model: str | None = None
-    """Folder, relative to the project, or hub name of a RoBERTa whose tokenizer and token embeddings are taken
-    (published: ``roberta-large``); ``null``: the tokenizer of ``language_model``, and embeddings from scratch."""
+    """Folder, relative to the project, or hub name of a RoBERTa or BERT whose tokenizer and token embeddings are
+    taken (published: ``roberta-large``); ``null``: the tokenizer of ``language_model``, and embeddings from scratch."""
     max_tokens: Positive = 32
     """Sub-word tokens read of a query, special tokens included (not published)."""
     width: Positive = 1024
