@@ -7,7 +7,7 @@ import yaml
 from kedro.validation import ParameterValidationError
 from pydantic import ValidationError
 
-from multimodal_recall.config import describing, import_options, options, rankers, systems
+from multimodal_recall.config import baselines, describing, import_options, options, rankers, systems
 from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.config.options import (
     EvaluateOptions,
@@ -111,9 +111,8 @@ def test_a_named_checkpoint_is_not_unlearnt_unless_that_is_asked() -> None:
 
 
 def test_every_option_has_a_sentence() -> None:
-    source = "".join(
-        Path(module.__file__).read_text() for module in (options, describing, import_options, systems, rankers)
-    )
+    modules = options, describing, import_options, systems, baselines, rankers
+    source = "".join(Path(module.__file__).read_text() for module in modules)
     for group in (*OPTION_GROUPS.values(), RankerOptions, ImageHeadsOptions, *MODELS):
         for field in fields(group):
             assert f"    {field.name}: " in source

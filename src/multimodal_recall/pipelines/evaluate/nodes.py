@@ -78,7 +78,7 @@ def _rescore(
     """Compute the columns ``smoothed`` and ``reranked``, as far as the options and the ranker allow."""
     from multimodal_recall.data.examples import read_split
     from multimodal_recall.evaluation.reranking import candidate_lists, rerank, score_smoothed
-    from multimodal_recall.models.ranker import TowerRanker
+    from multimodal_recall.models.indexable import TowerRanker
 
     reranks = options.k_reciprocal and isinstance(ranker, TowerRanker)
     if not (options.smooth_boxes or reranks):
