@@ -138,6 +138,12 @@ def test_every_option_has_a_sentence() -> None:
         (RankerOptions, {"model": TWO_TOWER, "negatives_per_positive": 0}, "cross_entropy compares right pairs with"),
         (
             RankerOptions,
+            {"model": TWO_TOWER, "negatives": {"random": 0}},
+            "negatives names no kind with a weight above",
+        ),
+        (RankerOptions, {"model": TWO_TOWER, "negatives_at_end": {}}, "negatives_at_end names no kind with a weight"),
+        (
+            RankerOptions,
             {"model": TWO_TOWER, "loss": "multi_similarity"},
             "needs cosines, and the score of two_tower is no",
         ),

@@ -1,5 +1,7 @@
 """Approximate search: with all cells it is exact search, with some it says what it misses."""
 
+import json
+from collections import Counter
 from pathlib import Path
 
 import faiss
@@ -9,8 +11,10 @@ from kedro.io import Version
 
 from multimodal_recall.config.options import IndexOptions
 from multimodal_recall.config.rankers import MULTIPLIED
+from multimodal_recall.datasets import atomic, cells_folder
 from multimodal_recall.datasets.atomic import DamagedError
 from multimodal_recall.datasets.cells_folder import FILE, CellsFolder
+from multimodal_recall.datasets.digests import digest_file
 from multimodal_recall.models.cells import Cells, CellsError, build_cells, share_found
 from multimodal_recall.models.index import EncodingError, IndexChunk, ProductIndex, search_index
 from multimodal_recall.models.indexable import DotRanker
@@ -27,7 +31,7 @@ class Scaled(Equal):
 
 def chunk(name: str, ids: np.ndarray, values: np.ndarray) -> IndexChunk:
     order = np.argsort(ids)
-    return IndexChunk("x", "m", "p", ids[order], values[order].astype(np.float16), False, Path(f"{name}/v/encoded"))
+    return IndexChunk("x", "m", "p", ids[order], values[order].astype(np.float16), False, Path(f"/{name}/v/encoded"))
 
 
 IDS = np.unique(RANDOM.integers(-(2**62), 2**62, 700))
@@ -39,6 +43,14 @@ PARTS = {"a": MIXED[:300], "b": MIXED[250:500], "c": MIXED[500:]}  # a and b sha
 @pytest.fixture(scope="module")
 def index() -> ProductIndex:
     return ProductIndex("x", "m", {name: chunk(name, IDS[rows], VALUES[rows]) for name, rows in PARTS.items()})
+
+
+@pytest.fixture(scope="module")
+def differing() -> ProductIndex:
+    """An index whose chunks have other vectors of the products that they share."""
+    random = np.random.default_rng(1)
+    chunks = {name: chunk(name, IDS[rows], random.normal(size=(len(rows), WIDTH))) for name, rows in PARTS.items()}
+    return ProductIndex("x", "m", chunks)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +77,11 @@ NO_MASK = dict.fromkeys(PARTS)
     ],
     ids=["all", "one chunk", "a third", "one product"],
 )
-def test_with_all_cells_it_is_exact_search(index: ProductIndex, queries: np.ndarray, masks: dict, top: int) -> None:
+@pytest.mark.parametrize("name", ["index", "differing"])
+def test_with_all_cells_it_is_exact_search(
+    request: pytest.FixtureRequest, name: str, queries: np.ndarray, masks: dict, top: int
+) -> None:
+    index = request.getfixturevalue(name)
     found, best = both(build_cells(index, ALL), index, queries, masks, top)
     np.testing.assert_array_equal(found[0], best[0])
     np.testing.assert_allclose(found[1], best[1], rtol=1e-5, atol=1e-5)
@@ -95,12 +111,26 @@ def test_of_equal_scores_the_lower_ids_come_first(queries: np.ndarray) -> None:
 
 
 def test_the_numbers_of_cells_follow_from_the_products(index: ProductIndex) -> None:
-    cells = build_cells(index, IndexOptions(approximate=True))
-    assert cells.file.nlist == round(2 * len(IDS) ** 0.5)
+    cells, vectors = build_cells(index, IndexOptions(approximate=True)), sum(map(len, PARTS.values()))
+    assert cells.file.nlist == round(2 * vectors**0.5)
     assert cells.probes == cells.file.nlist  # fewer than the 64 of the options
-    assert cells.file.ntotal == len(IDS) == len(cells.product_ids)
+    assert cells.file.ntotal == len(cells.product_ids) == vectors > len(IDS)
+    assert cells.most_chunks == 2
     one = ProductIndex("x", "m", {"a": chunk("a", IDS[:1], VALUES[:1])})
     assert build_cells(one, IndexOptions(approximate=True)).file.nlist == 1
+
+
+def empty(name: str) -> IndexChunk:
+    """A chunk whose rows have all been rejected, as ``encode_catalogue`` encodes it."""
+    return IndexChunk("x", "m", "p", np.empty(0, np.int64), np.empty(0, np.float16), False, Path(f"/{name}/v/encoded"))
+
+
+def test_chunks_without_products_are_left_out(index: ProductIndex, queries: np.ndarray) -> None:
+    index = ProductIndex("x", "m", {"first": empty("first"), **index.chunks, "last": empty("last")})
+    found, best = both(build_cells(index, ALL), index, queries, dict.fromkeys(index.chunks), 10)
+    np.testing.assert_array_equal(found[0], best[0])
+    with pytest.raises(CellsError, match="the index of x has no product"):
+        build_cells(ProductIndex("x", "m", {"first": empty("first")}), ALL)
 
 
 def test_a_query_that_cannot_be_compared_is_refused(index: ProductIndex, queries: np.ndarray) -> None:
@@ -116,10 +146,41 @@ def saved(index: ProductIndex, folder: Path) -> CellsFolder:
 
 def test_the_file_comes_back(index: ProductIndex, queries: np.ndarray, tmp_path: Path) -> None:
     cells = saved(index, tmp_path).load()
-    assert cells.made_of == dict.fromkeys(PARTS, "v")
+    assert cells.starts == {Path("/a/v/encoded"): 0, Path("/b/v/encoded"): 300, Path("/c/v/encoded"): 550}
     found, best = both(cells, index, queries, NO_MASK, 20)
     np.testing.assert_array_equal(found[0], best[0])
-    assert saved(index, tmp_path).preview()["data"][0][:2] == ["9", str(cells.made_of)]
+    assert saved(index, tmp_path).preview()["data"][0][:2] == ["9", "2"]
+
+
+def test_the_file_is_hashed_once_a_load_and_guarded_with_a_record_or_without(
+    index: ProductIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = CellsFolder(str(tmp_path / "cells"), Version(None, None))
+    dataset.new_record = {"node": "x.part_index"}
+    dataset.save(build_cells(index, ALL))
+    hashed = Counter()
+    for module in (atomic, cells_folder):
+        monkeypatch.setattr(module, "digest_file", lambda file: hashed.update([file.name]) or digest_file(file))
+    dataset.load()
+    assert hashed == {FILE: 1, "product_ids.npy": 1, "facts.json": 1}
+    dataset.verify_whole(dataset.load_path())
+    file = dataset.load_path() / FILE
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    for compare in (dataset.load, lambda: dataset.verify_whole(dataset.load_path())):
+        with pytest.raises(DamagedError, match=r"cells.faiss is damaged: .* with: kedro run --pipelines=index"):
+            compare()
+    file.unlink()
+    with pytest.raises(DamagedError, match=r"cells.faiss is gone\. .* with: kedro run --pipelines=index"):
+        dataset.load()
+
+
+def test_cells_of_another_version_of_the_code_are_named(index: ProductIndex, tmp_path: Path) -> None:
+    dataset = saved(index, tmp_path)
+    facts = dataset.load_path() / "facts.json"
+    old = json.loads(facts.read_text()) | {"made_of": {"a": "v"}}
+    facts.write_text(json.dumps({name: old[name] for name in ("probes", "made_of", "recall", "queries", "digest")}))
+    with pytest.raises(DamagedError, match=r"another version of the code\. .* with: kedro run --pipelines=index"):
+        dataset.load()
 
 
 def test_faiss_reads_no_file_that_is_not_the_saved_one(

@@ -14,7 +14,7 @@ class QueryLikelihoodOptions:
 
     kind: Literal["query_likelihood"] = "query_likelihood"
     hidden: Positive | None = None
-    """Width of the hidden layer; ``null``: a linear model (valid of the photos: 0.72, with 512 0.77)."""
+    """Width of the hidden layer; ``null``: a linear model (first edition of the photos, valid: 0.72, with 512 0.77)."""
     feature_dropout: Share = 0.3
     """Dropout on the box feature."""
     hidden_dropout: Share = 0.4

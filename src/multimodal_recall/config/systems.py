@@ -145,8 +145,8 @@ class McanOptions:
 
     kind: Literal["mcan"] = "mcan"
     text_model: str | None = None
-    """Folder, relative to the project, or hub name of a RoBERTa whose tokenizer and token embeddings are taken
-    (published: ``roberta-large``); ``null``: the tokenizer of ``language_model``, and embeddings from scratch."""
+    """Folder, relative to the project, or hub name of a RoBERTa or BERT whose tokenizer and token embeddings are
+    taken (published: ``roberta-large``); ``null``: the tokenizer of ``language_model``, and embeddings from scratch."""
     max_tokens: Positive = 32
     """Sub-word tokens read of a query, special tokens included (not published)."""
     width: Positive = 1024

@@ -250,11 +250,19 @@ def verify_files(path: Path) -> None:
     if record is None:
         return
     for name, digest in record["digests"]["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise DamagedError(f"{file} is gone. Make it anew with: {remake(record)}")
-        if digest_file(file) != digest:
-            raise DamagedError(f"{file} is damaged: it is not what was saved. Make it anew with: {remake(record)}")
+        verify_file(path / name, digest, remake(record))
+
+
+def verify_file(file: Path, digest: str, command: str) -> None:
+    """Compare a file with its digest.
+
+    Raises:
+        DamagedError: If it differs or is gone; with ``command``, which makes it anew.
+    """
+    if not file.is_file():
+        raise DamagedError(f"{file} is gone. Make it anew with: {command}")
+    if digest_file(file) != digest:
+        raise DamagedError(f"{file} is damaged: it is not what was saved. Make it anew with: {command}")
 
 
 def remake(record: dict[str, Any]) -> str:

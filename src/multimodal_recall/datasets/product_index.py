@@ -16,7 +16,7 @@ from multimodal_recall.runtime.kedro_private import TablePreview
 if TYPE_CHECKING:  # torch takes seconds to import
     from multimodal_recall.models.index import IndexChunk, ProductIndex
 
-IDS, VALUES, FACTS = "product_ids.npy", "values.npy", "facts.json"
+PRODUCT_IDS, VALUES, FACTS = "product_ids.npy", "values.npy", "facts.json"
 REMAKE = "kedro run --pipelines=index"
 
 
@@ -27,7 +27,7 @@ class IndexChunkFolder(AtomicDataset["IndexChunk", "IndexChunk"]):
 
     def _write(self, path: Path, data: "IndexChunk") -> None:
         path.mkdir()
-        np.save(path / IDS, data.product_ids)
+        np.save(path / PRODUCT_IDS, data.product_ids)
         np.save(path / VALUES, data.values)
         names = ("ranker", "model", "products", "word_major")
         (path / FACTS).write_text(json.dumps({name: getattr(data, name) for name in names}, indent=2), encoding="utf-8")
@@ -47,7 +47,7 @@ def open_index_chunk(folder: Path) -> "IndexChunk":
     """Map the arrays of a folder into memory; nothing in them can run code."""
     from multimodal_recall.models.index import IndexChunk
 
-    ids, values = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in (IDS, VALUES))
+    ids, values = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in (PRODUCT_IDS, VALUES))
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     return IndexChunk(product_ids=ids, values=values, folder=folder, **facts)
 

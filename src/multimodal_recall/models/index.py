@@ -213,8 +213,16 @@ def _best(scores: Tensor, top: int) -> tuple[Tensor, Tensor]:
 def _merge(
     first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], top: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keep the best ids and scores (Q, k) of both, best first, each id of a query once."""
-    ids, scores = (np.concatenate(arrays, axis=1) for arrays in zip(first, second, strict=True))
+    """Keep the best ids and scores (Q, k) of both; see ``keep_best``."""
+    return keep_best(*(np.concatenate(arrays, axis=1) for arrays in zip(first, second, strict=True)), top)
+
+
+def keep_best(ids: np.ndarray, scores: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keep ``top`` ids and scores (Q, k) of each query, best first and each id once, with its best score.
+
+    Of equal scores the lower id comes first. If an id stands twice, each query has ``top`` distinct ids, or all queries
+    have the same number of them.
+    """
     order = np.lexsort((ids, -scores))
     ids, scores = (np.take_along_axis(array, order, axis=1) for array in (ids, scores))
     if (np.diff(np.sort(ids, axis=1), axis=1) == 0).any():

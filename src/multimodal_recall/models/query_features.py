@@ -87,7 +87,7 @@ def featurize_queries(
         ``query_features``: row i is the query with ``query_row`` i.
     """
     queries = distinct_queries(pairs.to_table(columns=["query", "query_row"]))
-    encoding = QueryEncoding(digest_files(language_model), digest_words(word_vectors), hardware.precision)
+    encoding = QueryEncoding(digest_folder(language_model), digest_words(word_vectors), hardware.precision)
     vectors = find_vectors(queries, [table for table in encoded if encoding.encoded(table)])
     tell(len(vectors))
     missing = [query for query in queries if query not in vectors]
@@ -120,7 +120,7 @@ def encode_queries(
     return QueryVectors(language_model, options.max_query_tokens, options.tokens_per_batch, hardware)(queries, tell)
 
 
-def digest_files(folder: Path) -> str:
+def digest_folder(folder: Path) -> str:
     """Hash the content of all files of a folder into 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.models.vision.embedder import Embedder
+from multimodal_recall.models.vision.weak import EmbedderAndWeak
 from multimodal_recall.models.vision.zero_shot import OtherFeatures, score_zero_shot
 from multimodal_recall.runtime.device import Hardware
 from tests.tiny_vision import clip, save_checkpoint
@@ -51,6 +52,15 @@ def test_the_score_is_the_cosine_of_query_and_whole_photo(embedder: Embedder) ->
     np.testing.assert_allclose(table["score"].to_numpy(), 2 * wanted, atol=1e-3)
     assert table["query_id"].to_pylist() == [0, 0, 1, 1, 0, 100, 100, 101, 101, 100]
     assert table["product_id"].to_pylist() == 2 * [10, 20, 0, 20, 0]
+
+
+def test_colours_and_edges_behind_the_feature_change_no_score(embedder: Embedder) -> None:
+    photos = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue", "green")]
+    alone, joined = (
+        score_zero_shot([chunk([vector[None] for vector in each.embed(photos, 3)])], embedder, 1)
+        for each in (embedder, EmbedderAndWeak(embedder))
+    )
+    np.testing.assert_allclose(joined["score"].to_numpy(), alone["score"].to_numpy(), atol=2e-3)
 
 
 def test_features_of_another_model_are_refused(embedder: Embedder) -> None:

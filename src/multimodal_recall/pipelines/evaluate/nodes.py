@@ -63,12 +63,11 @@ def rank_zero_shot(
 
     An embedder without a text tower gives no row.
     """
-    from multimodal_recall.models.vision.describe import load_descriptor
-    from multimodal_recall.models.vision.embedder import Embedder
+    from multimodal_recall.models.vision.describe import load_embedder
     from multimodal_recall.models.vision.zero_shot import score_zero_shot
 
-    embedder = load_descriptor(describing, use_hardware(hardware))
-    if not isinstance(embedder, Embedder) or not embedder.reads_text:
+    embedder = load_embedder(describing, use_hardware(hardware))
+    if embedder is None or not embedder.reads_text:
         return TABLES["zero_shot_scores"].empty_table()
     return score_zero_shot(examples.values(), embedder, describing.batch_size)
 

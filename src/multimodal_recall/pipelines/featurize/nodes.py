@@ -28,7 +28,7 @@ from multimodal_recall.data.own_table import OwnTable
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.data.text import normal_form, strip_leading_token, words_of
 from multimodal_recall.datasets.model_folders import CheckpointFile
-from multimodal_recall.models.query_features import digest_files, encode_queries, featurize_queries
+from multimodal_recall.models.query_features import digest_folder, encode_queries, featurize_queries
 from multimodal_recall.runs.code import digest_code
 from multimodal_recall.runs.versions import fingerprint
 from multimodal_recall.runtime.device import use_hardware
@@ -67,7 +67,7 @@ def prepare_language_model(
     texts = list(dict.fromkeys(map(normal_form, queries.to_table(columns=["query"])["query"].to_pylist())))
     checkpoint = CheckpointFile.of(checkpoints, "language_model")
     start = in_project(options.start_from or "")
-    content = digest_files(start) if options.start_from and start.is_dir() else None  # the name alone may stay the same
+    content = digest_folder(start) if options.start_from and start.is_dir() else None  # its name may stay
     decisive = fingerprint([asdict(options), digest_code(prepare), content, seed, texts])
     with training_progress("language model, ", "queries") as progress:
         arguments = (texts, options, seed, use_hardware(hardware), checkpoint, progress, decisive)
@@ -106,7 +106,7 @@ def encode_part(
     with bar(f"encode {chunk.title}", len(part), "queries") as shown:
         vectors = encode_queries(part, language_model, options, chosen, shown.advance)
     logger.info("encode %s: %s, %s", chunk.title, f"{len(part):,}", rate(len(part), start))
-    encoding = QueryEncoding(digest_files(language_model), precision=chosen.precision, words="none")
+    encoding = QueryEncoding(digest_folder(language_model), precision=chosen.precision, words="none")
     return stamp_origin(pa.table([part, list(vectors)], TABLES["query_vectors"]), encoding.metadata())
 
 

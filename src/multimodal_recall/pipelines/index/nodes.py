@@ -66,7 +66,7 @@ def part_index(
     """Part the products of a ``ProductIndex`` into ``Cells``, and measure what they find for the queries of valid.
 
     Raises:
-        CellsError: If faiss is not installed.
+        CellsError: If faiss is not installed, or the index has no product.
         IndexMismatch: If another model made the index.
     """
     from multimodal_recall.data.examples import read_queries
@@ -76,9 +76,8 @@ def part_index(
     index.check_model(model.folder.parent.name)
     ranker, start = build_for(model, valid_examples, hardware), time.perf_counter()
     cells = build_cells(index, options)
-    logger.info(
-        "cells of %s: %s products, %s", index.ranker, f"{len(cells.product_ids):,}", rate(len(cells.product_ids), start)
-    )
+    vectors = len(cells.product_ids)
+    logger.info("cells of %s: %s vectors, %s", index.ranker, f"{vectors:,}", rate(vectors, start))
     features = ds.dataset([tables["query_features"] for tables in valid_examples.values()])
     queries = ranker.query_vectors(read_queries(features, ranker.reading))
     chunks = [(chunk, None) for chunk in index.chunks.values()]
