@@ -46,9 +46,10 @@ def test_speed_prints_a_line_for_each_number_of_photos(
     started: list[list[str]] = []
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", lambda command, check: started.append(command))
-        photos.time_each(Namespace(photos=folder, count=[2, 9], embedder=None))
-        photos.time_each(Namespace(photos=folder, count=[2], embedder="models/clip"))
-    assert [command[-1] for command in started] == ["2", "9", "models/clip"]
+        photos.time_each(Namespace(photos=folder, count=[2, 9], embedder=None, colours_and_edges=False))
+        photos.time_each(Namespace(photos=folder, count=[2], embedder="models/clip", colours_and_edges=True))
+    assert [command[-1] for command in started] == ["2", "9", "--colours-and-edges"]
+    assert started[2][-3:-1] == ["--embedder", "models/clip"]
     # When the first two print their line, one of them in a process of its own
     two = subprocess.run(started[0], check=True, capture_output=True, text=True).stdout
     monkeypatch.setattr(sys, "argv", started[1][2:])
