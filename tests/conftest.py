@@ -1,5 +1,6 @@
 """Data small enough to check by eye, and a project small enough to run whole."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -51,6 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     os.environ[PRECISION] = config.getoption("--precision")
     SMALL["hardware"] = forced_options()
+    if importlib.util.find_spec("ibis") is None:  # Kedro looks for it once an option and catalog, 330 times a command
+        sys.modules["ibis"] = None  # type: ignore[assignment]
 
 
 REFUSE_SKIPS = "REFUSE_SKIPS"
