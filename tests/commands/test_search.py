@@ -20,7 +20,7 @@ from multimodal_recall.evaluation.report.page import render_found
 from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.models.language_model import load_tokenizer
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
-from tests.conftest import SMALL, open_catalog
+from tests.conftest import SMALL, open_catalog, set_options
 from tests.tiny_rankers import SYSTEMS, options_of
 
 Run = tuple[Path, Callable[..., None]]
@@ -209,8 +209,10 @@ def test_the_index_finds_what_scoring_every_product_finds(catalog: CatalogProtoc
 
 
 @pytest.mark.parametrize("use_index", [False, True])
-def test_labels_and_ids_choose_the_products(finished_project: Path, indexed_project: Path, use_index: bool) -> None:
-    catalog = open_catalog(indexed_project if use_index else finished_project)
+def test_labels_and_ids_choose_the_products(run_copy: Run, indexed_project: Path, use_index: bool) -> None:
+    project = indexed_project if use_index else run_copy[0]
+    set_options(project, SMALL)
+    catalog = open_catalog(project)
     shoes = search(catalog, QUERIES, "catalogue", top=ALL, labels=["shoes"])
     every = search(catalog, QUERIES, "catalogue", top=ALL)
     has = every["labels"].map(lambda names: "shoes" in names)
