@@ -1,5 +1,6 @@
 """Data small enough to check by eye, and a project small enough to run whole."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -51,6 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     os.environ[PRECISION] = config.getoption("--precision")
     SMALL["hardware"] = forced_options()
+    if importlib.util.find_spec("ibis") is None:  # Kedro looks for it once an option and catalog, 330 times a command
+        sys.modules["ibis"] = None  # type: ignore[assignment]
 
 
 REFUSE_SKIPS = "REFUSE_SKIPS"
@@ -219,9 +222,40 @@ def leaderboard_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run_copy(finished_project: Path, tmp_path: Path) -> tuple[Path, Callable[..., None]]:
     """A copy of the finished project, and a function that runs it."""
-    project = tmp_path / "project"
-    shutil.copytree(finished_project, project)
+    project = shutil.copytree(finished_project, tmp_path / "project")
     return project, lambda **how: run_project(project, **how)
+
+
+def set_options(project: Path, values: dict[str, Any]) -> None:
+    """Make these the options of whoever works in the project."""
+    (project / "conf/local").mkdir(exist_ok=True)
+    (project / "conf/local/parameters.yml").write_text(json.dumps(values))
+
+
+@pytest.fixture(scope="session")
+def indexed_project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished project with its index and its options; tests that change it take ``indexed``."""
+    project = shutil.copytree(finished_project, tmp_path_factory.mktemp("indexed") / "project")
+    set_options(project, SMALL)
+    run_project(project, pipeline_names=["index"])
+    return project
+
+
+@pytest.fixture
+def indexed(indexed_project: Path, tmp_path: Path) -> tuple[Path, Callable[..., None]]:
+    """A copy of the indexed project, and a function that runs it."""
+    project = shutil.copytree(indexed_project, tmp_path / "project")
+    return project, lambda **how: run_project(project, **how)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    pictures = pytest.importorskip("benchmarks.pictures", reason="kedro-viz or playwright is not installed")
+    if not shutil.which("chromium"):
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    with pictures.browser() as chromium:
+        yield chromium
 
 
 @pytest.fixture

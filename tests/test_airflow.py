@@ -1,6 +1,5 @@
 """The Airflow DAG that ``kedro airflow create`` writes: every node a task, every edge kept."""
 
-import json
 import re
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
-from tests.conftest import SMALL, copy_project
+from tests.conftest import SMALL, copy_project, set_options
 
 pytestmark = pytest.mark.external
 
@@ -20,7 +19,7 @@ pytest.importorskip("kedro_airflow", reason="kedro-airflow is not installed")
 
 def test_every_node_is_a_task_behind_those_that_make_its_inputs(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
-    (project / "conf/local/parameters.yml").write_text(json.dumps(SMALL))
+    set_options(project, SMALL)
     command = [sys.executable, "-m", "kedro", "airflow", "create", f"--target-dir={tmp_path}"]
     finished = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=120)
     assert finished.returncode == 0, finished.stdout + finished.stderr

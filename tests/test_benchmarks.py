@@ -61,6 +61,7 @@ from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.training.objective import RankerObjective
 from tests.conftest import PROJECT, forced_hardware
+from tests.tiny_rankers import SYSTEMS
 
 
 def test_ingest_of_a_made_up_file(tmp_path: Path) -> None:
@@ -267,7 +268,8 @@ def test_a_ranker_learns_the_same_once_a_pair(name: str) -> None:
 def test_the_speed_of_both_sides_is_measured_and_printed(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = replace(base_rankers()[name], batch_size=8)
+    small = replace(base_rankers()[name], batch_size=8, model=SYSTEMS[name])
+    monkeypatch.setattr(ranker_speed, "choose_hardware", lambda options: forced_hardware())
     monkeypatch.setattr(ranker_speed, "CANDIDATES", 40)
     monkeypatch.setattr(ranker_speed, "SCORED_PAIRS", 15)
     monkeypatch.setattr(command, "base_rankers", lambda: {name: small})
@@ -362,10 +364,17 @@ def test_kernel_words_is_measured_chunk_by_chunk(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_script_for_a_gpu_runs_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_for_a_gpu_runs_its_parts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a ranker with a loss of pairs, and another with a loss of the whole batch
+    rankers = {name: replace(gpu.base_rankers()[name], model=SYSTEMS[name]) for name in ("two_tower", "siamese")}
+    assert [ranker.loss in IN_BATCH_LOSSES for ranker in rankers.values()] == [False, True]
+    monkeypatch.setattr(gpu, "base_rankers", lambda: rankers)
+    monkeypatch.setattr(gpu, "choose_hardware", lambda options: Hardware(options.device, options.precision, threads=1))
     gpu.main(["--tiny", "--device=cpu", f"--precision={forced_hardware().precision}"])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if " pairs/s " in line] == list(gpu.base_rankers())
+    assert [line.split()[0] for line in lines if " pairs/s " in line] == list(rankers)
     assert all(float(line.split()[1].replace(",", "")) > 0 for line in lines if " pairs/s " in line)
     assert sum("queries/s" in line for line in lines) == 1
     assert any("Self CPU" in line for line in lines)

@@ -20,7 +20,7 @@ from kedro.framework.cli.utils import find_run_command
 from PIL import Image
 
 from multimodal_recall.datasets.atomic import seal
-from tests.conftest import SMALL, copy_project, load
+from tests.conftest import SMALL, copy_project, load, set_options
 from tests.test_whole_run import versions
 
 Kedro = Callable[[str], Result]
@@ -64,8 +64,7 @@ def kedro_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Kedro]:
     monkeypatch.setenv("DO_NOT_TRACK", "1")
 
     def enter(project: Path) -> Kedro:
-        (project / "conf/local").mkdir(exist_ok=True)
-        (project / "conf/local/parameters.yml").write_text(json.dumps(SMALL))
+        set_options(project, SMALL)
         monkeypatch.chdir(project)
         return lambda line: CliRunner().invoke(KedroCLI(project), shlex.split(line)[1:])
 
@@ -247,7 +246,7 @@ def test_titles_are_an_input_like_any_raw_file(kedro: Kedro) -> None:
     assert "  titles is not the file that was read: ingest of testA.chunk_000 and 3 more" in lines
     # Nobody makes titles in an environment of one's own: once read and gone, they are missed
     kept = {"make_shop": None, "chunks": {"train": 2}}
-    Path("conf/local/parameters.yml").write_text(json.dumps(kept))
+    set_options(Path(), kept)
     path.unlink()
     lines = lines_of(kedro("kedro stale --pipelines=ingest"), 1)
     assert "  titles was read and is gone: ingest of testA.chunk_000 and 3 more" in lines
@@ -437,20 +436,18 @@ def test_a_pinned_model_is_used_and_kept_while_others_are_tried(run_copy: tuple[
     run_copy[1](node_names=["two_tower.train"])
     assert f"ranked by two_tower of {max(path.name for path in models.iterdir())}" in kedro("kedro search dress").output
     options = {**SMALL, "pins": {"two_tower.model": first}}
-    Path("conf/local/parameters.yml").write_text(json.dumps(options))
+    set_options(Path(), options)
     assert f"ranked by two_tower of {first}" in kedro("kedro search dress").output
     assert "nothing is stale" in kedro("kedro stale").output  # not even by the newer model
-    Path("conf/local/parameters.yml").write_text(json.dumps(SMALL))
+    set_options(Path(), SMALL)
     run_copy[1](node_names=["two_tower.score_valid"])
-    Path("conf/local/parameters.yml").write_text(
-        json.dumps(options | {"two_tower": {**SMALL["two_tower"], "epochs": 9}})
-    )
+    set_options(Path(), options | {"two_tower": {**SMALL["two_tower"], "epochs": 9}})
     said = kedro("kedro stale").output
     assert (
         f"two_tower.model is pinned to {first}, was {max(path.name for path in models.iterdir())}: score_valid" in said
     )
     assert "epochs" not in said  # the pinned model is the user's decision, whatever the options are now
-    Path("conf/local/parameters.yml").write_text(json.dumps(options))
+    set_options(Path(), options)
 
     def scored_with(*nodes: str) -> str:
         run_copy[1](node_names=nodes, parameters=options)
@@ -466,7 +463,7 @@ def test_a_pinned_model_is_used_and_kept_while_others_are_tried(run_copy: tuple[
 
 def test_a_checkpoint_that_no_node_will_load_is_not_looked_at(kedro: Kedro) -> None:
     language = {**SMALL["language_model"], "start_from": "./gone"}
-    Path("conf/local/parameters.yml").write_text(json.dumps({**SMALL, "language_model": language}))
+    set_options(Path(), {**SMALL, "language_model": language})
     assert kedro("kedro run --pipelines=featurize --only-missing-outputs").exit_code == 0
     refused = kedro("kedro run --pipelines=featurize")
     assert (refused.exit_code, "language_model.start_from is './gone'" in refused.output) == (1, True)
@@ -484,7 +481,7 @@ def test_a_checkpoint_that_no_node_will_load_is_not_looked_at(kedro: Kedro) -> N
     ],
 )
 def test_a_pin_of_nothing_is_one_error(kedro: Kedro, pins: Any, said: str | None) -> None:
-    Path("conf/local/parameters.yml").write_text(json.dumps({**SMALL, "pins": pins}))
+    set_options(Path(), {**SMALL, "pins": pins})
     result = kedro("kedro search dress")
     if said is None:  # as `pins:` with its entries in comments
         assert result.exit_code == 0

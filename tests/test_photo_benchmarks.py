@@ -39,10 +39,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_speed_prints_a_line_for_each_number_of_photos(folder: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.photos", "speed", str(folder), "--count", "2", "9"]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert [line.split()[:2] for line in lines[1:]] == [["2", "4"], ["6", "12"]]  # photos, boxes
+def test_speed_prints_a_line_for_each_number_of_photos(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a process for each number
+    started: list[list[str]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", lambda command, check: started.append(command))
+        photos.time_each(Namespace(photos=folder, count=[2, 9], embedder=None, colours_and_edges=False))
+        photos.time_each(Namespace(photos=folder, count=[2], embedder="models/clip", colours_and_edges=True))
+    assert [command[-1] for command in started] == ["2", "9", "--colours-and-edges"]
+    assert started[2][-3:-1] == ["--embedder", "models/clip"]
+    # When the first two print their line, one of them in a process of its own
+    two = subprocess.run(started[0], check=True, capture_output=True, text=True).stdout
+    monkeypatch.setattr(sys, "argv", started[1][2:])
+    photos.main()
+    lines = [two, capsys.readouterr().out.splitlines()[-1]]
+    assert [line.split()[:2] for line in lines] == [["2", "4"], ["6", "12"]]  # photos, boxes
 
 
 def test_rank_gives_the_pairs_features_of_our_own(

@@ -3,11 +3,9 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import pytest
 pytest.importorskip("kedro_viz", reason="kedro-viz is not installed")
 pytest.importorskip("playwright", reason="playwright is not installed: pip install playwright")
 
-from benchmarks.pictures import browser, build_lineage, open_lineage, served
+from benchmarks.pictures import build_lineage, open_lineage, served
 
 from tests.conftest import copy_project
 
@@ -115,17 +113,9 @@ def test_learning_curves_comparison_and_calibration_are_drawn(details: dict[str,
     assert min(ours["error_x"]["array"] + ours["error_x"]["arrayminus"]) >= 0
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    if not shutil.which("chromium"):
-        pytest.skip("chromium is not installed: apt-get install chromium")
-    with browser() as opened:
-        yield opened
-
-
-def test_the_page_draws_the_graph_and_shows_previews_without_errors(chromium: Any, build: Path, graph: dict) -> None:
+def test_the_page_draws_the_graph_and_shows_previews_without_errors(browser: Any, build: Path, graph: dict) -> None:
     ids = {node["name"]: node["id"] for node in graph["nodes"]}
-    page, errors = chromium.new_page(viewport={"width": 1400, "height": 900}), []
+    page, errors = browser.new_page(viewport={"width": 1400, "height": 900}), []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     with served(build) as address:

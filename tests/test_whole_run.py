@@ -26,7 +26,7 @@ from multimodal_recall.data.examples import read_candidates, read_chunk
 from multimodal_recall.data.origins import EncodingMismatch
 from multimodal_recall.evaluation.submission import check_submission
 from multimodal_recall.models.saved import read_ranker
-from tests.conftest import PROJECT, SMALL, by_precision, copy_project, load, run_project
+from tests.conftest import PROJECT, SMALL, by_precision, copy_project, load, run_project, set_options
 from tests.tiny_text import save_sentence_encoder
 
 Run = tuple[Path, Callable[..., None]]
@@ -233,8 +233,7 @@ def test_query_features_of_two_precisions_are_named(run_copy: Run, caplog: pytes
 @pytest.mark.slow
 def test_a_run_takes_the_cores_that_it_may_use(run_copy: Run) -> None:
     project, _ = run_copy
-    (project / "conf/local").mkdir(exist_ok=True)
-    (project / "conf/local/parameters.yml").write_text(json.dumps({**SMALL, "hardware": {"device": "cpu"}}))
+    set_options(project, {**SMALL, "hardware": {"device": "cpu"}})
     for allowed in ([0], [0, 1]):
         nodes = "--nodes=train.chunk_000.featurize"
         command = [sys.executable, "-c", PINNED.format(allowed=allowed), "run", nodes]
@@ -356,8 +355,7 @@ def test_a_stage_without_what_it_reads_names_the_stage_to_run(tmp_path: Path) ->
 
 def test_the_shell_command_runs_one_node(run_copy: Run) -> None:
     project, _ = run_copy
-    (project / "conf/local").mkdir(exist_ok=True)
-    (project / "conf/local/parameters.yml").write_text(json.dumps(SMALL))
+    set_options(project, SMALL)
     command = [sys.executable, "-m", "kedro", "run", "--pipelines=ingest", "--namespaces=train.chunk_001"]
     finished = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=120)
     assert finished.returncode == 0, finished.stdout + finished.stderr

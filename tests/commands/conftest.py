@@ -1,6 +1,5 @@
 """A shop with three rankers, their index, and an older model: what a search is served from."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from kedro.io import CatalogProtocol
 
 from multimodal_recall.commands.serve.shop import Shop, open_shop
-from tests.conftest import SMALL, open_catalog, run_project
+from tests.conftest import SMALL, open_catalog, run_project, set_options
 
 RANKERS = ["two_tower", "bag_of_words", "query_likelihood"]
 
@@ -21,8 +20,7 @@ def served_project(finished_project: Path, tmp_path_factory: pytest.TempPathFact
     project = shutil.copytree(finished_project, tmp_path_factory.mktemp("served") / "project")
     quick = {ranker: {"epochs": 1, "batch_size": 50} for ranker in RANKERS[1:]}
     options = {**SMALL, **quick, "rankers": RANKERS, "seed": 3}
-    (project / "conf/local").mkdir(exist_ok=True)
-    (project / "conf/local/parameters.yml").write_text(json.dumps(options))
+    set_options(project, options)
     run_project(project, parameters=options, node_names=[f"{ranker}.train" for ranker in RANKERS])
     run_project(project, parameters=options, pipeline_names=["index"])
     return project

@@ -1,8 +1,8 @@
 """Free-text queries on the small shop: the scores of the candidates, whoever asks and however the split is cut."""
 
-import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from multimodal_recall.evaluation.report.page import render_found
 from multimodal_recall.evaluation.scoring import score_examples
 from multimodal_recall.models.language_model import load_tokenizer
 from multimodal_recall.models.ranker import InputSizes, Ranker, build_ranker
-from tests.conftest import SMALL, open_catalog
+from tests.conftest import SMALL, open_catalog, set_options
 from tests.tiny_rankers import SYSTEMS, options_of
 
 Run = tuple[Path, Callable[..., None]]
@@ -51,7 +51,11 @@ def ranker(request: pytest.FixtureRequest, catalog: CatalogProtocol) -> Ranker:
     tokens = 0 if tokenizer is None else tokenizer.get_vocab_size()
     torch.manual_seed(0)
     sizes = InputSizes(**{**vars(trained.sizes), "tokens": tokens, "landmarks": 7})
-    ranker = build_ranker(options_of(request.param), sizes, tokenizer)
+    options = options_of(request.param)
+    if hasattr(model, "image_encoder"):  # attention over boxes of 2,048 numbers takes seconds
+        narrow = replace(model.image_encoder, box_size=12)
+        options = replace(options, model=replace(model, image_encoder=narrow))
+    ranker = build_ranker(options, sizes, tokenizer)
     vectors = (catalog.load(f"{kind}_vectors").to_table()["vector"].to_numpy() for kind in ("word", "label"))
     ranker.start(*map(np.stack, vectors))
     return ranker
@@ -186,18 +190,11 @@ def test_a_list_of_ids_that_is_not_utf8(tmp_path: Path) -> None:
         read_ids(file, {})
 
 
-@pytest.fixture
-def indexed(run_copy: Run) -> Run:
-    project, run = run_copy
-    run(pipeline_names=["index"])
-    return project, run
-
-
 QUERIES = ["red dress", "black leather boots", "schwarzes kleid"]
 
 
-def test_the_index_finds_what_scoring_every_product_finds(catalog: CatalogProtocol, indexed: Run) -> None:
-    with_index = open_catalog_of_small(indexed[0])
+def test_the_index_finds_what_scoring_every_product_finds(catalog: CatalogProtocol, indexed_project: Path) -> None:
+    with_index = open_catalog(indexed_project)
     for split in ("catalogue", "valid"):
         scored = search(catalog, QUERIES, split, top=ALL)
         found = search(with_index, QUERIES, split, top=ALL)
@@ -212,8 +209,10 @@ def test_the_index_finds_what_scoring_every_product_finds(catalog: CatalogProtoc
 
 
 @pytest.mark.parametrize("use_index", [False, True])
-def test_labels_and_ids_choose_the_products(catalog: CatalogProtocol, indexed: Run, use_index: bool) -> None:
-    catalog = open_catalog_of_small(indexed[0]) if use_index else catalog
+def test_labels_and_ids_choose_the_products(run_copy: Run, indexed_project: Path, use_index: bool) -> None:
+    project = indexed_project if use_index else run_copy[0]
+    set_options(project, SMALL)
+    catalog = open_catalog(project)
     shoes = search(catalog, QUERIES, "catalogue", top=ALL, labels=["shoes"])
     every = search(catalog, QUERIES, "catalogue", top=ALL)
     has = every["labels"].map(lambda names: "shoes" in names)
@@ -234,16 +233,9 @@ def test_labels_and_ids_choose_the_products(catalog: CatalogProtocol, indexed: R
 def test_an_index_of_another_model_or_of_other_products_is_not_used(indexed: Run) -> None:
     project, run = indexed
     run(node_names=["train.chunk_001.ingest"])
-    source = search(open_catalog_of_small(project), ["red dress"]).attrs["source"]
+    source = search(open_catalog(project), ["red dress"]).attrs["source"]
     assert source.endswith("the index is of other products. Make it anew: kedro run --pipelines=index")
-    assert search(open_catalog_of_small(project), ["red dress"], "valid").attrs["source"].count("by the index") == 1
+    assert search(open_catalog(project), ["red dress"], "valid").attrs["source"].count("by the index") == 1
     run(node_names=["two_tower.train"], parameters={**SMALL, "seed": 3})
-    source = search(open_catalog_of_small(project), ["red dress"], "valid").attrs["source"]
+    source = search(open_catalog(project), ["red dress"], "valid").attrs["source"]
     assert re.search(r"the index is of the model of 20\S+Z\. Make it anew: kedro run --pipelines=index$", source)
-
-
-def open_catalog_of_small(project: Path) -> CatalogProtocol:
-    """As ``open_catalog``, of a project whose options are those that it was run with."""
-    (project / "conf/local").mkdir(exist_ok=True)
-    (project / "conf/local/parameters.yml").write_text(json.dumps(SMALL))
-    return open_catalog(project)

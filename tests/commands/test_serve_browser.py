@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +18,7 @@ from multimodal_recall.commands.serve.wanted import Wanted
 from tests.commands.test_serve import HOSTILE, running
 from tests.conftest import load, open_catalog
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.external,
-    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed: apt-get install chromium"),
-]
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+pytestmark = pytest.mark.external
 
 BESIDE = "/?q=red+dress&ranker=two_tower&with=bag_of_words&top=6"
 VISIBLE = "element => getComputedStyle(element).visibility == 'visible'"
@@ -34,14 +28,6 @@ VISIBLE = "element => getComputedStyle(element).visibility == 'visible'"
 def address(opened: Shop) -> Iterator[str]:
     with running(opened, Wanted("", opened.first)) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # containers run as root
-        yield browser
-        browser.close()
 
 
 def watch(page: Any) -> list[str]:

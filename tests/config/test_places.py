@@ -46,9 +46,9 @@ def test_signs_that_kedro_reads_as_patterns_are_refused_in_names(tmp_path: Path,
     assert not (project / "data").exists()
 
 
-@pytest.mark.parametrize("folder", ["a b", "100 %", "it's", "größe"])
-def test_other_signs_work_in_paths(tmp_path: Path, folder: str) -> None:
-    (tmp_path / folder).mkdir()
-    project = copy_project(tmp_path / folder)
+def test_other_signs_work_in_paths(tmp_path: Path) -> None:
+    folder = tmp_path / "it's 100 % größe"
+    folder.mkdir()
+    project = copy_project(folder)
     run_project(project, pipeline_names=["make_shop", "ingest"])
     assert list(project.glob("data/03_primary/**/products.parquet"))

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from multimodal_recall.evaluation.rankings import REFERENCES, run_scores
 from multimodal_recall.evaluation.recall import IR_MEASURES, TITLES
 from multimodal_recall.pipelines.exchange.nodes import name_products
 from multimodal_recall.pipelines.exchange.pipeline import create_pipeline
-from tests.conftest import SMALL, load
+from tests.conftest import SMALL, copy_project, load, run_project
 from tests.pipelines.test_recall import TWO_STAGES
 
 Run = tuple[Path, Callable[..., None]]
@@ -37,12 +38,7 @@ OF_LISTS = {
 @pytest.fixture(scope="module")
 def exchanged(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose rankings, of lists and of the whole catalogue, are written for others."""
-    import shutil
-
-    from tests.conftest import run_project
-
-    project = tmp_path_factory.mktemp("exchange") / "project"
-    shutil.copytree(finished_project, project)
+    project = shutil.copytree(finished_project, tmp_path_factory.mktemp("exchange") / "project")
     run_project(project, pipeline_names=["index", "recall", "exchange", "exchange_recall"], parameters=TWO_STAGES)
     return project
 
@@ -101,8 +97,6 @@ def test_a_product_without_a_title_is_called_by_its_labels() -> None:
 
 
 def test_a_run_of_ours_gives_our_figures_as_scores_from_elsewhere(exchanged: Path, tmp_path: Path) -> None:
-    from tests.conftest import copy_project, run_project
-
     project = copy_project(tmp_path / "project")
     raw = project / "data/01_raw/scores"
     raw.mkdir(parents=True)

@@ -27,20 +27,11 @@ from multimodal_recall.models.index import IndexMismatch, search_index
 from multimodal_recall.runs.damage import find_damage
 from multimodal_recall.runs.pruning import find_prunable
 from multimodal_recall.runs.staleness import find_stale
-from tests.conftest import SMALL, load, open_catalog, run_project
+from tests.conftest import SMALL, load, open_catalog, run_project, set_options
 
 Run = tuple[Path, Callable[..., None]]
 CHUNKS = ["train.chunk_000", "train.chunk_001", "valid.chunk_000", "testA.chunk_000"]
 PLACE = "data/07_model_output/shop/two_tower"
-
-
-@pytest.fixture
-def indexed(run_copy: Run) -> Run:
-    project, run = run_copy
-    (project / "conf/local").mkdir(exist_ok=True)
-    (project / "conf/local/parameters.yml").write_text(json.dumps(SMALL))
-    run(pipeline_names=["index"])
-    return project, run
 
 
 def digests(project: Path) -> dict[str, dict]:
@@ -58,8 +49,8 @@ def index_pipeline() -> Pipeline:
     return pipelines["index"]
 
 
-def test_search_gives_what_scoring_every_pair_gives(indexed: Run) -> None:
-    project, _ = indexed
+def test_search_gives_what_scoring_every_pair_gives(indexed_project: Path) -> None:
+    project = indexed_project
     index, model, examples = load(project, "two_tower.index"), load(project, "two_tower.model"), {}
     ranker, examples = model.build(), load(project, "valid_examples")["chunk_000"]
     assert list(index.chunks) == CHUNKS
@@ -203,8 +194,7 @@ def test_a_catalogue_of_its_own_is_checked_ingested_indexed_and_searched(run_cop
     rows = [b"\t".join([*line.split(b"\t")[:7], b"", b"0\n"]) for line in lines]
     (project / "data/01_raw/shop/catalogue.tsv").write_bytes(b"".join([header, *rows, *rows]))
     options = {**SMALL, "chunks": {"train": 2, "catalogue": 2}}
-    (project / "conf/local").mkdir(exist_ok=True)
-    (project / "conf/local/parameters.yml").write_text(json.dumps(options))
+    set_options(project, options)
     run(pipeline_names=["ingest", "index"], namespaces=["catalogue", "two_tower"], parameters=options)
     index = load(project, "two_tower.index")
     assert list(index.chunks) == ["catalogue.chunk_000", "catalogue.chunk_001"]
@@ -224,8 +214,7 @@ def test_cells_are_made_of_the_index_and_searched_where_the_options_say_so(run_c
     project, run = run_copy
     ranker = {"epochs": 1, "batch_size": 50, "model": {"size": 8, "hidden": 8}}
     options = {**SMALL, "rankers": ["bag_of_words"], "bag_of_words": ranker}
-    (project / "conf/local").mkdir(exist_ok=True)
-    (project / "conf/local/parameters.yml").write_text(json.dumps(options | {"index": {"approximate": True}}))
+    set_options(project, options | {"index": {"approximate": True}})
     run(pipeline_names=["train", "index"], parameters={})
     said = search(open_catalog(project), ["red dress"]).attrs["source"]
     assert re.search(r"index of .*, approximate, \d+ of \d+ cells: recall@10 of exact search 1\.000 over 8 q", said)

@@ -1,6 +1,7 @@
 """Recall of the small shop in all its products, in one stage and in two."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,23 +15,24 @@ from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.evaluation.recall import COVERAGE, TITLES
 from multimodal_recall.models.index import IndexMismatch
 from multimodal_recall.pipelines.recall.nodes import retrieve
-from tests.conftest import SMALL, load
+from tests.conftest import SMALL, load, open_catalog, run_project
 
 Run = tuple[Path, Callable[..., None]]
 STAGES = {"first": "two_tower", "second": "two_tower", "candidates": 50}
 TWO_STAGES = {**SMALL, "evaluate": {**SMALL["evaluate"], "recall": STAGES}}
 
 
-@pytest.fixture
-def measured(run_copy: Run) -> Run:
-    project, run = run_copy
-    run(pipeline_names=["index", "recall"], parameters=TWO_STAGES)
-    return project, run
+@pytest.fixture(scope="module")
+def measured_project(finished_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished project with its index and its recall in two stages."""
+    project = shutil.copytree(finished_project, tmp_path_factory.mktemp("recall") / "project")
+    run_project(project, pipeline_names=["index", "recall"], parameters=TWO_STAGES)
+    return project
 
 
-def test_the_second_stage_orders_what_the_first_has_found(measured: Run) -> None:
+def test_the_second_stage_orders_what_the_first_has_found(measured_project: Path) -> None:
     # Given the same ranker twice: its own scores differ from those of the index by the rounding of float16
-    project, _ = measured
+    project = measured_project
     first = load(project, "two_tower.testA_retrieved").to_table().to_pandas()
     second = load(project, "two_tower.testA_rescored").to_table().to_pandas()
     assert first.groupby("query_id").size().eq(len(load(project, "two_tower.index").product_ids())).all()
@@ -41,8 +43,8 @@ def test_the_second_stage_orders_what_the_first_has_found(measured: Run) -> None
     assert both["score"].to_numpy() == pytest.approx(both["score_first"].to_numpy(), abs=2e-3)
 
 
-def test_the_table_names_each_ranking_its_measures_and_the_ceiling(measured: Run) -> None:
-    project, _ = measured
+def test_the_table_names_each_ranking_its_measures_and_the_ceiling(measured_project: Path) -> None:
+    project = measured_project
     table = load(project, "recall")
     assert table["split"].unique().tolist() == ["valid", "testA"]
     names = ["random order", "two_tower", "two_tower, then two_tower"]
@@ -65,13 +67,11 @@ def test_the_table_names_each_ranking_its_measures_and_the_ceiling(measured: Run
 
 
 def open_preview(project: Path) -> dict:
-    from tests.conftest import open_catalog
-
     return dict(open_catalog(project).get("recall").preview())
 
 
-def test_an_index_of_another_model_is_refused(measured: Run) -> None:
-    _, run = measured
+def test_an_index_of_another_model_is_refused(indexed: Run) -> None:
+    _, run = indexed
     run(node_names=["two_tower.train"], parameters={**SMALL, "seed": 3})
     with pytest.raises(IndexMismatch, match=r"the index of two_tower was made by the model of .*--pipelines=index$"):
         run(pipeline_names=["recall"])

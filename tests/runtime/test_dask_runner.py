@@ -1,6 +1,5 @@
 """Nodes in Dask workers: the same results, also when a worker is killed; one clear error for what cannot run there."""
 
-import json
 import multiprocessing
 import os
 import socket
@@ -29,7 +28,7 @@ from multimodal_recall.data.chunk_reader import IngestError
 from multimodal_recall.datasets.small_files import JsonFile
 from multimodal_recall.runtime import dask_runner
 from multimodal_recall.runtime.dask_runner import ADDRESS, ClusterError, DaskRunner, NodeExecutor, cut_catalog
-from tests.conftest import SMALL, copy_project, run_project
+from tests.conftest import SMALL, copy_project, run_project, set_options
 from tests.test_whole_run import scores_of
 
 pytestmark = pytest.mark.external
@@ -90,7 +89,7 @@ def tables(project: Path) -> dict[Path, pa.Table]:
 
 def test_a_run_with_a_killed_worker_ends_as_without(finished_project: Path, tmp_path: Path) -> None:
     project = copy_project(tmp_path)
-    (project / "conf/local/parameters.yml").write_text(json.dumps(SMALL))
+    set_options(project, SMALL)
     with (project / "src/multimodal_recall/settings.py").open("a") as settings:
         settings.write(PAUSE)
     run = ["kedro", "run", "--runner=multimodal_recall.runtime.dask_runner.DaskRunner"]

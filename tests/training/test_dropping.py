@@ -95,7 +95,7 @@ def test_nothing_is_left_out_by_default() -> None:
 
 @pytest.mark.parametrize("name", ["graph_reasoning, gpo", "siamese", "word_level", "hsl", "bag_of_words", "mcan"])
 def test_a_training_that_leaves_out_resumes_to_the_same_bits(name: str) -> None:
-    options = replace(HALF, model=SYSTEMS[name])
+    options = replace(HALF, model=SYSTEMS[name], epochs=2)
 
     def load_chunk(chunk: str, epoch: int) -> TrainingPairs:
         arrays = drop(make_arrays(seed=CHUNKS[chunk]), options, AROUND, stream(0, epoch, chunk))

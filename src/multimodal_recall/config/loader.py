@@ -3,8 +3,8 @@
 Kedro 1.7 builds pipelines without an environment. Every way of starting Kedro (run, sessions, viz, server, ipython)
 makes a configuration loader before the pipelines, so the class of the loader keeps the newest loader.
 
-Kedro's loader reads the files again whenever it is asked for a part. A run asks fourteen times, which took 1.2 of its
-CPU seconds, so the loader keeps each part.
+Kedro's loader reads the files again whenever it is asked for a part, and a run asks fourteen times. This loader keeps
+each part: ``kedro stale`` of the small shop, in a process that runs already, takes 0.33 CPU seconds in place of 1.03.
 """
 
 import copy

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,7 @@ from multimodal_recall.evaluation.report.recall_page import render_recall
 from tests.evaluation.report.conftest import make_content
 from tests.evaluation.report.test_recall_page import make_recall, make_speed
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.external,
-    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed: apt-get install chromium"),
-]
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+pytestmark = pytest.mark.external
 
 QUERIES = 500
 HOSTILE = "<script>throw Error('run')</script> caf\u00e9"
@@ -46,14 +40,6 @@ def recall_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recall") / "recall.html"
     path.write_text(render_recall(make_recall(), make_speed(), 0.95), encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # containers run as root
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

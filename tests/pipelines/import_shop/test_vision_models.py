@@ -18,8 +18,8 @@ from tests.tiny_vision import clip, dfine, owlv2, save_checkpoint, siglip2
 
 @pytest.fixture
 def import_shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Import sixty products in a new project, the working directory, with further words of the command."""
-    files = draw_shop(tmp_path / "shop")
+    """Import thirty products in a new project, the working directory, with further words of the command."""
+    files = draw_shop(tmp_path / "shop", 30)
     monkeypatch.chdir(copy_project(tmp_path / "project"))
     monkeypatch.setenv("DO_NOT_TRACK", "1")
     return lambda *words: kedro_of(Path.cwd())("import-shop", *files, "--env=mine", *words)
