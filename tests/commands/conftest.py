@@ -2,14 +2,19 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 import pytest
 from kedro.io import CatalogProtocol
+from starlette.testclient import TestClient
 
+from multimodal_recall.commands.serve.app import make_app
+from multimodal_recall.commands.serve.server import allowed_hosts
 from multimodal_recall.commands.serve.shop import Shop, open_shop
+from multimodal_recall.commands.serve.wanted import Wanted, start_with
 from tests.conftest import SMALL, open_catalog, run_project
 
 RANKERS = ["two_tower", "bag_of_words", "query_likelihood"]
@@ -41,4 +46,16 @@ def opened(served_project: Path) -> Shop:
 @pytest.fixture
 def shop(opened: Shop) -> Shop:
     """A shop that has loaded its first ranker alone, and that a test may change."""
-    return replace(opened, searchers={opened.first: opened.searchers[opened.first]}, opening=Lock())
+    return replace(opened, searchers={opened.first: opened.searchers[opened.first]}, used={}, opening=Lock())
+
+
+@pytest.fixture
+def start(shop: Shop) -> Wanted:
+    return start_with(shop.first, 10, (), shop.products.labels)
+
+
+@pytest.fixture
+def client(shop: Shop, start: Wanted) -> Iterator[TestClient]:
+    app = make_app(shop, start, allowed_hosts("127.0.0.1", "127.0.0.1"))
+    with TestClient(app, "http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        yield client

@@ -110,6 +110,8 @@ def read_index_list(path: Path) -> dict[str, Any]:
         listed = json.loads(path.read_text(encoding="utf-8"))
         for facts in listed["chunks"].values():
             facts["folder"] = (path.parent / facts["folder"]).resolve()
+            _ = facts["products"], facts["digests"]
+        _ = listed["ranker"], listed["model"]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedError(f"{path} is damaged: it is no list of chunks. Make it anew with: {REMAKE}") from error
     return listed

@@ -67,9 +67,7 @@ def prepare_language_model(
     texts = list(dict.fromkeys(map(normal_form, queries.to_table(columns=["query"])["query"].to_pylist())))
     checkpoint = CheckpointFile.of(checkpoints, "language_model")
     start = in_project(options.start_from or "")
-    content = (
-        digest_folder(start) if options.start_from and start.is_dir() else None
-    )  # its name may stay
+    content = digest_folder(start) if options.start_from and start.is_dir() else None  # its name may stay
     decisive = fingerprint([asdict(options), digest_code(prepare), content, seed, texts])
     with training_progress("language model, ", "queries") as progress:
         arguments = (texts, options, seed, use_hardware(hardware), checkpoint, progress, decisive)
