@@ -128,12 +128,16 @@ def print_runners(repeats: int) -> None:
     chunks = ",".join(f"train.chunk_{number:03d}" for number in range(CHUNKS))
     parts = ",".join(f"language.queries.chunk_{number:03d}" for number in range(CHUNKS))
     rankers = ("two_tower", "bag_of_words")
+    seeds = itertools.count(1)  # with a seed that it was trained with before, a ranker's training is not done again
     works = {
-        "ingest": ["--pipelines=ingest", f"--namespaces={chunks}"],
-        "encode queries": ["--pipelines=featurize", f"--namespaces={parts}"],
-        "sample_negatives": ["--pipelines=sample_negatives", f"--namespaces={chunks}"],
-        "train": [f"--nodes={','.join(f'{ranker}.train' for ranker in rankers)}"],
-        "score": [f"--nodes={','.join(f'{ranker}.score_valid' for ranker in rankers)}"],
+        "ingest": lambda: ["--pipelines=ingest", f"--namespaces={chunks}"],
+        "encode queries": lambda: ["--pipelines=featurize", f"--namespaces={parts}"],
+        "sample_negatives": lambda: ["--pipelines=sample_negatives", f"--namespaces={chunks}"],
+        "score": lambda: [f"--nodes={','.join(f'{ranker}.score_valid' for ranker in rankers)}"],
+        "train": lambda: [
+            f"--nodes={','.join(f'{ranker}.train' for ranker in rankers)}",
+            f"--params=seed={next(seeds)}",
+        ],
     }
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         options = {ranker: {"epochs": 1} for ranker in rankers} | {"rankers": list(rankers)}
@@ -142,7 +146,7 @@ def print_runners(repeats: int) -> None:
         sides = list(itertools.product(RUNNERS, (1, 2)))
         for work, how in works.items():
             runs = [
-                {(name, cores): kedro(project, *how, f"--runner={name}", cores=cores) for name, cores in sides}
+                {(name, cores): kedro(project, *how(), f"--runner={name}", cores=cores) for name, cores in sides}
                 for _ in range(repeats)
             ]
             found = {side: median(run[side] for run in runs) for side in sides}

@@ -126,7 +126,7 @@ def opened(folder: Path) -> tuple[Any, list, Any]:
     import torch
 
     from multimodal_recall.datasets.product_index import IndexList
-    from multimodal_recall.models.ranker import DotRanker
+    from multimodal_recall.models.indexable import DotRanker
 
     index, ranker = IndexList(str(folder / "index.json")).load(), DotRanker()
     ranker.device = torch.nn.Parameter(torch.zeros(1))

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.made_up import FOLDER, ROWS_PER_QUERY
 from benchmarks.stages import made_up_arrays
-from multimodal_recall.config.systems import KernelWordsOptions
+from multimodal_recall.config.baselines import KernelWordsOptions
 from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.datasets.word_sums import WordSumsFolder

@@ -6,7 +6,7 @@ python -m benchmarks.photos rank PHOTOS data/01_raw/photos OUT --embedder data/m
 ``speed`` describes the first photos of a folder, each number in a process of its own. Its seconds are CPU seconds, so
 that other work on the machine counts little. ``rank`` writes a copy of the environment ``photos`` into the folder OUT,
 with boxes and features of our own from ``PHOTOS/<product_id>.jpg``, and runs bag_of_words there. Without ``--embedder``
-both take the weak descriptor.
+both take the weak descriptor, with ``--colours-and-edges`` both descriptors.
 """
 
 import argparse
@@ -38,19 +38,19 @@ SPLITS = ("train", "valid", "testA")
 COLUMNS = ["product_id", "class_labels", "query", "query_id"]
 
 
-def describe_all(photos: list[ProductPhoto], embedder: str | None) -> pa.Table:
+def describe_all(photos: list[ProductPhoto], options: DescribeOptions) -> pa.Table:
     """Describe photos on the hardware that a run would choose; a rejected photo ends the benchmark."""
-    described, rejected = describe(photos, DescribeOptions(embedder=embedder), use_hardware(HardwareOptions()))
+    described, rejected = describe(photos, options, use_hardware(HardwareOptions()))
     if len(rejected):
         raise SystemExit(f"rejected: {rejected.slice(0, 5).to_pylist()}")
     return described
 
 
-def time_photos(folder: Path, count: int, embedder: str | None) -> None:
+def time_photos(folder: Path, count: int, options: DescribeOptions) -> None:
     """Print a line for the first photos of a folder."""
     files = list(itertools.islice(sorted(folder.iterdir()), count))
     start = time.process_time()
-    described = describe_all(list(itertools.starmap(ProductPhoto, enumerate(files))), embedder)
+    described = describe_all(list(itertools.starmap(ProductPhoto, enumerate(files))), options)
     seconds = time.process_time() - start
     boxes = sum(map(len, described["class_labels"]))
     print(f"{len(files):7} {boxes:7} {seconds:7.1f} {len(files) / seconds:9.1f} {peak_memory():8.2f}", flush=True)
@@ -61,7 +61,8 @@ def time_each(options: argparse.Namespace) -> None:
     print(f"{'photos':>7} {'boxes':>7} {'CPU s':>7} {'a second':>9} {'peak GB':>8}", flush=True)
     for count in options.count:
         again = [sys.executable, "-m", "benchmarks.photos", "one", str(options.photos), "--count", str(count)]
-        subprocess.run([*again, *(["--embedder", options.embedder] if options.embedder else [])], check=True)
+        again += ["--embedder", options.embedder] if options.embedder else []
+        subprocess.run([*again, *(["--colours-and-edges"] if options.colours_and_edges else [])], check=True)
 
 
 def read_pairs(raw: Path, split: str) -> pd.DataFrame:
@@ -92,7 +93,7 @@ def rank(options: argparse.Namespace) -> None:
         ProductPhoto(product.product_id, options.photos / f"{product.product_id}.jpg", labels[product.label])
         for product in products.itertuples()
     ]
-    described = describe_all(photos, options.embedder)
+    described = describe_all(photos, DescribeOptions(options.embedder, options.colours_and_edges))
     by_product = {row["product_id"]: row for row in described.to_pylist()}
     project = copy_project(options.out)
     raw = project / "data" / "01_raw" / "photos"
@@ -117,6 +118,7 @@ def main() -> None:
     arguments.add_argument("raw", type=Path, nargs="?")
     arguments.add_argument("out", type=Path, nargs="?")
     arguments.add_argument("--embedder")
+    arguments.add_argument("--colours-and-edges", action="store_true")
     arguments.add_argument("--count", type=int, nargs="+", default=[500, 2000, 8000])
     options = arguments.parse_args()
     if options.part == "rank":
@@ -124,7 +126,7 @@ def main() -> None:
     elif options.part == "speed":
         time_each(options)
     else:
-        time_photos(options.photos, options.count[0], options.embedder)
+        time_photos(options.photos, options.count[0], DescribeOptions(options.embedder, options.colours_and_edges))
 
 
 if __name__ == "__main__":

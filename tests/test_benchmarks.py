@@ -144,8 +144,10 @@ def test_both_sides_of_each_choice_are_timed(
     monkeypatch.setattr(choices, "MOST_PAIRS", 8)
     choices.print_recurrent(seconds=0)
     choices.print_precisions("kddcup", ["siamese"], seconds=0)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)  # takes minutes
+    choices.print_compiled("base", ["siamese"], seconds=0)
     rows = capsys.readouterr().out.splitlines()
-    assert [row.split()[0] for row in rows] == ["words", "words", "kddcup"]
+    assert [row.split()[0] for row in rows] == ["words", "words", "kddcup", "base"]
     assert choices.rankers_of("kddcup")["siamese"].model.state == 768
     assert choices.rankers_of("base")["siamese"].model.state == 128
 
@@ -194,6 +196,28 @@ def test_growth_times_a_stage_of_a_project_of_its_own(tmp_path: Path, monkeypatc
     assert seconds > 0
     assert 0 < peak < 2
     assert len(list((project / "data/03_primary/shop/train").glob("chunk_*/products.parquet"))) == 2
+
+
+@pytest.mark.slow
+def test_each_runner_does_its_work_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, asked = command.kedro, []
+
+    def kedro(project: Path, *arguments: str, cores: int = 2) -> float:
+        asked.append(arguments)
+        return real(project, *arguments, cores=cores)
+
+    for name, value in {"kedro": kedro, "RUNNERS": ("SequentialRunner",), "INGESTED_ROWS": 60, "CHUNKS": 2}.items():
+        monkeypatch.setattr(command, name, value)
+    monkeypatch.setattr(command, "FOLDER", tmp_path)
+    monkeypatch.setattr(made_up, "FOLDER", tmp_path)
+    command.print_runners(1)
+    lines = capsys.readouterr().out.splitlines()
+    works = ["ingest", "encode queries", "sample_negatives", "score", "train"]
+    assert [line.partition(":")[0] for line in lines] == [f"kedro run of {work}" for work in works]
+    seeds = [argument for arguments in asked for argument in arguments if "seed=" in argument]
+    assert len(seeds) == len(set(seeds)) == 2  # a run of train on one core, and on two
 
 
 def test_the_file_writer_says_what_it_wrote(tmp_path: Path) -> None:

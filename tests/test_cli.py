@@ -116,6 +116,11 @@ def test_the_run_command_is_kedros_with_shorter_errors() -> None:
     [
         ("kedro run --params=rankers=two_towr", "rankers names 'two_towr', which has no options with a model"),
         ("kedro run --params=two_tower.epoch=3", "epoch\n  Unexpected keyword argument"),
+        (
+            "kedro run --params=two_tower.negatives.label_sharing=0",
+            "  negatives names no kind with a weight above 0, and negatives_per_positive is 1. Name a kind, such as "
+            "random: 1\nAll options",
+        ),
         ("kedro run --env=mien", "Name a folder of conf/ as --env"),
         ("kedro run --pipelines=training", "Did you mean train?"),
         ("kedro run --nodes=train", "Did you mean two_tower.train?"),

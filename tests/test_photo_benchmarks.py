@@ -65,7 +65,7 @@ def test_rank_gives_the_pairs_features_of_our_own(
         found.to_csv(cwd / "data/08_reporting/photos/comparison.csv/1/comparison.csv")
 
     monkeypatch.setattr(subprocess, "run", run)
-    photos.rank(Namespace(photos=folder, raw=raw, out=tmp_path / "out", embedder=None))
+    photos.rank(Namespace(photos=folder, raw=raw, out=tmp_path / "out", embedder=None, colours_and_edges=False))
     assert ran == [tmp_path / "out"]
     changes = json.loads((tmp_path / "out/conf/photos/parameters_own.yml").read_text())
     table = pd.read_csv(tmp_path / "out/data/01_raw/photos/valid.tsv", sep="\t", quoting=3)

@@ -80,10 +80,18 @@ ELSEWHERE = {
     "python -m benchmarks --only rankers": (
         "tests/test_benchmarks.py::test_the_speed_of_both_sides_is_measured_and_printed"
     ),
+    "python -m benchmarks --only runners --repeats 1": (
+        "tests/test_benchmarks.py::test_each_runner_does_its_work_anew"
+    ),
     "python -m benchmarks.choices precision": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",
     "python -m benchmarks.choices recurrent": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",
     "python -m benchmarks.gpu": "tests/test_benchmarks.py::test_the_script_for_a_gpu_runs_its_parts",
-    "python -m benchmarks.photos": "tests/test_photo_benchmarks.py::test_speed_prints_a_line_for_each_number_of_photos",
+    "python -m benchmarks.photos speed <photos>": (
+        "tests/test_photo_benchmarks.py::test_speed_prints_a_line_for_each_number_of_photos"
+    ),
+    "python -m benchmarks.photos rank <photos> <raw> <out>": (
+        "tests/test_photo_benchmarks.py::test_rank_gives_the_pairs_features_of_our_own"
+    ),
     "python -m benchmarks.rehearsal": "tests/test_benchmarks.py::test_a_published_ranker_is_killed_resumes_and_submits",
     "python -m benchmarks.whole --rows 100000": "tests/test_benchmarks.py::test_all_stages_run_at_the_published_sizes",
     "python -m benchmarks.growth --rows 5000 20000 80000 320000": (
@@ -106,7 +114,7 @@ SMALLER = {
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2": "python -m benchmarks.rankers --env=photos --seeds 0",
     "python -m benchmarks.rankers --env=photos --seeds 0 1 2 --rankers two_tower "
     "two_tower_transformer mcan visual_bert image_tags word_level sentence_level siamese hsl concat_query "
-    "graph_reasoning graph_reasoning_tuned query_likelihood bag_of_words": (
+    "graph_reasoning graph_reasoning_tuned query_likelihood kernel_words bag_of_words": (
         "python -m benchmarks.rankers --env=photos --seeds 0 --rankers query_likelihood bag_of_words"
     ),
     "python -m benchmarks.experiments negatives --env=photos --pairs=2000": (

@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from multimodal_recall.config.baselines import BagOfWordsOptions, KernelWordsOptions, QueryLikelihoodOptions
 from multimodal_recall.config.rankers import SUMMED, RankerOptions
 from multimodal_recall.config.systems import (
-    BagOfWordsOptions,
     ConcatQueryOptions,
     GraphReasoningOptions,
     HslOptions,
     ImageHeadsOptions,
     ImageTagsOptions,
-    KernelWordsOptions,
     McanOptions,
     ModelOptions,
-    QueryLikelihoodOptions,
     SentenceLevelOptions,
     SiameseOptions,
     TwoTowerOptions,

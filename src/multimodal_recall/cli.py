@@ -1,4 +1,4 @@
-"""The project's own commands: stale, prune, check, write-tsv, search, compare; and Kedro's run with shorter errors."""
+"""The project's own commands, of which search and import-shop lie in commands; and Kedro's run with shorter errors."""
 
 import copy
 import shlex
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # Kedro imports this file before every command; pyarrow takes
 
 @click.group(name="multimodal_recall")
 def cli() -> None:
-    """Check raw files, write TSVs, list stale outputs, drop old versions, compare runs, and search."""
+    """Import a shop, check raw files, write TSVs, list stale outputs, drop old versions, compare runs, and search."""
 
 
 run = copy.copy(kedro_run)  # Kedro looks for `run` both in this module and in the group `cli`
@@ -40,7 +40,10 @@ cli.add_command(import_shop)
 @env_option
 @params_option
 @click.option(
-    "--pipelines", default="", callback=split_string, help="Pipelines to judge, comma-separated; by default all."
+    "--pipelines",
+    default="",
+    callback=split_string,
+    help="Pipelines to judge, comma-separated; by default those of a plain run.",
 )
 @click.option("--code/--no-code", default=True, show_default=True, help="Whether changed code makes an output stale.")
 @click.pass_obj
@@ -179,7 +182,7 @@ def write_tsv(table: Path, tsv: Path) -> None:
     same width. A table without query and query_id is a catalogue, to be written as catalogue.tsv.
 
     A further column title, a text or null, goes into titles.parquet beside the TSV, and replaces the titles that the
-    file has of the same products.
+    file has of the same products. A column sku is not written: to keep SKUs, let ingest read TABLE itself.
     """
     import pyarrow.parquet as pq
 
@@ -188,6 +191,8 @@ def write_tsv(table: Path, tsv: Path) -> None:
 
     OfficialTsvDataset(str(tsv)).save(ParquetRows(table))
     click.echo(f"{tsv}: {pq.read_metadata(table).num_rows:,} rows")
+    if "sku" in pq.read_schema(table).names:
+        click.echo(f"{table}: SKUs are not written. To keep them, delete the TSV: ingest reads the table itself")
     if (titles := read_own_titles(table)) is not None:
         _save_titles(titles, tsv)
 

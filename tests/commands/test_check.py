@@ -135,9 +135,10 @@ def test_titles_of_the_tables_of_all_splits_stand_in_one_file(kedro: Kedro) -> N
     own = pd.read_parquet(RAW / "valid.parquet").set_index("product_id")["title"]
     assert titles[own.index].equals(own)
     # A table that is written again replaces the titles of its products
-    changed = pd.read_parquet(RAW / "valid.parquet").assign(title="neu")
+    changed = pd.read_parquet(RAW / "valid.parquet").assign(title="neu", sku="007")
     changed.to_parquet(RAW / "valid.parquet")
     result = kedro("write-tsv", f"{RAW}/valid.parquet", f"{RAW}/valid.tsv")
+    assert "valid.parquet: SKUs are not written. To keep them, delete the TSV" in result.output
     assert result.output.splitlines()[-1] == f"{RAW}/titles.parquet: titles of 400 products"
     titles = pd.read_parquet(RAW / "titles.parquet")
     assert (len(titles), (titles["title"] == "neu").sum()) == (1300, 400)

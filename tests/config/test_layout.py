@@ -207,6 +207,10 @@ def test_a_ranker_whose_negatives_are_not_drawn_is_named(project: Path, paramete
     [
         ({"two_tower": {"epoch": 3}}, r"The parameters of two_tower do not fit: .*\n?.*epoch"),
         ({"sample_negatives": 3}, "The parameters of sample_negatives do not fit"),
+        (
+            {"two_tower": {"negatives": {"label_sharing": 0}}},
+            "two_tower do not fit: .*\n.*\n?.*names no kind with a weight",
+        ),
     ],
 )
 def test_options_that_shape_the_draws_are_checked(project: Path, parameters: dict, message: str) -> None:

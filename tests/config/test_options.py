@@ -7,7 +7,7 @@ import yaml
 from kedro.validation import ParameterValidationError
 from pydantic import ValidationError
 
-from multimodal_recall.config import describing, import_options, options, rankers, systems
+from multimodal_recall.config import baselines, describing, import_options, options, rankers, systems
 from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.config.options import (
     EvaluateOptions,
@@ -111,9 +111,8 @@ def test_a_named_checkpoint_is_not_unlearnt_unless_that_is_asked() -> None:
 
 
 def test_every_option_has_a_sentence() -> None:
-    source = "".join(
-        Path(module.__file__).read_text() for module in (options, describing, import_options, systems, rankers)
-    )
+    modules = options, describing, import_options, systems, baselines, rankers
+    source = "".join(Path(module.__file__).read_text() for module in modules)
     for group in (*OPTION_GROUPS.values(), RankerOptions, ImageHeadsOptions, *MODELS):
         for field in fields(group):
             assert f"    {field.name}: " in source
@@ -137,6 +136,12 @@ def test_every_option_has_a_sentence() -> None:
         (RankerOptions, {"model": TWO_TOWER, "epochs": "many"}, "valid integer"),
         (RankerOptions, {"model": TWO_TOWER, "negatives": {"hard": 1}}, "label_sharing"),
         (RankerOptions, {"model": TWO_TOWER, "negatives_per_positive": 0}, "cross_entropy compares right pairs with"),
+        (
+            RankerOptions,
+            {"model": TWO_TOWER, "negatives": {"random": 0}},
+            "negatives names no kind with a weight above",
+        ),
+        (RankerOptions, {"model": TWO_TOWER, "negatives_at_end": {}}, "negatives_at_end names no kind with a weight"),
         (
             RankerOptions,
             {"model": TWO_TOWER, "loss": "multi_similarity"},

@@ -50,6 +50,16 @@ def test_a_misspelt_or_impossible_option_does_not_fit(
     assert [message in error.message for error in validator.iter_errors(parameters)] == [True]
 
 
+def test_a_kind_of_negatives_may_be_taken_away(validator: jsonschema.Draft202012Validator) -> None:
+    # conf/base names kinds that an environment can only switch off
+    assert list(validator.iter_errors({"mcan": {"negatives": {"similar_query": 0, "random": 1}}})) == []
+    assert list(validator.iter_errors({"mcan": {"negatives": {"similar_query": -1}}}))
+
+
+def test_an_empty_text_is_shown_as_a_default() -> None:
+    assert '- `photos` (string; default `""`):' in render_page(PROJECT)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PROJECT / "conf").as_posix())
 def test_no_file_shares_values_between_groups(path: Path) -> None:
     # an anchor would keep base's values where an environment changes the group that it stands in

@@ -17,7 +17,7 @@ from multimodal_recall.datasets.cells_folder import FILE, CellsFolder
 from multimodal_recall.datasets.digests import digest_file
 from multimodal_recall.models.cells import Cells, CellsError, build_cells, share_found
 from multimodal_recall.models.index import EncodingError, IndexChunk, ProductIndex, search_index
-from multimodal_recall.models.ranker import DotRanker
+from multimodal_recall.models.indexable import DotRanker
 from tests.models.test_index import INDEXED, Equal
 from tests.tiny_rankers import SYSTEMS, make_ranker, options_of
 

@@ -11,7 +11,7 @@ from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models import index
 from multimodal_recall.models.index import EncodingError, IndexChunk, encode_catalogue, search_index
-from multimodal_recall.models.ranker import DotRanker, IndexableRanker
+from multimodal_recall.models.indexable import DotRanker, IndexableRanker
 from tests.tiny_rankers import OPTIONS, SYSTEMS, make_arrays, make_ranker, options_of
 
 QUERIES, PRODUCTS = 10, 60

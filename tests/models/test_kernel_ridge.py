@@ -8,7 +8,7 @@ import torch
 from sklearn.gaussian_process.kernels import RBF, Matern
 from sklearn.kernel_ridge import KernelRidge
 
-from multimodal_recall.config.systems import KernelWordsOptions
+from multimodal_recall.config.baselines import KernelWordsOptions
 from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.models import kernel_ridge

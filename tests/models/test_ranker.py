@@ -12,12 +12,13 @@ from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.batch import Batch, ChunkArrays
 from multimodal_recall.data.pairs import Pairs
 from multimodal_recall.datasets.model_folders import RankerFolder
+from multimodal_recall.models.indexable import TowerRanker
 from multimodal_recall.models.layers.heads import ConcatMlp
 from multimodal_recall.models.layers.kernel_features import KernelFeatures
 from multimodal_recall.models.layers.largest_box import LargestBox
 from multimodal_recall.models.layers.padding import Packing
 from multimodal_recall.models.layers.recurrent import BiLstm
-from multimodal_recall.models.ranker import Ranker, TowerRanker, build_ranker
+from multimodal_recall.models.ranker import Ranker, build_ranker
 from multimodal_recall.models.saved import SavedRankerError, TrainedRanker, read_ranker
 from tests.tiny_rankers import MODEL, OPTIONS, SIZES, SYSTEMS, make_ranker
 

@@ -79,6 +79,15 @@ def test_inputs_of_other_options_are_named_unless_they_are_pinned(
     assert said not in caplog.text
 
 
+@pytest.mark.parametrize("pipeline", ["train", "evaluate", "exchange"])
+def test_a_pipeline_alone_does_not_take_the_defaults_of_others_for_changes(
+    run_copy: tuple[Path, Callable], pipeline: str
+) -> None:
+    # Kedro fills in the defaults of the options that the run's own pipelines read, and no others
+    _, run = run_copy
+    run(pipeline_names=[pipeline], parameters={**SMALL, "stale_inputs": "refuse"})
+
+
 @pytest.mark.parametrize(
     ("namespace", "name", "remedy"),
     [

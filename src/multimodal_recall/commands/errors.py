@@ -16,6 +16,8 @@ from kedro.validation import ParameterValidationError
 from multimodal_recall.config.loader import RememberingConfigLoader, project_folder
 
 MOST_SUGGESTED = 3
+NOT_FOR_USERS = re.compile(r"\n +For further information visit .*| \[type=value_error,[^\n]*\]|(?<= )Value error, ")
+"""Of pydantic's messages: its pages, and what stands around a message of our own."""
 TRACEBACK = "data/.runs/traceback.log"
 SAID_BY_KEDRO = (DatasetError, MissingConfigException, ParameterValidationError)
 """Errors of Kedro whose text is meant for users, as is that of all errors that this package defines."""
@@ -60,7 +62,7 @@ def name_environment(text: str) -> str:
 
 def _describe(error: Exception) -> str:
     """Say what went wrong and what to do; keep the traceback of an error that is not meant for users."""
-    text = re.sub(r"\n +For further information visit .*", "", str(error))  # pydantic's own pages
+    text = NOT_FOR_USERS.sub("", str(error))
     remedies = [remedy for kind, remedy in ERROR_REMEDIES.items() if isinstance(error, kind)]
     if is_for_users(error):
         return "\n".join([text, *remedies])

@@ -22,7 +22,8 @@ from multimodal_recall.runtime.progress import bar
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from multimodal_recall.models.index import ProductIndex
-    from multimodal_recall.models.ranker import IndexableRanker, Ranker
+    from multimodal_recall.models.indexable import IndexableRanker
+    from multimodal_recall.models.ranker import Ranker
     from multimodal_recall.models.saved import TrainedRanker
 
 PAIRS_AT_ONCE = 1 << 20

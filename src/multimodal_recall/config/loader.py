@@ -2,8 +2,12 @@
 
 Kedro 1.7 builds pipelines without an environment. Every way of starting Kedro (run, sessions, viz, server, ipython)
 makes a configuration loader before the pipelines, so the class of the loader keeps the newest loader.
+
+Kedro's loader reads the files again whenever it is asked for a part. A run asks fourteen times, which took 1.2 of its
+CPU seconds, so the loader keeps each part.
 """
 
+import copy
 import os
 import re
 from pathlib import Path
@@ -22,7 +26,7 @@ PATTERN_SIGNS = re.compile(r"[][*?{}]")
 
 
 class RememberingConfigLoader(OmegaConfigLoader):
-    """Kedro's configuration loader; the newest loader of the process is ``current``."""
+    """Kedro's configuration loader, which reads each file once; the newest loader of the process is ``current``."""
 
     current: ClassVar["RememberingConfigLoader | None"] = None
 
@@ -33,17 +37,28 @@ class RememberingConfigLoader(OmegaConfigLoader):
             LayoutError: If a path or the collection has a sign that Kedro reads as a pattern.
         """
         _refuse_patterns("the path of the configuration", str(conf_source), "Move the project to another folder")
+        self._read: dict[str, dict[str, Any]] = {}
         super().__init__(conf_source, *args, **kwargs)
         for name in PLACES:
             _refuse_patterns(name, str(self["globals"].get(name, "")), "Name it otherwise in conf/<env>/globals.yml")
         RememberingConfigLoader.current = self
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        """Give a part of the configuration; ``parameters`` resolved.
+        """Give a copy of a part of the configuration; ``parameters`` resolved.
 
         Raises:
             LayoutError: If the environment does not say where its files lie, or does not fit to ``conf/base``.
         """
+        if key not in self._read:
+            self._read[key] = self._read_part(key)
+        return copy.deepcopy(self._read[key])
+
+    def __setitem__(self, key: str, value: dict[str, Any]) -> None:
+        """Set a part in place of the files' content."""
+        self._read.pop(key, None)
+        super().__setitem__(key, value)
+
+    def _read_part(self, key: str) -> dict[str, Any]:
         try:
             part = super().__getitem__(key)
         except TypeError as error:

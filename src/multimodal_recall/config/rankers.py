@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from multimodal_recall.config.options import STRICT, Count, NegativeKind, Positive
 from multimodal_recall.config.systems import ModelOptions
 
-Mixture = dict[NegativeKind, Annotated[float, Field(gt=0)]]
+Mixture = dict[NegativeKind, Annotated[float, Field(ge=0)]]
 
 IN_BATCH_LOSSES = ("in_batch_softmax", "in_batch_cross_entropy", "in_batch_hinge", "multi_similarity")
 OWN_LOSSES = {"likelihood": "query_likelihood", "tags_and_caption": "image_tags", "ridge": "kernel_words"}
@@ -109,6 +109,11 @@ class RankerOptions:
             problem = f"has no epochs and reads no {', '.join(unread)}: leave these options out"
         if problem:
             raise ValueError(f"the loss {self.loss} {problem}")
+        if empty := self._without_kinds():
+            raise ValueError(
+                f"{' and '.join(empty)} names no kind with a weight above 0, and negatives_per_positive is "
+                f"{self.negatives_per_positive}. Name a kind, such as random: 1"
+            )
         right = max(1, self.batch_size // (1 + self.negatives_per_positive))
         if self.processes > right:
             raise ValueError(
@@ -116,6 +121,12 @@ class RankerOptions:
                 f"with negatives_per_positive ({self.negatives_per_positive}) leaves {right} right pairs. Set "
                 f"processes to {right} or less, or batch_size to {self.processes * (1 + self.negatives_per_positive)}"
             )
+
+    def _without_kinds(self) -> list[str]:
+        """Name the mixtures that draw nothing, where wrong products are to be drawn."""
+        mixtures = {"negatives": self.negatives, "negatives_at_end": self.negatives_at_end}
+        empty = [name for name, kinds in mixtures.items() if kinds is not None and not any(kinds.values())]
+        return empty if self.negatives_per_positive else []
 
     def _unread(self) -> list[str]:
         """Name the options that differ from their default, and that a training without epochs does not read."""

@@ -113,7 +113,8 @@ def _section(title: str, text: str, group: Any) -> str:
         field = group.__pydantic_fields__[name]
         facts, value = [_type(schema)], field.get_default(call_default_factory=True)
         if not (field.is_required() or is_dataclass(value)):
-            facts.append(f"default `{json.dumps(to_jsonable_python(value))}`".replace('"', ""))
+            shown = json.dumps(to_jsonable_python(value)).replace('"', "") or '""'  # no empty code span
+            facts.append(f"default `{shown}`")
         items.append(_wrap(f"- `{name}` ({'; '.join(facts)}): {field.description or OPTION_GROUPS[name].__doc__}"))
     return "\n".join([f"## {title}", "", _wrap(text), "", *items, ""])
 

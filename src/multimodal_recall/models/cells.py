@@ -13,7 +13,7 @@ import numpy as np
 
 from multimodal_recall.config.options import IndexOptions
 from multimodal_recall.models.index import IndexChunk, ProductIndex, check_queries, keep_best
-from multimodal_recall.models.ranker import DotRanker
+from multimodal_recall.models.indexable import DotRanker
 
 if TYPE_CHECKING:
     import faiss

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from multimodal_recall.data.batch import ChunkArrays
 from multimodal_recall.data.pairs import Pairs
-from multimodal_recall.models.ranker import IndexableRanker
+from multimodal_recall.models.indexable import IndexableRanker
 
 ENCODED_AT_ONCE = 1 << 12  # products
 BLOCK_NUMBERS = 1 << 20

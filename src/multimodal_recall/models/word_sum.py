@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from multimodal_recall.data.batch import Batch
-from multimodal_recall.models.ranker import DotRanker
+from multimodal_recall.models.indexable import DotRanker
 
 
 class WordSum(DotRanker):

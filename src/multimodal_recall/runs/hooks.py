@@ -19,7 +19,7 @@ from multimodal_recall.config.layout import read_layout
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.datasets.atomic import AtomicDataset, atomic_datasets
 from multimodal_recall.runs.records import make_record
-from multimodal_recall.runs.staleness import find_stale, missing_inputs, name_briefly
+from multimodal_recall.runs.staleness import find_stale, missing_inputs, name_briefly, with_all_options
 from multimodal_recall.runs.turns import claim, end_turn, take_turn, turns_folder
 from multimodal_recall.runtime.cores import HardwareError, most_nodes_at_once, share_cores, usable_cores
 from multimodal_recall.runtime.device import count_gpus, use_hardware
@@ -65,7 +65,8 @@ class CheckStaleInputs:
         made = {name for name, dataset in atomic_datasets(made, catalog).items() if not dataset.pinned_version}
         if not made:
             return
-        staleness = find_stale(everything.to_outputs(*made) - pipeline, catalog)
+        judged = everything.to_outputs(*made) - pipeline
+        staleness = find_stale(judged, with_all_options(judged, catalog))
         if not staleness.reasons:
             return
         reasons = [f"  {reason}: {name_briefly(concerned)}" for reason, concerned in staleness.reasons.items()]

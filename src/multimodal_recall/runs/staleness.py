@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
-from kedro.io import CatalogProtocol
+from kedro.io import CatalogProtocol, MemoryDataset
 from kedro.pipeline import Node, Pipeline
+from kedro.validation import ParameterValidator
 
+from multimodal_recall.config.loader import current_configuration
 from multimodal_recall.datasets.atomic import State, atomic_datasets
 from multimodal_recall.runs.records import by_field, default_options, make_record, name_first
+from multimodal_recall.runtime.kedro_private import catalog_of
 
 SHOWN_CHARACTERS = 60
 SHOWN_NAMES = 3
@@ -63,6 +66,21 @@ def find_stale(pipeline: Pipeline, catalog: CatalogProtocol, with_code: bool = T
         len(remade.nodes) == len(pipeline.nodes),
         [*missing_inputs(pipeline, catalog), *_replaced_files(pipeline, catalog)],
     )
+
+
+def with_all_options(pipeline: Pipeline, catalog: CatalogProtocol) -> CatalogProtocol:
+    """Copy the catalog of a pipeline with the options that its nodes would get, as ``find_stale`` compares them.
+
+    Of the options in the catalog of a run, Kedro has built only the dataclasses that the run's own pipelines ask for;
+    the others are as in the files, without defaults.
+
+    Raises:
+        ParameterValidationError: If an option does not fit.
+    """
+    options = ParameterValidator({"judged": pipeline}).validate_raw_params(current_configuration()[0]["parameters"])
+    datasets = {name: catalog.get(name) for name in pipeline.datasets()}
+    given = {f"params:{group}": MemoryDataset(value) for group, value in options.items()}
+    return catalog_of(datasets | {name: given[name] for name in given.keys() & datasets.keys()}, catalog)
 
 
 def missing_inputs(pipeline: Pipeline, catalog: CatalogProtocol) -> list[str]:

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from multimodal_recall.config.rankers import RankerOptions
 from multimodal_recall.data.batch import Batch
-from multimodal_recall.models.ranker import Ranker, TowerRanker
+from multimodal_recall.models.indexable import TowerRanker
+from multimodal_recall.models.ranker import Ranker
 from multimodal_recall.training.losses import MATRIX_LOSSES, PAIR_LOSSES
 
 

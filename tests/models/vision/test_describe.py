@@ -79,7 +79,9 @@ def test_one_batch_equals_many(tmp_path: Path, photos: list[ProductPhoto], zero_
     detector = save_checkpoint(owlv2 if zero_shot else dfine, tmp_path / "detector")
     embedder = save_checkpoint(siglip2 if zero_shot else clip, tmp_path / "embedder")
     labels = ("red shirt", "bag") if zero_shot else ()
-    options = DescribeOptions(str(embedder), str(detector), labels, threshold=0.0, max_boxes=6, batch_size=64)
+    options = DescribeOptions(
+        str(embedder), zero_shot, str(detector), labels, threshold=0.0, max_boxes=6, batch_size=64
+    )
     one, rejected = describe(photos, options, forced_hardware())
     many, rejected_too = describe(photos, replace(options, batch_size=1), forced_hardware())
     assert rejected.equals(rejected_too)

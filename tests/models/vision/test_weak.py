@@ -1,10 +1,15 @@
 """The descriptor without weights: it knows colours and edges, which drawn products show."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from multimodal_recall.models.vision.weak import WeakDescriptor
+from multimodal_recall.models.vision.embedder import Embedder
+from multimodal_recall.models.vision.weak import EmbedderAndWeak, WeakDescriptor
+from tests.conftest import forced_hardware
+from tests.tiny_vision import clip, save_checkpoint
 
 WEAK = WeakDescriptor()
 STRIPES = {"plain": None, "upright": (8, 0), "level": (0, 8)}
@@ -62,3 +67,15 @@ def test_the_size_of_a_photo_hardly_matters() -> None:
 
 def test_an_even_picture_has_a_feature_without_edges() -> None:
     assert np.isfinite(WEAK.embed([Image.new("RGB", (1, 1), "red")], 1)).all()
+
+
+def test_an_embedders_feature_goes_before_colours_and_edges(tmp_path: Path) -> None:
+    embedder = Embedder("describe.embedder", str(save_checkpoint(clip, tmp_path)), forced_hardware())
+    both, pictures = EmbedderAndWeak(embedder), [product(colour) for colour in ("red", "blue", "white")]
+    vectors = both.embed(iter(pictures), 2)
+    assert vectors.shape == (3, both.width)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.sqrt(2) * vectors[:, : embedder.width], embedder.embed(pictures, 3), atol=0.02)
+    np.testing.assert_allclose(np.sqrt(2) * vectors[:, embedder.width :], WEAK.embed(pictures, 3), atol=1e-6)
+    assert both.embed([], 2).shape == (0, both.width)
+    assert both.facts() == f"CLIPModel: features of 24 numbers, and texts; with colours and edges {both.width} numbers"

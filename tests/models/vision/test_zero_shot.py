@@ -10,6 +10,7 @@ from PIL import Image
 
 from multimodal_recall.data.schemas import TABLES, ChunkTables
 from multimodal_recall.models.vision.embedder import Embedder
+from multimodal_recall.models.vision.weak import EmbedderAndWeak
 from multimodal_recall.models.vision.zero_shot import OtherFeatures, score_zero_shot
 from multimodal_recall.runtime.device import Hardware
 from tests.tiny_vision import clip, save_checkpoint
@@ -53,7 +54,16 @@ def test_the_score_is_the_cosine_of_query_and_whole_photo(embedder: Embedder) ->
     assert table["product_id"].to_pylist() == 2 * [10, 20, 0, 20, 0]
 
 
+def test_colours_and_edges_behind_the_feature_change_no_score(embedder: Embedder) -> None:
+    photos = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue", "green")]
+    alone, joined = (
+        score_zero_shot([chunk([vector[None] for vector in each.embed(photos, 3)])], embedder, 1)
+        for each in (embedder, EmbedderAndWeak(embedder))
+    )
+    np.testing.assert_allclose(joined["score"].to_numpy(), alone["score"].to_numpy(), atol=2e-3)
+
+
 def test_features_of_another_model_are_refused(embedder: Embedder) -> None:
     features = [np.ones((1, 7))] * 3
-    with pytest.raises(OtherFeatures, match=r"features hold 7 numbers, and those of describe.embedder, .*, 24\."):
+    with pytest.raises(OtherFeatures, match=r"features hold 7 numbers, and those .*, 24, with colours "):
         score_zero_shot([chunk(features)], embedder, 1)

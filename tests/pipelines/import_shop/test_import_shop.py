@@ -133,14 +133,24 @@ def test_a_dry_run_says_all_and_writes_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("pairs", "steps", "batch_size"),
-    [(5, 400, 2), (205, 400, 64), (384, 400, 128), (2_500, 400, 128), (5_139, 803, 128), (10_000_000, 20_000, 128)],
+    ("pairs", "steps", "batch_size", "word_epochs"),
+    [
+        (0, 400, 2, 300),
+        (5, 400, 2, 300),
+        (205, 400, 64, 300),
+        (384, 400, 128, 300),
+        (2_500, 400, 128, 300),
+        (5_139, 803, 128, 145),
+        (10_000_000, 20_000, 128, 10),
+    ],
 )
-def test_the_length_of_training_follows_the_pairs(pairs: int, steps: int, batch_size: int) -> None:
+def test_the_length_of_training_follows_the_pairs(pairs: int, steps: int, batch_size: int, word_epochs: int) -> None:
     files = _files("mine", ["p.csv", "c.csv", "photos"], ({}, {}), pairs, 100, DescribeOptions())
-    written = yaml.safe_load(files["parameters.yml"])["bag_of_words"]
-    assert written == {"steps": steps, "batch_size": batch_size}
-    assert all(isinstance(number, int) for number in written.values())
+    written = yaml.safe_load(files["parameters.yml"])
+    assert written["bag_of_words"] == {"steps": steps, "batch_size": batch_size}
+    assert written["word_vectors"] == {"epochs": word_epochs}
+    numbers = [*written["bag_of_words"].values(), word_epochs]
+    assert all(isinstance(number, int) for number in numbers)
 
 
 def test_a_dry_run_counts_the_photos_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

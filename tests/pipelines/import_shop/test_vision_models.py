@@ -9,6 +9,7 @@ import yaml
 from click.testing import Result
 
 from multimodal_recall.evaluation.rankings import ZERO_SHOT
+from multimodal_recall.models.vision.weak import WeakDescriptor
 from tests.conftest import copy_project, load, run_project
 from tests.drawn_shop import draw_shop
 from tests.pipelines.import_shop.test_import_shop import TINY, kedro_of, of
@@ -34,10 +35,11 @@ def test_siglip2_and_owlv2_from_photos_to_a_comparison(import_shop: Callable[...
     options = yaml.safe_load(parameters.read_text())
     assert options["describe"] == {
         "embedder": "models/siglip2",
+        "colours_and_edges": True,
         "detector": "models/owlv2",
         "labels": ["red shirt", "bag"],
     }
-    assert options["ingest"] == {"feature_size": 32}
+    assert options["ingest"] == {"feature_size": 32 + WeakDescriptor().width}
     parameters.write_text(yaml.safe_dump(options | TINY))
     run_project(Path.cwd(), "mine", parameters={})
     comparison = load(Path.cwd(), "comparison", "mine").set_index(["split", "ranking"])

@@ -21,11 +21,12 @@ KIND_MEANINGS: Mapping[str, str] = {
         "not see it, so the figures are honest, but leak-free rankings had no such help."
     ),
     LEAK: (
-        "A product in the candidate lists of several queries is rarely a right answer, because wrong candidates come "
-        "from a shared pool and right answers mostly do not. Counting candidate lists therefore finds right answers "
-        "without a look at photo or query. A shop's search engine would have no such lists: these figures measure the "
-        "leak, not the search. A classifier of a ranker's vectors learns the leak without counting, since it meets "
-        "the pool's products as wrong candidates of other queries."
+        "In the contest's lists, a product that stands in several lists is rarely a right answer, because wrong "
+        "candidates come from a shared pool and right answers mostly do not. Counting candidate lists therefore finds "
+        "right answers without a look at photo or query. A shop's search engine would have no such lists: these "
+        "figures measure the leak, not the search. A classifier of a ranker's vectors learns the leak without "
+        "counting, since it meets the pool's products as wrong candidates of other queries. The lists that kedro "
+        "import-shop draws are made so that counting finds nothing."
     ),
 }
 """Meaning of each kind of ranking, in the order of the page."""

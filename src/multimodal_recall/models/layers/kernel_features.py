@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from multimodal_recall.config.systems import KernelWordsOptions
+from multimodal_recall.config.baselines import KernelWordsOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.largest_box import largest_box, unit_length
 from multimodal_recall.models.precision import in_float32

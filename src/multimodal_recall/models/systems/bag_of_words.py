@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multimodal_recall.config.systems import BagOfWordsOptions
+from multimodal_recall.config.baselines import BagOfWordsOptions
 from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.indexable import DotRanker
 from multimodal_recall.models.layers.largest_box import LargestBox
 from multimodal_recall.models.precision import in_float32
-from multimodal_recall.models.ranker import DotRanker, InputSizes
+from multimodal_recall.models.ranker import InputSizes
 
 
 class BagOfWords(DotRanker):

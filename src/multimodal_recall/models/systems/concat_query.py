@@ -6,11 +6,12 @@ from torch.nn import functional
 
 from multimodal_recall.config.systems import ConcatQueryOptions
 from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.indexable import ConcatRanker
 from multimodal_recall.models.layers.heads import ConcatMlp
 from multimodal_recall.models.layers.padding import Packing
 from multimodal_recall.models.layers.recurrent import BiLstm
 from multimodal_recall.models.layers.towers import POSITION, LabelVectors, SentenceAndWords, WordVectors
-from multimodal_recall.models.ranker import ConcatRanker, InputSizes
+from multimodal_recall.models.ranker import InputSizes
 
 
 class BoxParts(nn.Module):

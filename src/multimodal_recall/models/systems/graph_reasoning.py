@@ -6,11 +6,12 @@ from torch.nn import functional
 from multimodal_recall.config.systems import GraphReasoningOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.data_parallel import BatchNorm
+from multimodal_recall.models.indexable import DotRanker
 from multimodal_recall.models.layers.padding import Packing, Padding
 from multimodal_recall.models.layers.pooling import GeneralisedPooling
 from multimodal_recall.models.layers.recurrent import BiGru
 from multimodal_recall.models.layers.towers import WordVectors
-from multimodal_recall.models.ranker import DotRanker, InputSizes
+from multimodal_recall.models.ranker import InputSizes
 
 
 class GraphReasoning(nn.Module):

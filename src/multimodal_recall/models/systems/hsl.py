@@ -12,12 +12,13 @@ from torch.nn import functional
 
 from multimodal_recall.config.systems import HslOptions
 from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.indexable import DotRanker
 from multimodal_recall.models.layers.attention import AttentionPooling, SelfAttentionLayer
 from multimodal_recall.models.layers.padding import Padding
 from multimodal_recall.models.layers.pooling import GeneralisedPooling
 from multimodal_recall.models.layers.towers import WordVectors
 from multimodal_recall.models.precision import in_float32
-from multimodal_recall.models.ranker import DotRanker, InputSizes
+from multimodal_recall.models.ranker import InputSizes
 
 WEIGHTS = (0.5, 0.5, 1.0, 1.0)
 """Of the similarities with boxes and image at the first depth, then at the second."""

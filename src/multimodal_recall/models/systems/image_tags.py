@@ -7,8 +7,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from multimodal_recall.config.systems import ImageTagsOptions
 from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.indexable import IndexableRanker
 from multimodal_recall.models.precision import in_float32
-from multimodal_recall.models.ranker import IndexableRanker, InputSizes
+from multimodal_recall.models.ranker import InputSizes
 from multimodal_recall.models.word_matching import WordMatching
 
 UNKNOWN_ROW = 0  # row of the unknown word, which is no tag and is not written

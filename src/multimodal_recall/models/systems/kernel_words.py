@@ -8,7 +8,7 @@ Williams and Seeger, NIPS 2000). The system has no published score. ``models.ker
 import torch
 from torch import Tensor, nn
 
-from multimodal_recall.config.systems import KernelWordsOptions
+from multimodal_recall.config.baselines import KernelWordsOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.kernel_features import KernelFeatures
 from multimodal_recall.models.layers.largest_box import unit_length

@@ -7,7 +7,7 @@ images for documents. The system has no published score; it suits small data and
 
 from torch import Tensor, nn
 
-from multimodal_recall.config.systems import QueryLikelihoodOptions
+from multimodal_recall.config.baselines import QueryLikelihoodOptions
 from multimodal_recall.data.batch import Batch
 from multimodal_recall.models.layers.largest_box import LargestBox
 from multimodal_recall.models.precision import ScoreLayer

@@ -5,10 +5,11 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 
 from multimodal_recall.config.systems import SiameseOptions
 from multimodal_recall.data.batch import Batch
+from multimodal_recall.models.indexable import DotRanker
 from multimodal_recall.models.layers.padding import Padding
 from multimodal_recall.models.layers.pooling import GeneralisedPooling
 from multimodal_recall.models.layers.tokens import check_fit
-from multimodal_recall.models.ranker import DotRanker, InputSizes
+from multimodal_recall.models.ranker import InputSizes
 from multimodal_recall.models.weights import take_weights
 
 WORDS = "embeddings.word_embeddings.weight"

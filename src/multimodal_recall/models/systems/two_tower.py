@@ -1,10 +1,11 @@
 """The seed system (23rd of 1,433, testB 0.628): language model and word BiLSTM, a BiLSTM over boxes, an MLP on both."""
 
 from multimodal_recall.config.systems import TwoTowerOptions
+from multimodal_recall.models.indexable import ConcatRanker
 from multimodal_recall.models.layers.heads import ConcatMlp
 from multimodal_recall.models.layers.towers import BoxLstm, LabelVectors, SentenceAndWords, WordVectors
 from multimodal_recall.models.layers.transformer import BoxTransformer, SentenceAndWordTransformer, Transformer
-from multimodal_recall.models.ranker import ConcatRanker, InputSizes
+from multimodal_recall.models.ranker import InputSizes
 
 
 class TwoTower(ConcatRanker):

@@ -15,7 +15,7 @@ from multimodal_recall.data.photos import PhotoError, open_photo, product_box, w
 from multimodal_recall.data.schemas import TABLES
 from multimodal_recall.models.vision.detector import Detector
 from multimodal_recall.models.vision.embedder import Descriptor, Embedder
-from multimodal_recall.models.vision.weak import WeakDescriptor
+from multimodal_recall.models.vision.weak import EmbedderAndWeak, WeakDescriptor
 from multimodal_recall.runtime.device import Hardware
 
 WHOLE, CUT_OUT = "photo", "product"
@@ -69,13 +69,25 @@ def describe(
 
 
 def load_descriptor(options: DescribeOptions, hardware: Hardware, local_files_only: bool = False) -> Descriptor:
-    """Load the vision model that the options name, or the weak descriptor.
+    """Load the vision model that the options name, the weak descriptor, or both.
+
+    Raises:
+        CheckpointError: As ``Embedder``.
+    """
+    embedder = load_embedder(options, hardware, local_files_only)
+    if embedder is None:
+        return WeakDescriptor()
+    return EmbedderAndWeak(embedder) if options.colours_and_edges else embedder
+
+
+def load_embedder(options: DescribeOptions, hardware: Hardware, local_files_only: bool = False) -> Embedder | None:
+    """Load the vision model that the options name, if any.
 
     Raises:
         CheckpointError: As ``Embedder``.
     """
     if options.embedder is None:
-        return WeakDescriptor()
+        return None
     return Embedder("describe.embedder", options.embedder, hardware, local_files_only)
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 
 import numpy as np
+from more_itertools import chunked
 from PIL import Image
 from skimage.color import rgb2lab
 from skimage.feature import hog
 
-from multimodal_recall.models.vision.embedder import on_square
+from multimodal_recall.models.vision.embedder import Embedder, on_square
 
 SIDE, CELL, DIRECTIONS = 96, 16, 8
 LEVELS = np.array([4, 8, 8])
@@ -35,6 +36,31 @@ class WeakDescriptor:
         """Describe pictures in mode RGB, (crops, width) float32, each of length 1; one after the other."""
         vectors = [_describe(crop) for crop in crops]
         return np.stack(vectors) if vectors else np.empty((0, self.width), np.float32)
+
+
+class EmbedderAndWeak:
+    """An embedder's feature, then the weak descriptor's: both of one length, and together of length 1.
+
+    The embedder's first ``embedder.width`` numbers, brought to length 1, are its own feature.
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder, self.weak = embedder, WeakDescriptor()
+        self.name = f"{embedder.name} and the {self.weak.name}"
+        self.width = embedder.width + self.weak.width
+
+    def facts(self) -> str:
+        """Say what the features are."""
+        return f"{self.embedder.facts()}; with colours and edges {self.width} numbers"
+
+    def embed(self, crops: Iterable[Image.Image], batch_size: int) -> np.ndarray:
+        """Describe pictures in mode RGB, (crops, width) float32, each of length 1; a batch is held at a time."""
+        vectors = [self._embed(batch) for batch in chunked(crops, batch_size)]
+        return np.concatenate(vectors) if vectors else np.empty((0, self.width), np.float32)
+
+    def _embed(self, crops: list[Image.Image]) -> np.ndarray:
+        halves = [descriptor.embed(crops, len(crops)) for descriptor in (self.embedder, self.weak)]
+        return np.concatenate(halves, axis=1) / np.float32(np.sqrt(2))
 
 
 def _describe(crop: Image.Image) -> np.ndarray:

@@ -8,6 +8,7 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.data.schemas import TABLES, ChunkTables, distinct_queries
 from multimodal_recall.models.vision.embedder import Embedder
+from multimodal_recall.models.vision.weak import EmbedderAndWeak
 
 PRODUCTS_PER_BATCH = 1024
 
@@ -44,15 +45,16 @@ def _score_chunk(tables: ChunkTables, embedder: Embedder, batch_size: int) -> pa
 
 def _first_boxes(products: ds.Dataset, embedder: Embedder) -> np.ndarray:
     """Read the feature of each product's first box, (products, F) float32 of length 1."""
-    found = []
+    found, widths = [], (embedder.width, EmbedderAndWeak(embedder).width)
     for batch in products.to_batches(["features", "labels"], batch_size=PRODUCTS_PER_BATCH):
         for features, labels in zip(batch["features"], batch["labels"], strict=True):
             vectors = np.frombuffer(features.as_buffer(), "<f2").reshape(len(labels), -1)
-            if vectors.shape[1] != embedder.width:
+            if vectors.shape[1] not in widths:
                 raise OtherFeatures(
                     f"the products' features hold {vectors.shape[1]} numbers, and those of describe.embedder, "
-                    f"{embedder.name}, {embedder.width}. Describe the photos again: kedro import-shop"
+                    f"{embedder.name}, {embedder.width}, with colours and edges {widths[1]}. Describe the photos "
+                    "again: kedro import-shop"
                 )
-            found.append(vectors[0].astype(np.float32))
+            found.append(vectors[0, : embedder.width].astype(np.float32))
     photos = np.stack(found)
     return photos / np.linalg.norm(photos, axis=1, keepdims=True)

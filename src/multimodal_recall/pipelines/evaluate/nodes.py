@@ -63,12 +63,11 @@ def rank_zero_shot(
 
     An embedder without a text tower gives no row.
     """
-    from multimodal_recall.models.vision.describe import load_descriptor
-    from multimodal_recall.models.vision.embedder import Embedder
+    from multimodal_recall.models.vision.describe import load_embedder
     from multimodal_recall.models.vision.zero_shot import score_zero_shot
 
-    embedder = load_descriptor(describing, use_hardware(hardware))
-    if not isinstance(embedder, Embedder) or not embedder.reads_text:
+    embedder = load_embedder(describing, use_hardware(hardware))
+    if embedder is None or not embedder.reads_text:
         return TABLES["zero_shot_scores"].empty_table()
     return score_zero_shot(examples.values(), embedder, describing.batch_size)
 
@@ -79,7 +78,7 @@ def _rescore(
     """Compute the columns ``smoothed`` and ``reranked``, as far as the options and the ranker allow."""
     from multimodal_recall.data.examples import read_split
     from multimodal_recall.evaluation.reranking import candidate_lists, rerank, score_smoothed
-    from multimodal_recall.models.ranker import TowerRanker
+    from multimodal_recall.models.indexable import TowerRanker
 
     reranks = options.k_reciprocal and isinstance(ranker, TowerRanker)
     if not (options.smooth_boxes or reranks):

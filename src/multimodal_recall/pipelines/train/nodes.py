@@ -26,6 +26,7 @@ from multimodal_recall.runtime.processes import run_in_processes
 if TYPE_CHECKING:
     from multimodal_recall.models.saved import TrainedRanker
     from multimodal_recall.training.checkpoint import EpochLog
+    from multimodal_recall.training.ranker import RankerTraining
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,6 @@ def train_ranker(
         ``model``, the trained ranker, and ``training_log``, one row an epoch.
     """
     from multimodal_recall.training.batching import in_epochs
-    from multimodal_recall.training.doubts import doubts
     from multimodal_recall.training.ranker import RankerTraining
 
     options = in_epochs(options, (count_right_pairs(tables["samples"]) for tables in train_examples.values()))
@@ -83,11 +83,18 @@ def train_ranker(
         weights,
     )
     trained, log = run_in_processes(options.processes, RankerTraining.fit, training)
+    _tell_outcome(log, training)
+    return with_card(trained, log, training.hardware, inputs=versions, query_features=asdict(encoding))
+
+
+def _tell_outcome(log: "list[EpochLog]", training: "RankerTraining") -> None:
+    """Log the epoch that was kept, and each reason to doubt the training."""
+    from multimodal_recall.training.doubts import doubts
+
     best = max(log, key=lambda row: row.valid_ndcg_at_5)
     logger.info("kept epoch %d of %d, valid nDCG@5 %.4f", best.epoch + 1, len(log), best.valid_ndcg_at_5)
     for doubt in doubts(log, training.options, len(training.train)):
         logger.warning("%s", doubt)
-    return with_card(trained, log, training.hardware, inputs=versions, query_features=asdict(encoding))
 
 
 def with_card(trained: "TrainedRanker", log: "list[EpochLog]", hardware: Hardware, **origins: Any) -> dict[str, Any]:
