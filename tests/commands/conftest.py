@@ -1,15 +1,24 @@
 """A shop with three rankers, their index, and an older model: what a search is served from."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 import pytest
 from kedro.io import CatalogProtocol
+from starlette.testclient import TestClient
 
+from multimodal_recall.commands.serve.app import make_app
+from multimodal_recall.commands.serve.server import allowed_hosts
 from multimodal_recall.commands.serve.shop import Shop, open_shop
+<<<<<<< HEAD
 from tests.conftest import SMALL, open_catalog, run_project, set_options
+=======
+from multimodal_recall.commands.serve.wanted import Wanted, start_with
+from tests.conftest import SMALL, open_catalog, run_project
+>>>>>>> 0261ae41777b7a0a61c9787fa4921c8de609de22
 
 RANKERS = ["two_tower", "bag_of_words", "query_likelihood"]
 
@@ -39,4 +48,16 @@ def opened(served_project: Path) -> Shop:
 @pytest.fixture
 def shop(opened: Shop) -> Shop:
     """A shop that has loaded its first ranker alone, and that a test may change."""
-    return replace(opened, searchers={opened.first: opened.searchers[opened.first]}, opening=Lock())
+    return replace(opened, searchers={opened.first: opened.searchers[opened.first]}, used={}, opening=Lock())
+
+
+@pytest.fixture
+def start(shop: Shop) -> Wanted:
+    return start_with(shop.first, 10, (), shop.products.labels)
+
+
+@pytest.fixture
+def client(shop: Shop, start: Wanted) -> Iterator[TestClient]:
+    app = make_app(shop, start, allowed_hosts("127.0.0.1", "127.0.0.1"))
+    with TestClient(app, "http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        yield client

@@ -147,6 +147,7 @@ def test_labels_stand_in_place_of_a_missing_title(catalog: CatalogProtocol) -> N
         ({"queries": []}, "there is no query"),
         ({"split": "testB"}, r"no products of 'testB'; this environment's data has the splits \['train', 'valid', 't"),
         ({"ranker": "mcan"}, r"no model of 'mcan' .* kedro run --params=rankers=mcan"),
+        ({"ranker": "../mcam"}, r"there is no ranker '\.\./mcam'\. Did you mean 'mcan'\?"),
     ],
 )
 def test_what_cannot_be_searched_is_said(catalog: CatalogProtocol, how: dict, message: str) -> None:

@@ -21,6 +21,8 @@ from urllib.parse import urlencode
 
 import ir_measures
 import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from kedro.io import CatalogProtocol
 from PIL import Image
@@ -33,24 +35,13 @@ from multimodal_recall.commands.serve import server
 from multimodal_recall.commands.serve import shop as shop_module
 from multimodal_recall.commands.serve.app import HEADERS, make_app
 from multimodal_recall.commands.serve.server import ServeError, allowed_hosts, configure, listen
-from multimodal_recall.commands.serve.shop import Shop, id_of_text, open_shop
+from multimodal_recall.commands.serve.shop import Shop, id_of_text, ids_of_split, open_shop
 from multimodal_recall.commands.serve.wanted import Wanted, start_with
 from multimodal_recall.runtime.cores import usable_cores
 from tests.commands.conftest import RANKERS
 
 QUERIES = ["red dress", "black leather boots", "schwarzes kleid", "Blue  SHOES!", "white shirt", "!!!"]
 HOSTILE = '"><script>throw Error("run")</script><img src=x onerror=alert(1)> \u202e{{7*7}} café'
-
-
-@pytest.fixture
-def start(shop: Shop) -> Wanted:
-    return start_with(shop.first, 10, (), shop.products.labels)
-
-
-@pytest.fixture
-def client(shop: Shop, start: Wanted) -> Iterator[TestClient]:
-    with TestClient(make_app(shop, start, allowed_hosts("127.0.0.1", "127.0.0.1")), "http://127.0.0.1:8000") as client:
-        yield client
 
 
 def ask(client: TestClient, path: str = "/search", **parameters: object) -> dict:
@@ -200,7 +191,7 @@ def test_a_request_beyond_64_kb_is_not_read(shop: Shop, start: Wanted, request_l
     [
         ("", r"q is empty: name the product in a word or more"),
         ("q=+", r"q is empty"),
-        ("q=" + "x" * 301, r"q has 301 characters: at most 300 are read"),
+        ("q=" + "x" * 301, r"the query has 301 characters: at most 300 are read"),
         ("q=red&ranker=bag_of_word", r"there is no ranker 'bag_of_word'\. Did you mean 'bag_of_words'\?"),
         ("q=red&ranker=" + "x" * 500, r"there is no ranker 'x{60}\.\.\.', only \['bag_of_words', "),
         ("q=red&with=mcan", r"there is no ranker 'mcan'"),
@@ -399,6 +390,20 @@ def test_why_a_product_was_found(client: TestClient, shop: Shop, ranker: str) ->
     assert list(twice) == ["red"]
 
 
+def test_why_explains_the_score_that_ranked_a_product_whose_features_differ_between_chunks(
+    client: TestClient, shop: Shop
+) -> None:
+    best, other = (row["product_id"] for row in ask(client, q="red boots", ranker="bag_of_words", top=2)["products"])
+    searcher, wanted = shop.searcher("bag_of_words"), ds.field("product_id") == other
+    tables = (chunk["products"].to_table(filter=wanted) for chunk in shop.products.chunks.values())
+    differing = next(table for table in tables if len(table)).set_column(0, "product_id", pa.array([best], pa.int64()))
+    first = {"first": {"products": ds.dataset(differing)}, **shop.products.chunks}
+    both = replace(searcher, products=replace(shop.products, chunks=first), index=None)
+    parts = both.explain("red boots", best)
+    assert parts == searcher.explain("red boots", best) != searcher.explain("red boots", other)
+    assert sum(parts.values()) == pytest.approx(both.find(["red boots"], 1)["score"].iloc[0], abs=1e-5)
+
+
 def test_a_score_that_is_no_sum_is_said_to_be_none(client: TestClient, shop: Shop) -> None:
     product = shop.products.product_ids[0].item()
     text = page(client, "/why", q="red dress", ranker="two_tower", product=product).text
@@ -432,15 +437,42 @@ def test_hostile_texts_are_shown_as_they_are_and_run_nothing(client: TestClient,
     assert ask(client, **asked)["products"][0]["title"] == HOSTILE
 
 
-def test_a_query_has_the_id_of_its_split_or_one_of_its_text(client: TestClient, shop: Shop) -> None:
-    pairs = shop.catalog.load("testA_examples")["chunk_000"]["pairs"].to_table().to_pandas()
-    query, query_id = pairs[["query", "query_id"]].iloc[0]
-    assert ask(client, q=query)["query_id"] == query_id
-    assert page(client, q=query).all("main")[0]["data-query-id"] == str(query_id)
-    assert ask(client, q="a query of no split")["query_id"] == id_of_text("a query of no split") == 5233419564897565
+def test_a_query_has_its_ids_in_each_split_and_one_of_its_text(client: TestClient, shop: Shop) -> None:
+    examples = {split: shop.catalog.load(f"{split}_examples") for split in ("valid", "testA")}
+    pairs = {split: tables["chunk_000"]["pairs"].to_table().to_pandas() for split, tables in examples.items()}
+    for split in pairs:
+        for query, of_query in pairs[split].groupby("query"):
+            found = ask(client, q=f" {query.upper()} ", top=1)["query_ids"]
+            assert found[split] == sorted({*of_query["query_id"]})
+            assert found == {
+                name: sorted({*table.loc[table["query"] == query, "query_id"]})
+                for name, table in pairs.items()
+                if (table["query"] == query).any()
+            }
+    other = ask(client, q="a query of no split")
+    assert (other["query_ids"], other["text_id"]) == ({}, id_of_text("A query  of no split"))
+    assert other["text_id"] == 5233419564897565
     ids = [id_of_text(str(number)) for number in range(10_000)]
     assert len({*ids}) == 10_000
     assert 0 < min(ids) < max(ids) < 1 << 53
+
+
+def test_a_text_has_all_ids_that_it_stands_under(client: TestClient, shop: Shop) -> None:
+    # Given two chunks that share an id, texts that differ in case and spaces alone, and ids that two splits share
+    rows = [[("red dress", 9), ("Red  Dress", 2**62), ("red dress", 9)], [("red dress", 9), ("blue hat", 1)]]
+    chunks = [
+        pa.table(dict(zip(("query", "query_id"), map(list, zip(*of_chunk, strict=True)), strict=True)))
+        for of_chunk in rows
+    ]
+    examples = {f"chunk_{number}": {"pairs": ds.dataset(table)} for number, table in enumerate(chunks)}
+    of_split = ids_of_split(examples)
+    assert of_split == {"red dress": [9, 2**62], "blue hat": [1]}
+    shop.query_ids = {"valid": {"blue hat": [9]}, "testA": of_split}
+    assert ask(client, q="red dress")["query_ids"] == {"testA": [9, 2**62]}
+    shown = page(client, q="RED dress")
+    assert json.loads(shown.all("main")[0]["data-query-ids"]) == {"testA": ["9", str(2**62)]}
+    assert [button["data-split"] for button in shown.all("button") if "data-split" in button] == ["valid", "testA"]
+    assert ask(client, q="red dress!")["query_ids"] == {}  # signs count: "phone 6+" is another phone
 
 
 def test_ir_measures_reads_judgements_as_the_page_writes_them() -> None:

@@ -21,6 +21,7 @@ from tests.conftest import load, open_catalog
 pytestmark = pytest.mark.external
 
 BESIDE = "/?q=red+dress&ranker=two_tower&with=bag_of_words&top=6"
+QRELS = "[data-split=testA]"
 VISIBLE = "element => getComputedStyle(element).visibility == 'visible'"
 
 
@@ -117,7 +118,7 @@ def test_type_see_compare_judge_and_download_by_keyboard_alone(page: Any, addres
     page.keyboard.press("2")
     other = focused(page)
     assert page.locator("#judged").inner_text().endswith("4 for 2 queries in all")
-    qrels, notes = download(page, "#qrels"), json.loads(download(page, "#notes"))
+    qrels, notes = download(page, QRELS), json.loads(download(page, "#notes"))
     red, black = id_of_text("red dress"), id_of_text("black boots")
     assert set(qrels.splitlines()) == {
         *(f"{red} 0 {product} {relevance}" for relevance, product in shown.items()),
@@ -171,7 +172,7 @@ def test_judging_with_the_mouse_in_two_tabs_and_forgetting(desktop: Any, address
     other.on("dialog", lambda dialog: dialog.accept())
     other.locator("#forget").click()
     assert other.locator("#judged").inner_text().endswith("0 for 0 queries in all")
-    assert other.locator("#qrels").is_disabled()
+    assert other.locator(QRELS).is_disabled()
 
 
 def test_without_javascript_searching_and_comparing_work(browser: Any, address: str) -> None:
@@ -214,37 +215,52 @@ def test_hostile_titles_labels_queries_and_notes_run_nothing(desktop: Any, hosti
     desktop.keyboard.type(HOSTILE)
     desktop.reload()
     assert desktop.locator(".card input").first.input_value() == HOSTILE
-    assert re.fullmatch(r"\d+ 0 -?\d+ 2\n", download(desktop, "#qrels"))
+    assert re.fullmatch(r"\d+ 0 -?\d+ 2\n", download(desktop, QRELS))
     assert [note["note"] for note in json.loads(download(desktop, "#notes"))] == [HOSTILE]
     desktop.locator(".card a").first.click()
     assert HOSTILE.split("\u202e")[0] in desktop.inner_text("h2")
     assert desktop.evaluate("document.querySelectorAll('script, img').length") == 1
 
 
+def ask_twice(project: Path, run: Callable[..., None]) -> int:
+    """Write the text of testA's first query, in capitals, over that of its last query; give the last query's id."""
+    tsv = project / "data/01_raw/shop/testA.tsv"
+    header, *lines = tsv.read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    text, twin = rows[0][-2].upper(), rows[-1][-1]
+    assert rows[0][-1] != twin
+    rows = [[*row[:-2], text, twin] if row[-1] == twin else row for row in rows]
+    tsv.write_text("\n".join([header, *map("\t".join, rows)]) + "\n", encoding="utf-8")
+    run(from_nodes=["testA.chunk_000.ingest"])
+    return int(twin)
+
+
 def test_downloaded_judgements_are_what_evaluate_measures(
     browser: Any, run_copy: tuple[Path, Callable[..., None]]
 ) -> None:
     project, run = run_copy
+    twin = ask_twice(project, run)
     pairs = load(project, "testA_examples")["chunk_000"]["pairs"].to_table().to_pandas()
     texts = pairs.drop_duplicates("query_id").set_index("query_id")["query"].head(2)
     shop, context = open_shop(open_catalog(project)), browser.new_context(accept_downloads=True)
+    assert shop.ids_of(texts.iloc[0])["testA"] == sorted([texts.index[0], twin])
     with running(shop, Wanted("", shop.first)) as address:
         page = context.new_page()
         for text in [*texts, "a query of no split"]:
             page.goto(f"{address}/?{urlencode({'q': text, 'top': 100})}")
             for key in ("j", "2", "j", "0", "j", "1"):
                 page.keyboard.press(key)
-        qrels = download(page, "#qrels")
+        qrels = download(page, QRELS)
     context.close()
-    assert len(qrels.splitlines()) == 9
+    assert len(qrels.splitlines()) == 12  # those of the first text stand under both ids
     (project / "data/01_raw/shop/testA.qrels").write_text(qrels)
     run(pipeline_names=["qrels", "evaluate"])
     measured = load(project, "evaluation.testA_query_metrics").to_table().to_pandas()
-    assert {*measured["query_id"]} == {*texts.index}
+    assert {*measured["query_id"]} == {*texts.index, twin}
     # against ir_measures, which reads the same file and the candidates as evaluate ranks them
     scores = load(project, "two_tower.testA_scores").to_table().to_pandas()
     run_rows = [ir_measures.ScoredDoc(str(row.query_id), str(row.product_id), row.score) for row in scores.itertuples()]
-    judged = [row for row in ir_measures.read_trec_qrels(qrels) if int(row.query_id) in texts.index]
+    judged = [row for row in ir_measures.read_trec_qrels(qrels) if int(row.query_id) in {*texts.index, twin}]
     right = [ir_measures.Qrel(row.query_id, row.doc_id, min(row.relevance, 1)) for row in judged]
     expected = {row.query_id: row.value for row in ir_measures.iter_calc([ir_measures.nDCG @ 5], right, run_rows)}
     ours = measured[measured["ranking"] == "two_tower"].set_index("query_id")["ndcg_at_5"]

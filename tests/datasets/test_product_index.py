@@ -78,7 +78,11 @@ def test_pickled_objects_are_not_read(tmp_path: Path) -> None:
         dataset.load()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"chunks": {"a": {}}}', '{"chunks": []}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"chunks": {"a": {}}}', '{"chunks": []}', '{"chunks": {}, "ranker": "siamese"}',
+     '{"chunks": {"a": {"folder": "a"}}, "ranker": "siamese", "model": "v"}'],
+)  # fmt: skip
 def test_what_is_no_list_is_damaged(tmp_path: Path, text: str) -> None:
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(DamagedError, match=r"index.json is damaged: it is no list .*kedro run --pipelines=index"):

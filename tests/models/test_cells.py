@@ -112,7 +112,7 @@ def test_of_equal_scores_the_lower_ids_come_first(queries: np.ndarray) -> None:
 
 def test_the_numbers_of_cells_follow_from_the_products(index: ProductIndex) -> None:
     cells, vectors = build_cells(index, IndexOptions(approximate=True)), sum(map(len, PARTS.values()))
-    assert cells.file.nlist == round(2 * vectors**0.5)
+    assert cells.file.nlist == round(2 * len(IDS) ** 0.5)
     assert cells.probes == cells.file.nlist  # fewer than the 64 of the options
     assert cells.file.ntotal == len(cells.product_ids) == vectors > len(IDS)
     assert cells.most_chunks == 2

@@ -15,7 +15,12 @@ from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.evaluation.recall import COVERAGE, TITLES
 from multimodal_recall.models.index import IndexMismatch
 from multimodal_recall.pipelines.recall.nodes import retrieve
+<<<<<<< HEAD
 from tests.conftest import SMALL, load, open_catalog, run_project
+=======
+from multimodal_recall.pipelines.recall.speed_nodes import time_search
+from tests.conftest import SMALL, load
+>>>>>>> 0261ae41777b7a0a61c9787fa4921c8de609de22
 
 Run = tuple[Path, Callable[..., None]]
 STAGES = {"first": "two_tower", "second": "two_tower", "candidates": 50}
@@ -123,3 +128,13 @@ def check_speed(speed: pd.DataFrame) -> None:
     assert cold.iloc[2].isna().all()
     for times in (warm, cold.iloc[:2]):
         assert (np.diff(times, axis=1) >= 0).all()
+
+
+def test_cells_of_another_index_are_not_timed() -> None:
+    index = SimpleNamespace(ranker="siamese", check_model=lambda version: None)
+    model, cells = (
+        SimpleNamespace(folder=Path("model/v/model")),
+        SimpleNamespace(is_of=lambda found: found is not index),
+    )
+    with pytest.raises(IndexMismatch, match=r"the cells of siamese are of another index\. .* kedro run --pipelines=in"):
+        time_search(model, index, None, {}, HardwareOptions(), cells)

@@ -46,6 +46,11 @@ def as_click_error(function: Callable[..., Any]) -> Callable[..., Any]:
     return run_and_report
 
 
+def is_for_users(error: Exception) -> bool:
+    """Whether an error's text says to a user what is wrong and what to do."""
+    return isinstance(error, SAID_BY_KEDRO) or type(error).__module__.startswith("multimodal_recall.")
+
+
 def name_environment(text: str) -> str:
     """Add the environment to each command that a message advises."""
     loader = RememberingConfigLoader.current
@@ -59,7 +64,7 @@ def _describe(error: Exception) -> str:
     """Say what went wrong and what to do; keep the traceback of an error that is not meant for users."""
     text = NOT_FOR_USERS.sub("", str(error))
     remedies = [remedy for kind, remedy in ERROR_REMEDIES.items() if isinstance(error, kind)]
-    if isinstance(error, SAID_BY_KEDRO) or type(error).__module__.startswith("multimodal_recall."):
+    if is_for_users(error):
         return "\n".join([text, *remedies])
     origin = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
     if origin.startswith("kedro."):

@@ -86,7 +86,7 @@ def _with_cells(catalog: CatalogProtocol, ranker: str, index: "ProductIndex", ho
     if not dataset.exists():
         return index, f"{how}, exact: there are no cells for approximate search. Make them: {REMAKE}"
     cells = dataset.load()
-    if [*cells.starts] != [chunk.folder for chunk in index.chunks.values()]:
+    if not cells.is_of(index):
         return index, f"{how}, exact: the cells are of another index. Make them anew: {REMAKE}"
     return replace(index, approximate=cells.search), f"{how}, {cells} of valid"
 

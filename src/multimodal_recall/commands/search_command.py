@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
+from click.core import ParameterSource
 from kedro.framework.cli.utils import env_option
 from kedro.framework.startup import ProjectMetadata
 
@@ -64,6 +65,9 @@ def search(
     """
     if serve and html is not None:
         raise click.UsageError("--serve draws its own pages: leave out --html")
+    given = [f"--{name}" for name in ("host", "port") if _is_given(name)]
+    if given and not serve:
+        raise click.UsageError(f"{' and '.join(given)}: nothing listens without --serve. Add --serve")
     if not (serve or queries):
         raise click.MissingParameter(param_hint="'QUERIES...'", param_type="argument")
     if serve:
@@ -80,6 +84,10 @@ def search(
         click.echo(f"\n{query}\n{list_products(products)}")
     if html is not None:
         _draw(ranked, html, in_project(catalog.load("params:evaluate").photos))
+
+
+def _is_given(option: str) -> bool:
+    return click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT
 
 
 def _serve(

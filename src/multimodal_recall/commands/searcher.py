@@ -1,7 +1,8 @@
 """A trained ranker that is loaded once and ranks the products of a split for any number of queries."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from kedro.io import CatalogProtocol
 from multimodal_recall.commands.errors import name_environment
 from multimodal_recall.commands.find_products import ProductFilter, best_products, fresh_index, search_by_index
 from multimodal_recall.commands.products import SearchError, SplitProducts, numbers_of
+from multimodal_recall.config.loader import current_configuration
 from multimodal_recall.config.options import IngestOptions, QueryOptions
+from multimodal_recall.config.resolve import known_rankers
 from multimodal_recall.data.official_format import BadRow, decode_query
 from multimodal_recall.data.text import strip_leading_token, words_of
 from multimodal_recall.models.query_features import QueryEncoder
@@ -72,17 +75,14 @@ class Searcher:
         return best.assign(labels=[[names[label] for label in of_product] for of_product in best["labels"]])
 
     def explain(self, query: str, product_id: int) -> dict[str, float] | None:
-        """Give what each word of a query adds to a product's score; ``None`` if the score is no sum over words."""
-        from multimodal_recall.data.examples import read_chunk
-        from multimodal_recall.data.pairs import Pairs
+        """Give what each word of a query adds to a product's score; ``None`` if the score is no sum over words.
 
+        The score of a product of several chunks is its best, as in ``find``.
+        """
         if not self.module.sums_words:
             return None
-        features, none, parts = self.featurize([query]), np.zeros(1, np.int64), dict[str, float]()
-        arrays = read_chunk(
-            {"products": self._stored(product_id), "query_features": ds.dataset(features)}, self.module.reading
-        )
-        scores = self.module.explain(arrays, Pairs(none, none, none))[0].tolist()
+        features, parts = self.featurize([query]), dict[str, float]()
+        scores = max((self._word_scores(features, product) for product in self._stored(product_id)), key=sum)
         words = self.encode.words.read(features["query"][0].as_py()) or [NO_WORD]
         for word, score in zip(words, scores, strict=True):
             parts[word] = parts.get(word, 0.0) + score
@@ -98,11 +98,20 @@ class Searcher:
         kernels = [part for part in parts if isinstance(part, KernelFeatures)]
         return any(isinstance(part, LargestBox) for part in parts) or any(part.boxes == "largest" for part in kernels)
 
-    def _stored(self, product_id: int) -> ds.Dataset:
-        """Select a product, with its features, from the first chunk that has it."""
+    def _stored(self, product_id: int) -> Iterator[ds.Dataset]:
+        """Select a product, with its features, from each chunk that has it."""
         wanted = ds.field("product_id") == product_id
         found = (tables["products"].filter(wanted) for tables in self.products.chunks.values())
-        return next(products for products in found if products.count_rows())
+        return (product for product in found if product.count_rows())
+
+    def _word_scores(self, query_features: pa.Table, product: ds.Dataset) -> list[float]:
+        """Give what each word of a query that is read adds to the score of a product, in the words' order."""
+        from multimodal_recall.data.examples import read_chunk
+        from multimodal_recall.data.pairs import Pairs
+
+        arrays = read_chunk({"products": product, "query_features": ds.dataset(query_features)}, self.module.reading)
+        none = np.zeros(1, np.int64)
+        return self.module.explain(arrays, Pairs(none, none, none))[0].tolist()
 
     def source(self) -> str:
         """Say which model ranks how many products, and how."""
@@ -143,6 +152,7 @@ def open_searcher(
     name = f"{ranker}.model"
     saved = catalog.get(name) if version is None else pinned(name, version, catalog)
     if not saved.exists():
+        _check_name(ranker)
         raise SearchError(
             f"there is no model of {ranker!r} in this environment's data. Name a trained ranker with --ranker, or "
             f"train {ranker} first: kedro run --params=rankers={ranker}"
@@ -163,6 +173,13 @@ def open_searcher(
         index=index,
         how=name_environment(how),
     )
+
+
+def _check_name(ranker: str) -> None:
+    known = known_rankers(current_configuration()[0]["parameters"])
+    if ranker not in known:
+        near = get_close_matches(ranker, known, 1, 0.0)[0]
+        raise SearchError(f"there is no ranker {ranker!r}. Did you mean {near!r}?")
 
 
 def _encoder(

@@ -108,8 +108,14 @@ def read_index_list(path: Path) -> dict[str, Any]:
     """
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
-        for facts in listed["chunks"].values():
-            facts["folder"] = (path.parent / facts["folder"]).resolve()
+        chunks = {
+            name: {
+                "folder": (path.parent / facts["folder"]).resolve(),
+                "products": facts["products"],
+                "digests": facts["digests"],
+            }
+            for name, facts in listed["chunks"].items()
+        }
+        return {"ranker": listed["ranker"], "model": listed["model"], "chunks": chunks}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedError(f"{path} is damaged: it is no list of chunks. Make it anew with: {REMAKE}") from error
-    return listed

@@ -51,6 +51,10 @@ class Cells:
             f"over {self.queries:,} queries"
         )
 
+    def is_of(self, index: ProductIndex) -> bool:
+        """Whether the cells were made of this index."""
+        return [*self.starts] == [chunk.folder for chunk in index.chunks.values()]
+
     @property
     def bytes_of_a_product(self) -> int:
         """Give the bytes of its vector and of its place."""
@@ -117,7 +121,8 @@ def build_cells(index: ProductIndex, options: IndexOptions) -> Cells:
         raise CellsError(f"the index of {index.ranker} has no product. Look for the faults: kedro check")
     starts = np.cumsum([0, *(len(chunk.product_ids) for chunk in chunks)]).tolist()
     values = {start: chunk.values for start, chunk in zip(starts, chunks, strict=False) if len(chunk.product_ids)}
-    cells = min(options.cells or round(2 * math.sqrt(len(product_ids))), len(product_ids))
+    times = np.unique(product_ids, return_counts=True)[1]
+    cells = min(options.cells or round(2 * math.sqrt(len(times))), len(product_ids))
     file = faiss.index_factory(values[0].shape[1], f"IVF{cells},SQfp16", faiss.METRIC_INNER_PRODUCT)
     file.cp.min_points_per_centroid = 1  # faiss warns of small catalogues
     file.by_residual = False  # else the distances to a centre are rounded, and scores differ from those of exact search
@@ -129,7 +134,7 @@ def build_cells(index: ProductIndex, options: IndexOptions) -> Cells:
         product_ids,
         min(options.probes, file.nlist),
         starts=dict(zip((chunk.folder for chunk in chunks), starts, strict=False)),
-        most_chunks=int(np.unique(product_ids, return_counts=True)[1].max()),
+        most_chunks=int(times.max()),
     )
 
 

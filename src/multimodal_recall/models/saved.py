@@ -17,7 +17,7 @@ WEIGHTS, CARD, TOKENIZER = "model.safetensors", "card.json", "tokenizer.json"
 
 
 class SavedRankerError(ValueError):
-    """The folder of a ranker does not fit this version of the code."""
+    """The folder of a ranker is damaged, or does not fit this version of the code."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,19 @@ class TrainedRanker:
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
-    """Read the options, sizes and training record of a model folder."""
-    return json.loads((Path(folder) / CARD).read_text(encoding="utf-8"))
+    """Read the options, sizes and training record of a model folder.
+
+    Raises:
+        SavedRankerError: If the file is damaged.
+    """
+    file = Path(folder) / CARD
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")).items())
+    except (ValueError, AttributeError) as error:
+        raise SavedRankerError(
+            f"{file} is damaged: it is no record of a training. Delete {file.parent.parent}, and if it was the newest "
+            "version, train again: kedro run --pipelines=train,evaluate"
+        ) from error
 
 
 def read_ranker(folder: str | Path) -> TrainedRanker:

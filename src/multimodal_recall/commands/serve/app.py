@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-from kedro.io import DatasetError
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders, QueryParams
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -18,13 +17,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from multimodal_recall.commands.errors import is_for_users, name_environment
 from multimodal_recall.commands.products import SearchError
 from multimodal_recall.commands.serve.pages import describe_found, render_file, render_search, render_why
 from multimodal_recall.commands.serve.shop import Shop
 from multimodal_recall.commands.serve.wanted import (
-    MOST_CHARACTERS,
     RequestError,
     Wanted,
+    keep_readable,
     read_explained,
     read_id,
     read_query,
@@ -50,6 +50,8 @@ KEPT_PHOTOS = 1000
 PHOTO_SECONDS = 3600
 CLIENT_GONE = 499
 """Code of an answer that nobody waits for, as nginx has it."""
+REFUSED = (RequestError, SearchError, HTTPException)
+"""Errors of a request; any other error is the program's."""
 
 
 class WithHeaders:
@@ -69,6 +71,34 @@ class WithHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
+class OwnPagesAlone:
+    """Refuse what a page of another site asks for, before anything is computed."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] == "http" and asked_by_another_site(Headers(scope=scope)):
+            answer = JSONResponse({"error": "pages of other sites get no answer: open the address itself"}, 403)
+            await answer(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def asked_by_another_site(headers: Headers) -> bool:
+    """Whether a page of another site, or of another port of this machine, has sent a request by itself.
+
+    Browsers say so in ``Sec-Fetch-Site``, or to another machine than their own without TLS in ``Origin`` alone. A link
+    that a user follows to a whole page is none.
+    """
+    origin = headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != headers.get("host"):
+        return True
+    followed = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return not followed and headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+
+
 class Pages:
     """The handlers of the routes; what computes runs in a few threads, so that small files never wait for a search."""
 
@@ -81,11 +111,22 @@ class Pages:
         """Call a function in one of the threads, unless the client has gone before a thread was free.
 
         Else a page that is loaded again and again would keep others waiting for searches that nobody sees.
+
+        Raises:
+            HTTPException: 499 if the client has gone; 500 with the text of an error that is for users, such as a model
+                of another version of the code.
         """
         async with self.free_threads:
             if await request.is_disconnected():
                 raise HTTPException(CLIENT_GONE, "the client has gone")
-            return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+            except (RequestError, SearchError):
+                raise
+            except Exception as error:
+                if is_for_users(error):
+                    raise HTTPException(500, str(error)) from error
+                raise
 
     def wanted(self, given: QueryParams) -> Wanted:
         """Read what a request asks for."""
@@ -128,13 +169,15 @@ class Pages:
         return JSONResponse({"status": "ok", **products, "loaded": loaded, "rankers": rankers})
 
     async def refuse(self, request: Request, error: Exception) -> Response:
-        """Say what is wrong with a request, in the form that it asks for."""
-        status, text, headers = 500 if isinstance(error, DatasetError) else 400, str(error), None
+        """Say what is wrong with a request, in the form that it asks for, which keeps what was chosen."""
+        status, text, headers = 400, str(error), None
         if isinstance(error, HTTPException):
             status, text, headers = error.status_code, error.detail, error.headers
+        elif not isinstance(error, REFUSED):
+            status, text = 500, f"{type(error).__name__}: a fault of the program. Its terminal shows the traceback"
+        text = name_environment(text)
         if request.url.path in ("/", "/why"):
-            query = request.query_params.get("q", "")[:MOST_CHARACTERS]
-            shown = Wanted(query, self.start.ranker, top=self.start.top)
+            shown = keep_readable(request.query_params, self.start, self.shop.choices)
             return HTMLResponse(render_search(self.shop, shown, text), status, headers)
         return JSONResponse({"error": text}, status, headers)
 
@@ -174,12 +217,12 @@ def make_app(shop: Shop, start: Wanted, hosts: Sequence[str] = ("*",)) -> ASGIAp
         "/style.css": _file("serve.css.j2", "text/css"),
         "/page.js": _file("page.js.j2", "text/javascript"),
     }
-    refused = (RequestError, SearchError, DatasetError, HTTPException)
+    named = Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts], www_redirect=False)
     return WithHeaders(
         Starlette(
             routes=[Route(path, handler) for path, handler in routes.items()],
-            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[*hosts], www_redirect=False)],
-            exception_handlers=dict.fromkeys(refused, pages.refuse),
+            middleware=[named, Middleware(OwnPagesAlone)],
+            exception_handlers=dict.fromkeys((*REFUSED, Exception), pages.refuse),
             lifespan=end_threads,
         )
     )

@@ -1,6 +1,7 @@
 """The pages: what was found, two rankings side by side, and why a product was found."""
 
 import functools
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from multimodal_recall.commands.products import SearchError
-from multimodal_recall.commands.serve.shop import Shop
+from multimodal_recall.commands.serve.shop import Shop, id_of_text
 from multimodal_recall.commands.serve.wanted import MOST_CHARACTERS, MOST_PRODUCTS, Wanted
 from multimodal_recall.data.text import vocabulary_note
 from multimodal_recall.evaluation.overlap import Overlap, compare_rankings
@@ -54,12 +55,18 @@ def render_search(shop: Shop, wanted: Wanted, error: str = "") -> str:
     return template.render(
         shared,
         query=first["query"],
-        query_id=shop.query_id(first["query"]),
+        text_id=id_of_text(first["query"]),
+        query_ids=_as_text(shop.ids_of(first["query"])),
         note=vocabulary_note(first["query"], first["unknown_words"]),
         sides=sides,
         overlap=overlap,
         photographed=any(product["drawing"].has_photo for side in sides for product in side.products),
     )
+
+
+def _as_text(query_ids: dict[str, list[int]]) -> str:
+    """Write ids as JSON, each as a text: JavaScript has no numbers of 64 bits."""
+    return json.dumps({split: list(map(str, ids)) for split, ids in query_ids.items()})
 
 
 def _names(wanted: Wanted) -> list[str]:
@@ -108,7 +115,8 @@ def describe_found(shop: Shop, wanted: Wanted) -> dict[str, Any]:
         }
         for row in found.itertuples()
     ]
-    described = {"query": query, "query_id": shop.query_id(query), "unknown_words": list(unknown)}
+    described = {"query": query, "text_id": id_of_text(query), "query_ids": shop.ids_of(query)}
+    described["unknown_words"] = list(unknown)
     return {**described, **shop.choices[wanted.ranker].facts(), "products": products}
 
 

@@ -41,8 +41,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = error.strerror.partition(" (while ")[0]  # os.strerror does not know the numbers of unknown hosts
+    except (OSError, TypeError) as error:  # TypeError: a name such as "é..b", which cannot be encoded
+        reason = getattr(error, "strerror", None) or str(error)
+        reason = reason.partition(" (while ")[0]  # os.strerror does not know the numbers of unknown hosts
         raise ServeError(
             f"cannot listen on port {port} of {host}: {reason}. Name another with --port or --host"
         ) from error
@@ -57,14 +58,22 @@ def serve(listening: socket.socket, host: str, shop: "Shop", start: "Wanted", qu
         shop: What is served.
         start: What the page starts with.
         queries: Texts whose pages are named.
+
+    Raises:
+        RequestError: If a query is too long.
+        SearchError: If a query is empty or not UTF-8.
     """
     import uvicorn
 
     from multimodal_recall.commands.serve.app import make_app
+    from multimodal_recall.commands.serve.wanted import read_text
 
     address, port = listening.getsockname()[:2]
     name = f"[{address}]" if ":" in address else address
-    click.echo(shop.searcher(start.ranker).source())
+    searcher = shop.searcher(start.ranker)
+    for query in queries:
+        searcher.clean(read_text(query))
+    click.echo(searcher.source())
     for query in queries or [""]:
         click.echo(f"http://{name}:{port}/" + (f"?{urlencode({'q': query})}" if query else ""))
     click.echo("end with Ctrl-C")

@@ -1,6 +1,8 @@
-"""What is served: the products of a split, the rankers that rank them, and the queries with answers."""
+"""What is served: the products of a split, the rankers that rank them, and the ids of the queries that are judged."""
 
 import hashlib
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 from kedro.io import CatalogProtocol
 
@@ -20,6 +23,7 @@ from multimodal_recall.config.layout import Layout, read_layout
 from multimodal_recall.config.loader import current_configuration, in_project
 from multimodal_recall.config.resolve import known_rankers
 from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.data.text import normal_form
 from multimodal_recall.evaluation.report.drawings import box_colours, find_photo, short_label
 from multimodal_recall.models.saved import read_card
 from multimodal_recall.runs.lineage import pinned
@@ -27,7 +31,9 @@ from multimodal_recall.runtime.cores import usable_cores
 from multimodal_recall.runtime.device import Hardware, choose_hardware
 
 ID_BITS = 53
-"""Bits of the id of a query that no split has: JavaScript and JSON hold such a number exactly."""
+"""Bits of the id of a text: JavaScript and JSON hold such a number exactly."""
+MOST_LOADED = 4
+"""Rankers that are in memory at a time: a page shows two."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +53,15 @@ class Choice:
 
 @dataclass
 class Shop:
-    """Products and rankers of an environment; each ranker is loaded once, when it is first asked for."""
+    """Products and rankers of an environment; a ranker is loaded when it is asked for, ``MOST_LOADED`` are kept."""
 
     catalog: CatalogProtocol
     products: SplitProducts
     choices: dict[str, Choice]
     first: str
     """Name of the choice that ranks where none is named."""
-    query_ids: dict[str, int]
-    """The id of each query of a split with answers, by its text."""
+    query_ids: dict[str, dict[str, list[int]]]
+    """The ids of each query by its ``judged_form``, by split with candidates: ids of different splits may be equal."""
     photos: Path | None
     hardware: Hardware
     only: Sequence[int] | None = None
@@ -63,17 +69,28 @@ class Shop:
     collection: str = ""
     """Folder name of the environment's outputs: judgements of one environment are kept apart from others'."""
     searchers: dict[str, Searcher] = field(default_factory=dict)
+    """The rankers that are loaded."""
+    used: dict[str, float] = field(default_factory=dict)
+    """When a ranker was last asked for, in seconds."""
     opening: Lock = field(default_factory=Lock)
 
     def searcher(self, name: str) -> Searcher:
-        """Give the ranker of a choice; the first call loads it, and further threads wait for that call."""
-        if name not in self.searchers:
+        """Give the ranker of a choice, loaded if it is not; further threads wait for the one that loads."""
+        self.used[name] = time.monotonic()
+        searcher = self.searchers.get(name)
+        if searcher is None:
             with self.opening:
-                if name not in self.searchers:
-                    self.searchers[name] = self._open(self.choices[name])
-        return self.searchers[name]
+                searcher = self.searchers.get(name) or self._open(self.choices[name])
+        return searcher
 
     def _open(self, choice: Choice) -> Searcher:
+        """Load a ranker; that which was not asked for the longest goes, once the searches that it is in have ended."""
+        while len(self.searchers) >= MOST_LOADED:
+            del self.searchers[min(self.searchers, key=lambda name: self.used.get(name, 0))]
+        self.searchers[choice.name] = searcher = self._load(choice)
+        return searcher
+
+    def _load(self, choice: Choice) -> Searcher:
         searcher = open_searcher(self.catalog, choice.ranker, self.products, self.hardware, choice.version)
         searcher.encode(["first"])  # before other threads call it
         return searcher
@@ -104,12 +121,10 @@ class Shop:
         """Find the photo of a product that is served; ``None`` for an unknown product."""
         return find_photo(product_id, self.photos) if self.knows(product_id) else None
 
-    def query_id(self, text: str) -> int:
-        """Give the id of a cleaned query: that of the split with answers that has the text, else one of the text.
-
-        The latter is the first 53 bits of the text's SHA-256 in UTF-8: positive, and the same on any machine.
-        """
-        return self.query_ids[text] if text in self.query_ids else id_of_text(text)
+    def ids_of(self, text: str) -> dict[str, list[int]]:
+        """Give the ids of a cleaned query in each split that has it: all that a judgement of the text is about."""
+        form = judged_form(text)
+        return {split: ids[form] for split, ids in self.query_ids.items() if form in ids}
 
     @cached_property
     def colours(self) -> dict[str, str]:
@@ -124,9 +139,20 @@ class Shop:
         return sorted({short_label(self.products.labels[number]) for number in numbers})
 
 
+def judged_form(text: str) -> str:
+    """Give the form in which two texts are one query to a judge: small letters, with a space between the words.
+
+    Signs count: a product may be right for "phone 6+" and wrong for "phone 6".
+    """
+    return " ".join(normal_form(text).lower().split())
+
+
 def id_of_text(text: str) -> int:
-    """Make a positive number of 53 bits of a text."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> (64 - ID_BITS) or 1
+    """Make an id of a query: the first 53 bits of the SHA-256 of its ``judged_form`` in UTF-8.
+
+    It is positive, and the same on any machine.
+    """
+    return int.from_bytes(hashlib.sha256(judged_form(text).encode()).digest()[:8]) >> (64 - ID_BITS) or 1
 
 
 def open_shop(
@@ -181,16 +207,17 @@ def _choices(catalog: CatalogProtocol, first: Sequence[str]) -> Iterator[Choice]
             yield Choice(name, ranker, version, card["valid_ndcg_at_5"])
 
 
-def _query_ids(catalog: CatalogProtocol, layout: Layout) -> dict[str, int]:
-    """Number the queries of the splits with answers; of a text with several ids, that of the first chunk."""
-    ids: dict[str, int] = {}
-    for split in layout.answered:
-        if catalog.get(f"{split}_examples").exists():
-            for tables in catalog.load(f"{split}_examples").values():
-                ids = {**_ids_of_chunk(tables), **ids}
-    return ids
+def _query_ids(catalog: CatalogProtocol, layout: Layout) -> dict[str, dict[str, list[int]]]:
+    """List the ids of the queries of each split with candidates: judgements may be the first answers of a split."""
+    splits = [split for split in layout.candidate_splits if catalog.get(f"{split}_examples").exists()]
+    return {split: ids_of_split(catalog.load(f"{split}_examples")) for split in splits}
 
 
-def _ids_of_chunk(tables: ChunkTables) -> dict[str, int]:
-    queries = tables["pairs"].to_table(columns=["query", "query_id"]).group_by("query").aggregate([("query_id", "min")])
-    return dict(zip(queries["query"].to_pylist(), queries["query_id_min"].to_pylist(), strict=True))
+def ids_of_split(examples: dict[str, ChunkTables]) -> dict[str, list[int]]:
+    """List the ids of the queries of a split, ascending, by their ``judged_form``."""
+    tables = [tables["pairs"].to_table(columns=["query", "query_id"]) for tables in examples.values()]
+    queries = pa.concat_tables(tables).group_by(["query_id", "query"]).aggregate([]).sort_by("query_id")
+    ids = defaultdict(list)
+    for query_id, text in zip(queries["query_id"].to_pylist(), queries["query"].to_pylist(), strict=True):
+        ids[judged_form(text)].append(query_id)
+    return {form: list(dict.fromkeys(of_form)) for form, of_form in ids.items()}

@@ -1,8 +1,10 @@
 """What a request asks for: read from a link's parameters, and bounded."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -57,25 +59,40 @@ def read_wanted(given: QueryParams, start: Wanted, rankers: Collection[str]) -> 
     Raises:
         RequestError: If a value is too long, unknown or out of range.
     """
-    labels = tuple(dict.fromkeys(filter(None, given.getlist("label")))) if "label" in given else start.labels
-    if len(labels) > MOST_LABELS:
-        raise RequestError(f"label stands {len(labels)} times: at most {MOST_LABELS} labels are read")
-    longest = max(map(len, labels), default=0)
-    if longest > MOST_CHARACTERS:
-        raise RequestError(f"label has {longest:,} characters: at most {MOST_CHARACTERS} are read")
-    query = given.get("q", "")
+    return Wanted(**{name: read() for name, read in _readers(given, start, rankers).items()})
+
+
+def keep_readable(given: QueryParams, start: Wanted, rankers: Collection[str]) -> Wanted:
+    """Read what the form of a refused request shows: what cannot be read is as in ``start``, a long query is cut."""
+    kept = replace(start, query=given.get("q", "")[:MOST_CHARACTERS])
+    for name, read in _readers(given, start, rankers).items():
+        with suppress(RequestError):
+            kept = replace(kept, **{name: read()})
+    return kept
+
+
+def _readers(given: QueryParams, start: Wanted, rankers: Collection[str]) -> dict[str, Callable[[], Any]]:
+    """Give what reads each field of a ``Wanted``."""
+    return {
+        "query": lambda: read_text(given.get("q", "")),
+        "ranker": lambda: _known(given.get("ranker") or start.ranker, rankers),
+        "beside": lambda: _known(given["with"], rankers) if given.get("with") else "",
+        "top": lambda: _read_top(given.get("top") or str(start.top)),
+        "labels": lambda: _read_labels(given, start),
+    }
+
+
+def read_text(query: str) -> str:
+    """Read a query, which may be empty.
+
+    Raises:
+        RequestError: If it is too long.
+    """
     if len(query) > MOST_CHARACTERS:
         raise RequestError(
-            f"q has {len(query):,} characters: at most {MOST_CHARACTERS} are read. Name the product only"
+            f"the query has {len(query):,} characters: at most {MOST_CHARACTERS} are read. Name the product only"
         )
-    beside = given.get("with", "")
-    return Wanted(
-        query=query,
-        ranker=_known(given.get("ranker") or start.ranker, rankers),
-        beside=_known(beside, rankers) if beside else "",
-        top=_read_top(given.get("top") or str(start.top)),
-        labels=labels,
-    )
+    return query
 
 
 def read_query(wanted: Wanted) -> Wanted:
@@ -108,6 +125,16 @@ def read_id(text: str) -> int:
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 20 and -(1 << 63) <= int(text) < 1 << 63):
         raise RequestError(f"{_shown(text)} is no product id: a whole number of 64 bits")
     return int(text)
+
+
+def _read_labels(given: QueryParams, start: Wanted) -> tuple[str, ...]:
+    labels = tuple(dict.fromkeys(filter(None, given.getlist("label")))) if "label" in given else start.labels
+    if len(labels) > MOST_LABELS:
+        raise RequestError(f"label stands {len(labels)} times: at most {MOST_LABELS} labels are read")
+    longest = max(map(len, labels), default=0)
+    if longest > MOST_CHARACTERS:
+        raise RequestError(f"label has {longest:,} characters: at most {MOST_CHARACTERS} are read")
+    return labels
 
 
 def _known(name: str, rankers: Collection[str]) -> str:

@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 
 from multimodal_recall.config.options import HardwareOptions
 from multimodal_recall.data.schemas import ChunkTables
+from multimodal_recall.datasets.product_index import REMAKE
 from multimodal_recall.evaluation.scoring import build_for
 from multimodal_recall.evaluation.search_speed import percentiles, time_cold_queries, time_queries
 
@@ -44,13 +45,15 @@ def time_search(
         query's milliseconds: warm, and for exact search cold, with the index read from the disk.
 
     Raises:
-        IndexMismatch: If another model made the index.
+        IndexMismatch: If another model made the index, or the cells are of another index.
     """
     from multimodal_recall.data.examples import read_queries
     from multimodal_recall.models.cells import share_found
-    from multimodal_recall.models.index import search_index
+    from multimodal_recall.models.index import IndexMismatch, search_index
 
     index.check_model(model.folder.parent.name)
+    if cells is not None and not cells.is_of(index):
+        raise IndexMismatch(f"the cells of {index.ranker} are of another index. Make them anew: {REMAKE}")
     ranker = build_for(model, examples, hardware).eval()
     features = ds.dataset([tables["query_features"] for tables in examples.values()])
     queries = ranker.query_vectors(read_queries(features, ranker.reading))[:WARM]
