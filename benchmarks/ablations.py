@@ -118,7 +118,6 @@ ABLATIONS: dict[str, dict[str, Ranking]] = {
         "two_tower, similar_query": alone("two_tower", MINED),
         "relative_margin: 0.05": alone("two_tower", MINED, relative_margin=0.05),
         "random": alone("two_tower", MINED | {"negatives": {"random": 1.0}}),
-        "label_sharing": alone("two_tower", {"epochs": 10}),
     },
     "word_level": set_reader("word_level", HEADS, {HEADS: "gpo"}),
     "siamese": set_reader("siamese", "model.pooling"),
