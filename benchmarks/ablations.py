@@ -5,9 +5,10 @@ python -m benchmarks.ablations --env=photos --seeds 0 1 2                       
 python -m benchmarks.ablations --env=photos --only kernel_words boxes scales                             # one minute
 
 Options are those of the environment, merged with conf/base. The nodes of ``train`` run without Kedro, so that a row
-"as it is" has what ``kedro run`` gives on one thread. A training that is finished is kept in data/ablations/<env>, by
-ranker, seed, options and versions of its inputs, and is not repeated; a killed one goes on from its last epoch. After
-a change of the code, delete that folder. Prints a table for each ablation and replaces the ablation's rows in
+"as it is" has what ``kedro run`` gives on one thread. Seeds are those of the rankers: language model, word vectors and
+negatives are those that were saved. A training that is finished is kept in data/ablations/<env>, by ranker, seed,
+options and versions of its inputs, and is not repeated; a killed one goes on from its last epoch. After a change of the
+code, delete that folder. Prints a table for each ablation and replaces the ablation's rows in
 benchmarks/plots/ablations_<env>.csv. A query's nDCG@5 is averaged over the seeds; intervals are over queries, and
 differences to the first row of each ablation are paired by query.
 """
@@ -141,11 +142,11 @@ def options_of(environment: Environment, ranker: str, changes: dict[str, Any]) -
     return RankerOptions(**OmegaConf.to_container(group))
 
 
-def with_margin(environment: Environment, margin: float, seed: int) -> Examples:
+def with_margin(environment: Environment, margin: float) -> Examples:
     """The examples with ``similar_query`` drawn with a relative margin, in files, as trainings record versions."""
     options = NegativeOptions(**environment.parameters["sample_negatives"])
     options = replace(options, kinds=("similar_query",), relative_margin=margin)
-    training = draw_kinds(environment.examples, options, seed)
+    training = draw_kinds(environment.examples, options, environment.parameters["seed"])
     for chunk, tables in training.items():
         drawn_before = Path(environment.examples.training[chunk]["samples"].files[0]).parent.name
         path = environment.folder / "samples" / chunk / f"{drawn_before}, margin {margin}" / "samples.parquet"
@@ -177,7 +178,7 @@ def finished(environment: Environment, setting: Setting, seed: int) -> Path:
     options = options_of(environment, setting.ranker, setting.changes | {"seed": seed})
     examples, start = environment.examples, None
     if setting.relative_margin is not None:
-        examples = with_margin(environment, setting.relative_margin, seed)
+        examples = with_margin(environment, setting.relative_margin)
     if options.start_from is not None:
         start = finished(environment, Setting(options.start_from, setting.start_changes), seed)
     inputs = [versions_of(tables) for tables in (examples.training, *examples.candidates.values())]
