@@ -137,12 +137,16 @@ def cut(training: dict[str, ChunkTables], share: float) -> dict[str, ChunkTables
 
 def draw(examples: Examples, negatives: int, epochs: int) -> dict[str, ChunkTables]:
     """The training chunks with label-sharing negatives drawn anew, in memory."""
-    options = NegativeOptions(("label_sharing",), negatives, epochs)
+    return draw_kinds(examples, NegativeOptions(("label_sharing",), negatives, epochs), 0)
+
+
+def draw_kinds(examples: Examples, options: NegativeOptions, seed: int) -> dict[str, ChunkTables]:
+    """The training chunks with negatives drawn anew, in memory."""
     drawn = {}
     for chunk, tables in examples.training.items():
         inputs = tables["products"], examples.pairs[chunk], tables["query_features"], examples.labels
         drawn_chunk = Chunk("train", int(chunk.removeprefix("chunk_")), len(examples.training))
-        drawn[chunk] = tables | {"samples": ds.dataset(sample_chunk(*inputs, options, 0, drawn_chunk))}
+        drawn[chunk] = tables | {"samples": ds.dataset(sample_chunk(*inputs, options, seed, drawn_chunk))}
     return drawn
 
 

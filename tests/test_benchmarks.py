@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from benchmarks import __main__ as command
 from benchmarks import (
+    ablations,
     choices,
     experiments,
     gpu,
@@ -26,6 +28,7 @@ from benchmarks import (
     straightforward,
 )
 from benchmarks.__main__ import run_side
+from benchmarks.ablations import Ranking, Setting, finished, keep, measure, open_environment, options_of
 from benchmarks.experiments import (
     READERS,
     Training,
@@ -45,7 +48,7 @@ from benchmarks.rankers import per_query
 from benchmarks.stages import made_up_arrays, made_up_pairs, padded
 
 from multimodal_recall.config.layout import Chunk
-from multimodal_recall.config.options import IngestOptions, LanguageModelOptions
+from multimodal_recall.config.options import HardwareOptions, IngestOptions, LanguageModelOptions
 from multimodal_recall.config.rankers import IN_BATCH_LOSSES, RankerOptions
 from multimodal_recall.config.systems import TwoTowerOptions
 from multimodal_recall.data.batch import Batch
@@ -60,7 +63,8 @@ from multimodal_recall.models.ranker import build_ranker
 from multimodal_recall.pipelines.ingest.nodes import ingest_chunk
 from multimodal_recall.runtime.device import Hardware
 from multimodal_recall.training.objective import RankerObjective
-from tests.conftest import PROJECT, forced_hardware
+from tests.conftest import PROJECT, SMALL, forced_hardware, forced_options
+from tests.conftest import load as load_saved
 from tests.tiny_rankers import SYSTEMS
 
 
@@ -323,6 +327,58 @@ def test_lstms_and_transformers_are_compared(
     assert "pairs/s" in capsys.readouterr().out
     axes = plot_attention(table, "shop").axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["20", "40"]
+
+
+def test_an_ablation_has_what_kedro_run_gives(
+    finished_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a ranker that a whole run has trained, and the same options
+    monkeypatch.setattr(ablations, "ONE_THREAD", HardwareOptions(**forced_options()))
+    environment = replace(open_environment(finished_project, "base"), folder=tmp_path)
+    sizes = SMALL["two_tower"]["model"]
+    small = {f"model.{name}": size for name, size in sizes.items()} | {"epochs": 2, "batch_size": 50}
+    # When the ablation trains it
+    folder = finished(environment, Setting("two_tower", small), 0)
+    # Then the scores are equal
+    scores = pd.read_parquet(folder / "scores.parquet").query("split == 'testA'")["score"]
+    wanted = load_saved(finished_project, "two_tower.testA_scores").to_table()["score"].to_numpy()
+    np.testing.assert_array_equal(scores, wanted)
+
+
+def test_ablations_are_trained_once(
+    run_copy: tuple[Path, Callable[..., None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given kernel words, a ranker that starts from another, and negatives with a margin
+    project, run = run_copy
+    run(pipeline_names=["train"], parameters={**SMALL, "rankers": ["kernel_words"]})
+    monkeypatch.setattr(ablations, "ONE_THREAD", HardwareOptions(**forced_options()))
+    environment = open_environment(project, "base")
+    pooled, start = {"model.image_encoder.pooling": "gpo", "epochs": 1}, {"model.image_encoder.pooling": "gpo"}
+    word_level = Setting("word_level", pooled, start | {"epochs": 1})
+    margin = Setting("two_tower", {"negatives": {"similar_query": 1.0}, "epochs": 1}, relative_margin=0.05)
+    kernel = Setting("kernel_words", {"model.boxes": "all"})
+    rankings = {
+        "sum": Ranking((word_level, margin, kernel)),
+        "searched": Ranking((word_level, kernel), "out_of_fold"),
+        "kernel_words": Ranking((kernel,)),
+    }
+    assert options_of(environment, "two_tower", margin.changes).negatives == {"similar_query": 1.0}
+    # When they are measured, and measured again
+    first = measure(environment, rankings, [0, 1])
+    monkeypatch.setattr(ablations, "fit", None)
+    again = measure(environment, rankings, [0, 1])
+    # Then nothing is trained anew, and differences are to the first row
+    pd.testing.assert_frame_equal(first, again)
+    assert first.loc["sum", "testA difference"] == "+0.000 (+0.000 to +0.000)"
+    assert first.loc["kernel_words", "valid seeds"].split()[0] == first.loc["kernel_words", "valid seeds"].split()[1]
+    with pytest.raises(TypeError):
+        measure(environment, rankings, [2])
+    # And the file has each ablation's newest rows, in the order of the ablations
+    for ablation in ("boxes", "kernel_words", "boxes"):
+        keep(tmp_path / "kept.csv", ablation, first)
+    kept = pd.read_csv(tmp_path / "kept.csv")
+    assert kept["ablation"].tolist() == ["kernel_words"] * 3 + ["boxes"] * 3
+    assert kept["ranking"].tolist() == list(rankings) * 2
 
 
 def test_rankers_pairs_and_seed_ensembles_are_measured() -> None:

@@ -83,6 +83,9 @@ ELSEWHERE = {
     "python -m benchmarks --only runners --repeats 1": (
         "tests/test_benchmarks.py::test_each_runner_does_its_work_anew"
     ),
+    "python -m benchmarks.ablations --env=photos --seeds 0 1 2": (
+        "tests/test_benchmarks.py::test_ablations_are_trained_once"
+    ),
     "python -m benchmarks.choices precision": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",
     "python -m benchmarks.choices recurrent": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",
     "python -m benchmarks.gpu": "tests/test_benchmarks.py::test_the_script_for_a_gpu_runs_its_parts",

@@ -13,12 +13,8 @@ from starlette.testclient import TestClient
 from multimodal_recall.commands.serve.app import make_app
 from multimodal_recall.commands.serve.server import allowed_hosts
 from multimodal_recall.commands.serve.shop import Shop, open_shop
-<<<<<<< HEAD
-from tests.conftest import SMALL, open_catalog, run_project, set_options
-=======
 from multimodal_recall.commands.serve.wanted import Wanted, start_with
-from tests.conftest import SMALL, open_catalog, run_project
->>>>>>> 0261ae41777b7a0a61c9787fa4921c8de609de22
+from tests.conftest import SMALL, open_catalog, run_project, set_options
 
 RANKERS = ["two_tower", "bag_of_words", "query_likelihood"]
 

@@ -15,12 +15,8 @@ from multimodal_recall.evaluation.metrics import MetricError
 from multimodal_recall.evaluation.recall import COVERAGE, TITLES
 from multimodal_recall.models.index import IndexMismatch
 from multimodal_recall.pipelines.recall.nodes import retrieve
-<<<<<<< HEAD
-from tests.conftest import SMALL, load, open_catalog, run_project
-=======
 from multimodal_recall.pipelines.recall.speed_nodes import time_search
-from tests.conftest import SMALL, load
->>>>>>> 0261ae41777b7a0a61c9787fa4921c8de609de22
+from tests.conftest import SMALL, load, open_catalog, run_project
 
 Run = tuple[Path, Callable[..., None]]
 STAGES = {"first": "two_tower", "second": "two_tower", "candidates": 50}
