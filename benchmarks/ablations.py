@@ -112,7 +112,11 @@ ABLATIONS: dict[str, dict[str, Ranking]] = {
         **{setting.ranker: Ranking((setting,)) for setting in BLEND},
     },
     "graph_reasoning": set_reader("graph_reasoning", "model.pooling"),
-    "hsl": set_reader("hsl", "model.pooling"),
+    "hsl": {
+        "as it is": alone("hsl"),
+        "pooling: gpo": alone("hsl", {"model.pooling": "gpo"}),
+        "no boxes and words left out": alone("hsl", {"drop_boxes": 0.0, "drop_words": 0.0}),
+    },
     "hsl_in_sums": {"graph_reasoning_tuned": Ranking((TUNED,)), "with hsl": Ranking((TUNED, HSL))},
     "hsl_in_blend": {"default blend": Ranking(BLEND), "with hsl": Ranking((*BLEND, HSL))},
     "negatives": {
