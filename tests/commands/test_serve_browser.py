@@ -126,7 +126,7 @@ def test_type_see_compare_judge_and_download_by_keyboard_alone(page: Any, addres
     }
     judged = list(ir_measures.read_trec_qrels(qrels))
     assert {(row.query_id, row.doc_id, str(row.relevance)) for row in judged} == {
-        (note["query_id"], note["product_id"], str(note["relevance"])) for note in notes
+        (note["text_id"], note["product_id"], str(note["relevance"])) for note in notes
     }
     assert {(note["query"], note["note"]) for note in notes} == {
         ("red dress", ""), ("red dress", "2 buttons, b"), ("black boots", ""),

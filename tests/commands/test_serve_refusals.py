@@ -1,12 +1,17 @@
 """What ``kedro search --serve`` refuses: early, with one clear error, in a form that keeps what was chosen."""
 
 import gc
+import threading
+import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,13 +21,15 @@ from starlette.testclient import TestClient
 
 from multimodal_recall.commands.products import SearchError
 from multimodal_recall.commands.searcher import Searcher, open_searcher
+from multimodal_recall.commands.serve import server
 from multimodal_recall.commands.serve import shop as shop_module
 from multimodal_recall.commands.serve.server import ServeError, listen, serve
 from multimodal_recall.commands.serve.shop import Shop
 from multimodal_recall.commands.serve.wanted import RequestError, Wanted
 from multimodal_recall.config.loader import RememberingConfigLoader
 from multimodal_recall.models.saved import CARD, SavedRankerError, read_card
-from tests.commands.test_serve import Tags, ask
+from multimodal_recall.runtime.cores import usable_cores
+from tests.commands.test_serve import Tags, ask, running
 
 FOLLOWED = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 FRAMED = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}
@@ -154,6 +161,27 @@ def test_few_rankers_stay_loaded_and_the_longest_unused_goes(
     both = client.get("/?q=red&ranker=two_tower&with=bag_of_words")
     assert both.status_code == 200
     assert len(shop.searchers) == 2
+
+
+def test_searches_under_way_at_the_end_are_told_so_without_a_traceback(
+    shop: Shop, start: Wanted, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "GRACE", 0.2)
+    begun, asked = threading.Event(), usable_cores() + 2  # some run, and the others wait for a thread
+    shop.find = lambda *_: (begun.set(), time.sleep(1))
+    with ThreadPoolExecutor(asked) as clients:
+        with running(shop, start) as address:
+            codes = [clients.submit(code_of, f"{address}/search?q=red") for _ in range(asked)]
+            assert begun.wait(10)
+            time.sleep(0.2)
+        assert {code.result() for code in codes} == {503}
+    assert "Exception in ASGI application" not in caplog.text
+
+
+def code_of(address: str) -> int:
+    with pytest.raises(HTTPError) as refused, urlopen(address):
+        pass
+    return refused.value.code
 
 
 @pytest.fixture

@@ -46,7 +46,8 @@ cosine .84), after 300 they are not (.27), and rankers that read words gain .03 
 )
 @click.option(
     "--embedder",
-    help="Vision model that describes boxes: a transformers folder or hub name. Without: a weak descriptor.",
+    help="Vision model that describes boxes, a transformers folder or hub name; colours and edges follow its numbers. "
+    "Without: colours and edges alone, a weak descriptor.",
 )
 @click.option("--detector", help="Object detector that finds further boxes, by folder or hub name.")
 @click.option("--label", "labels", multiple=True, help="What OWLv2 or Grounding DINO looks for; one option a label.")

@@ -17,8 +17,8 @@ class DescribeOptions:
     its name on the hub (kinds of SigLIP2, CLIP, DINOv2, ViT, ConvNeXt, MobileNetV2, EfficientNet). ``null``: the weak
     descriptor of colours and edges, which needs no weights."""
     colours_and_edges: bool = False
-    """Whether the numbers of the weak descriptor follow those of the embedder, each half of the feature's length. Of
-    an embedder that tells kinds of things apart, they tell their colours. ``kedro import-shop`` sets it."""
+    """Whether the numbers of the weak descriptor follow those of the embedder, each half of the feature's length. An
+    embedder that tells kinds of things apart may not tell their colours. ``kedro import-shop --embedder`` sets it."""
     detector: str | None = None
     """Object detector that finds further boxes, named like ``embedder`` (kinds of D-FINE, RT-DETR, conditional DETR,
     YOLOS, and of OWLv2 and Grounding DINO, which find ``labels``). ``null``: the whole photo, and the product cut out

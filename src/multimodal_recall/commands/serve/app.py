@@ -114,19 +114,21 @@ class Pages:
 
         Raises:
             HTTPException: 499 if the client has gone; 500 with the text of an error that is for users, such as a model
-                of another version of the code.
+                of another version of the code; 503 if the server ends meanwhile.
         """
-        async with self.free_threads:
-            if await request.is_disconnected():
-                raise HTTPException(CLIENT_GONE, "the client has gone")
-            try:
+        try:
+            async with self.free_threads:
+                if await request.is_disconnected():
+                    raise HTTPException(CLIENT_GONE, "the client has gone")
                 return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
-            except (RequestError, SearchError):
-                raise
-            except Exception as error:
-                if is_for_users(error):
-                    raise HTTPException(500, str(error)) from error
-                raise
+        except asyncio.CancelledError:  # by uvicorn after Ctrl-C; it would log a traceback
+            raise HTTPException(503, "the server has been ended") from None
+        except (RequestError, SearchError):
+            raise
+        except Exception as error:
+            if is_for_users(error):
+                raise HTTPException(500, str(error)) from error
+            raise
 
     def wanted(self, given: QueryParams) -> Wanted:
         """Read what a request asks for."""
