@@ -1,8 +1,8 @@
 """What each idea is worth: nDCG@5 of rankings with and without it, everything else equal.
 
-kedro run --env=photos --pipelines=ingest,featurize,sample_negatives,train --params=rankers=kernel_words  # once
-python -m benchmarks.ablations --env=photos --seeds 0 1 2                                                # 80 minutes
-python -m benchmarks.ablations --env=photos --only kernel_words boxes scales                             # one minute
+kedro run --env=photos --pipelines=ingest,featurize,sample_negatives,train --params=rankers=kernel_words
+python -m benchmarks.ablations --env=photos --seeds 0 1 2                     # 50 minutes of one busy core
+python -m benchmarks.ablations --env=photos --only kernel_words boxes scales  # 2 minutes
 
 Options are those of the environment, merged with conf/base. The nodes of ``train`` run without Kedro, so that a row
 "as it is" has what ``kedro run`` gives on one thread. Seeds are those of the rankers: language model, word vectors and
