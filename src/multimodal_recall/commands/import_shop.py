@@ -81,10 +81,13 @@ def import_shop(
     chosen = _columns(product_columns, PRODUCT_KINDS), _columns(click_columns, CLICK_KINDS)
     conf, known = project / "conf" / env, _known(project, env, places)
     pairs, count = say_what_is_found(products, clicks, photos, *chosen)
-    files = _files(env, places, chosen, pairs, count, _describing(embedder, detector, labels))
+    describing = _describing(embedder, detector, labels)
+    files = _files(env, places, chosen, pairs, count, describing)
     if known:
         _refuse_other_options(conf, files["parameters.yml"])
         click.echo(f"conf/{env} stays as it is: an import of these files wrote it")
+    else:
+        click.echo(f"features of the boxes: {describing.descriptor}")
     for name, text in {} if known else files.items():
         click.echo(f"{'would write' if dry_run else 'writes'} conf/{env}/{name}:\n{_indented(text)}")
     click.echo(f"{'would then run' if dry_run else 'runs'} kedro run --env={env} --pipelines=import_shop")

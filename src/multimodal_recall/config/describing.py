@@ -7,6 +7,9 @@ from pydantic.dataclasses import dataclass
 
 from multimodal_recall.config.options import STRICT, Positive, Share
 
+WEAK = "weak descriptor (colours and edges, no vision model)"
+"""What people are told that the features of photos come from where no embedder is named."""
+
 
 @dataclass(frozen=True, config=STRICT)
 class DescribeOptions:
@@ -37,3 +40,10 @@ class DescribeOptions:
             raise ValueError("describe.labels is set and describe.detector null: name an OWLv2 or a Grounding DINO")
         if len(set(self.labels)) < len(self.labels):
             raise ValueError(f"describe.labels is {list(self.labels)}: name each label once")
+
+    @property
+    def descriptor(self) -> str:
+        """What people are told that the features come from."""
+        if self.embedder is None:
+            return WEAK
+        return f"{self.embedder}, with colours and edges" if self.colours_and_edges else self.embedder

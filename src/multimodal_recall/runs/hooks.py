@@ -244,7 +244,8 @@ class TellResults:
                 logger.info("%s: %s", title, catalog.get(dataset).load_path())
         if "evaluation.report" in names and layout.rankers:
             environment = f" --env={run_params['env']}" if run_params["env"] else ""
-            logger.info('next: kedro search%s "red boots" --html=found.html', environment)
+            words = "words of a query" if environment else "red boots"  # of the made-up shop
+            logger.info('next: kedro search%s "%s" --html=found.html', environment, words)
 
 
 class MemoryShortageError(Exception):

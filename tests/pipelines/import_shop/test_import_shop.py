@@ -18,7 +18,7 @@ from kedro.framework.cli.cli import KedroCLI
 
 from multimodal_recall.commands import import_shop
 from multimodal_recall.commands.import_shop import _files
-from multimodal_recall.config.describing import DescribeOptions
+from multimodal_recall.config.describing import WEAK, DescribeOptions
 from multimodal_recall.datasets import atomic
 from multimodal_recall.models.vision import describe as describing
 from tests.conftest import SMALL, copy_project, forced_options, load, run_project
@@ -77,6 +77,7 @@ def test_sixty_products_are_found_by_their_skus(project: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[3].split() == ["rank", "sku", "score", "title"]
     assert "there is no index, which makes search faster: kedro run --env=mine --pipelines=index\n" in result.output
+    assert f"The features of the boxes come from the {WEAK}." in load(project, "evaluation.report", "mine")
     found = [line.split()[1] for line in result.output.splitlines()[-3:]]
     products = of(project, "shop.products").set_index("sku")["title"]
     assert set(found) <= set(products.index)

@@ -87,6 +87,8 @@ class ReportContent:
     """Absolute path of the folder of photos; see ``drawings.find_photo``."""
     verdict: str = ""
     """Whether ``ranking`` beats random order and the like, in words; empty where that is not known."""
+    features: str = ""
+    """What the boxes' features come from, in words; empty where the page need not say it."""
 
     def __post_init__(self) -> None:
         for name, wanted in CONTENT_COLUMNS.items():

@@ -8,6 +8,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 from skimage.feature import hog
 
+from multimodal_recall.config.describing import WEAK
 from multimodal_recall.models.vision.embedder import Embedder, on_square
 
 SIDE, CELL, DIRECTIONS = 96, 16, 8
@@ -26,7 +27,7 @@ class WeakDescriptor:
     It tells red from blue and a dot from a stripe, but no shirt from a blouse.
     """
 
-    name = "weak descriptor (colours and edges, no vision model)"
+    name = WEAK
     reads_text = False
 
     def __init__(self) -> None:

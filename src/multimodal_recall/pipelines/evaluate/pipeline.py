@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kedro.pipeline import Node, Pipeline
 
+from multimodal_recall.config.describing import WEAK
 from multimodal_recall.config.layout import Layout
 from multimodal_recall.pipelines.evaluate.compare_nodes import (
     blend_rankings,
@@ -117,4 +118,5 @@ def _report(split: str, layout: Layout) -> Iterator[Node]:
         logs = [f"{ranker}.training_log" for ranker in layout.rankers]
         inputs += [f"{split}_examples", "labels", f"{split}.rejected", *logs]
     inputs += ["photos"] if layout.makes_shop and layout.rankers else []
-    yield Node(bind(make_report, split=split, rankers=layout.rankers), inputs, "report", name="make_report")
+    weak = {"features": WEAK} if layout.import_chunks and not layout.embeds else {}
+    yield Node(bind(make_report, split=split, rankers=layout.rankers, **weak), inputs, "report", name="make_report")

@@ -27,12 +27,14 @@ def make_report(
     *further: ds.Dataset | Path,
     split: str,
     rankers: tuple[str, ...],
+    features: str = "",
 ) -> str:
     """Render a split's rankings as an HTML page; see ``evaluation.report.page``.
 
     ``comparison`` and ``breakdown`` are of all splits, the other tables of this one. ``examples`` hold the queries'
     texts and the products' boxes; there are none where given scores alone are evaluated. ``further`` are the training
-    logs of the rankers, then the folder of photos where a stage makes it: else that of the options counts.
+    logs of the rankers, then the folder of photos where a stage makes it: else that of the options counts. ``features``
+    says what the boxes' features come from.
     """
     # matplotlib takes 0.2 s to import
     from multimodal_recall.evaluation.report.content import ReportContent
@@ -55,5 +57,6 @@ def make_report(
         rejected_rows=None if rejected is None else rejected.count_rows(),
         photos=further[-1] if len(further) > len(rankers) else in_project(options.photos),
         verdict=verdict(of_split, headline)[0],
+        features=features,
     )
     return render_page(content)

@@ -71,6 +71,7 @@ def describe_chunk(
     named, outside = _named_photos(photos, in_project(options.photos))
     with bar(f"describe {chunk.title}", len(named), "photos") as shown:
         described, unread = describe(named, describing, use_hardware(hardware), shown.advance)
+    logger.info("describe %s: %s photos by %s", chunk.title, f"{len(named):,}", describing.descriptor)
     unread = unread.to_pandas().rename(columns={"product_id": "place"}).set_index("place")
     rejected = photos.join(pd.concat([unread["reason"], outside]).rename("reason"), how="inner")
     if len(rejected):
