@@ -87,11 +87,11 @@ def make_project(folder: Path, ranker: str) -> Path:
     options = options_of(ranker)
     project = make_official_project(folder, rows_for(options), ShopOptions(valid_queries=4, test_queries=4))
     conf = project / "conf" / "kddcup"
-    rankers = [options["start_from"], ranker] if options.get("start_from") else [ranker]
+    trained = [options["start_from"], ranker] if options.get("start_from") else [ranker]
     text_model = albert_folder(made_up_queries(20_000, np.random.default_rng(0)))
-    change(conf / "parameters.yml", {"rankers": rankers, "chunks": {"train": 2}, "sample_negatives": {"epochs": 1}})
+    change(conf / "parameters.yml", {"rankers": [ranker], "chunks": {"train": 2}, "sample_negatives": {"epochs": 1}})
     change(conf / "parameters.yml", {"language_model": {"start_from": str(text_model)}})
-    for name in rankers:
+    for name in trained:
         change(conf / "rankers" / f"{name}.yml", {name: {"epochs": 1, "steps": None}})
     if name := options["model"].get("text_model"):
         model = options["model"] | {"text_model": str(text_folder(name))}
