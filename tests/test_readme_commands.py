@@ -88,6 +88,9 @@ ELSEWHERE = {
     ),
     "python -m benchmarks.choices precision": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",
     "python -m benchmarks.choices recurrent": "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed",
+    "python -m benchmarks.choices compile --rankers two_tower siamese --seconds=5": (
+        "tests/test_benchmarks.py::test_both_sides_of_each_choice_are_timed"
+    ),
     "python -m benchmarks.gpu": "tests/test_benchmarks.py::test_the_script_for_a_gpu_runs_its_parts",
     "python -m benchmarks.photos speed <photos>": (
         "tests/test_photo_benchmarks.py::test_speed_prints_a_line_for_each_number_of_photos"
