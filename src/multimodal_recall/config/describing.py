@@ -21,7 +21,7 @@ class DescribeOptions:
     descriptor of colours and edges, which needs no weights."""
     colours_and_edges: bool = False
     """Whether the numbers of the weak descriptor follow those of the embedder, each half of the feature's length. An
-    embedder that tells kinds of things apart may not tell their colours. ``kedro import-shop --embedder`` sets it."""
+    embedder that tells kinds of things apart may not tell their colours. ``import-shop --embedder`` sets it."""
     detector: str | None = None
     """Object detector that finds further boxes, named like ``embedder`` (kinds of D-FINE, RT-DETR, conditional DETR,
     YOLOS, and of OWLv2 and Grounding DINO, which find ``labels``). ``null``: the whole photo, and the product cut out
