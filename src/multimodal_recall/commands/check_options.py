@@ -61,7 +61,7 @@ def _check_vision_models(catalog: CatalogProtocol) -> Iterator[FileCheck]:
             load_here = partial(load, options, choose_hardware(hardware), local_files_only=True)
             yield _check_checkpoint(f"describe.{option}", name, lambda load=load_here: load().facts())
     if options.embedder is None:
-        yield FileCheck("describe.embedder: null", [f"features of the {describe.WeakDescriptor().name}"])
+        yield FileCheck("describe.embedder: null", [f"features of the {options.descriptor}"])
 
 
 def _check_checkpoint(option: str, name: str, facts_of: Callable[[], str]) -> FileCheck:

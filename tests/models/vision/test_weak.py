@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from multimodal_recall.config.describing import DescribeOptions
 from multimodal_recall.models.vision.embedder import Embedder
 from multimodal_recall.models.vision.weak import EmbedderAndWeak, WeakDescriptor
 from tests.conftest import forced_hardware
@@ -34,7 +35,7 @@ def cosines(*pictures: Image.Image) -> np.ndarray:
 
 
 def test_the_name_says_that_it_is_weak() -> None:
-    assert WEAK.name.startswith("weak descriptor")
+    assert DescribeOptions().descriptor.startswith("weak descriptor")
 
 
 def test_features_have_length_one_and_depend_on_no_batch() -> None:

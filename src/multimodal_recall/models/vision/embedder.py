@@ -27,10 +27,8 @@ from multimodal_recall.runtime.device import Hardware
 
 
 class Descriptor(Protocol):
-    """Turns crops into features: an ``Embedder`` or the ``WeakDescriptor``."""
+    """Turns crops into features: an ``Embedder``, the ``WeakDescriptor``, or both."""
 
-    name: str
-    """What people are told that the features come from."""
     width: int
     """Numbers of a feature."""
 

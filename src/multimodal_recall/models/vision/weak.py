@@ -8,7 +8,6 @@ from PIL import Image
 from skimage.color import rgb2lab
 from skimage.feature import hog
 
-from multimodal_recall.config.describing import WEAK
 from multimodal_recall.models.vision.embedder import Embedder, on_square
 
 SIDE, CELL, DIRECTIONS = 96, 16, 8
@@ -27,9 +26,6 @@ class WeakDescriptor:
     It tells red from blue and a dot from a stripe, but no shirt from a blouse.
     """
 
-    name = WEAK
-    reads_text = False
-
     def __init__(self) -> None:
         self.width = self.embed([Image.new("RGB", (SIDE, SIDE))], 1).shape[1]
 
@@ -47,7 +43,6 @@ class EmbedderAndWeak:
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder, self.weak = embedder, WeakDescriptor()
-        self.name = f"{embedder.name} and the {self.weak.name}"
         self.width = embedder.width + self.weak.width
 
     def facts(self) -> str:
